@@ -1,0 +1,218 @@
+"""Settings, and the only place that reads the environment.
+
+A setting is one field of `Settings`; its environment variable is `ANALYTICS_<FIELD>`. Values come, in
+order, from the command line, the environment, a `.env` file in the working directory, and the default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import re
+import zoneinfo
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from analytics.errors import ConfigError
+
+PREFIX = "ANALYTICS_"
+PROJECT_DIR = Path(__file__).resolve().parent.parent
+
+ContentPolicy = Literal["full", "redacted", "metadata"]
+
+
+def _parse_path(text: str) -> Path:
+    return Path(text).expanduser()
+
+
+def _parse_paths(text: str) -> tuple[Path, ...]:
+    return tuple(_parse_path(part) for part in text.split(os.pathsep) if part)
+
+
+def _parse_optional_path(text: str) -> Path | None:
+    return _parse_path(text) if text else None
+
+
+def _parse_timezone(text: str) -> str:
+    try:
+        zoneinfo.ZoneInfo(text)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError("is no IANA time zone such as Europe/Berlin") from error
+    return text
+
+
+def _parse_choice(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return text
+
+    return parse
+
+
+def _parse_int(minimum: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,15}", text) or int(text) < minimum:
+            raise ValueError(f"must be a whole number of at least {minimum}")
+        return int(text)
+
+    return parse
+
+
+def _parse_host_id(text: str) -> str:
+    if text and not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text):
+        raise ValueError("may hold letters, digits, - and _ only, at most 64")
+    return text
+
+
+def machine_timezone() -> str:
+    """IANA name of the machine's time zone; UTC where the machine does not tell one."""
+    named = os.environ.get("TZ", "").lstrip(":")
+    candidates = [named]
+    for source in (Path("/etc/timezone"), Path("/etc/localtime")):
+        try:
+            text = str(source.resolve()) if source.name == "localtime" else source.read_text(encoding="utf-8")
+        except OSError:
+            continue
+        candidates.append(text.strip().rpartition("zoneinfo/")[2])
+    for candidate in candidates:
+        try:
+            if candidate:
+                return _parse_timezone(candidate)
+        except ValueError:
+            continue
+    return "UTC"
+
+
+def _setting(default: Any, parse: Callable[[str], Any], meaning: str, *, is_secret: bool = False) -> Any:
+    metadata = {"parse": parse, "meaning": meaning, "is_secret": is_secret}
+    if callable(default):
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every setting of the pipeline, parsed and checked."""
+
+    data_dir: Path = _setting(Path("data"), _parse_path, "Folder that holds the lake, the warehouse and the marts")
+    transcript_dirs: tuple[Path, ...] = _setting(
+        (), _parse_paths, "Folders of transcripts, separated by ':'; empty finds Claude Code's own"
+    )
+    timezone: str = _setting(machine_timezone, _parse_timezone, "Reporting time zone of local days and hours")
+    content: ContentPolicy = _setting(
+        "redacted", _parse_choice("full", "redacted", "metadata"), "What of the content is kept: full, redacted, metadata"
+    )
+    host_id: str = _setting("", _parse_host_id, "Name of this machine in the lake; empty takes a salted hash")
+    secret_rules_file: Path | None = _setting(
+        None, _parse_optional_path, "TOML file of further redaction rules, shaped like analytics/secret_rules.toml"
+    )
+    prices_file: Path | None = _setting(
+        None, _parse_optional_path, "CSV file of price rows that override dbt/seeds/model_prices.csv"
+    )
+    workers: int = _setting(lambda: os.cpu_count() or 1, _parse_int(1), "Processes that extract")
+    max_line_mb: int = _setting(256, _parse_int(1), "Largest transcript line that is read, in MB")
+    conversation_gap_minutes: int = _setting(
+        240, _parse_int(1), "Idle minutes after which a session's next prompt starts a new conversation"
+    )
+    keep_versions: int = _setting(3, _parse_int(3), "Published versions that are kept")
+    run_interval_hours: int = _setting(1, _parse_int(1), "Hours between scheduled runs; doctor compares clean-ups with it")
+    home_dir: Path = field(default_factory=Path.home)
+    claude_config_dir: Path | None = None
+
+    @property
+    def warehouse_file(self) -> Path:
+        """The pipeline's private DuckDB file: disposable, rebuilt from the lake."""
+        return self.data_dir / "warehouse.duckdb"
+
+    @property
+    def published_dir(self) -> Path:
+        """What readers open."""
+        return self.data_dir / "published"
+
+    @property
+    def claude_dir(self) -> Path:
+        """Claude Code's own folder: CLAUDE_CONFIG_DIR or ~/.claude."""
+        return self.claude_config_dir or self.home_dir / ".claude"
+
+
+def environment_name(setting: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + setting.upper()
+
+
+def iter_settings() -> list[dataclasses.Field[Any]]:
+    """The fields that a user may set, in the order of the documentation."""
+    return [entry for entry in dataclasses.fields(Settings) if "parse" in entry.metadata]
+
+
+def read_dotenv(path: Path) -> dict[str, str]:
+    """The assignments of a .env file: `NAME=value` a line, `#` comments, optional quotes and `export`.
+
+    A missing file is empty; a line of another form raises ConfigError with its number, never its text.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f".env: {path} cannot be read. Mend or remove it.") from error
+    values: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        stripped = line.strip()
+        if not stripped or stripped.startswith("#"):
+            continue
+        match = re.fullmatch(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)", stripped)
+        if not match:
+            raise ConfigError(f".env: line {number} of {path} is not NAME=value.")
+        value = match[2]
+        if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
+            value = value[1:-1]
+        values[match[1]] = value
+    return values
+
+
+def load_settings(
+    overrides: Mapping[str, str] | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    dotenv: Path | None = None,
+) -> Settings:
+    """The settings in force.
+
+    Args:
+        overrides: Values from the command line, by field name; they win.
+        environment: Stands in for the process environment.
+        dotenv: The .env file; the working directory's by default.
+
+    Raises:
+        ConfigError: a variable with our prefix is unknown, or a value does not parse. The message
+            names the variable and never repeats the value of a secret.
+    """
+    variables = dict(os.environ if environment is None else environment)
+    merged = {**read_dotenv(dotenv or Path(".env")), **variables}
+    known = {environment_name(entry.name): entry for entry in iter_settings()}
+    for name in merged:
+        if name.startswith(PREFIX) and name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {close[0]}?" if close else " See .env.example for those there are."
+            raise ConfigError(f"{name} is no setting.{hint}")
+    values: dict[str, Any] = {}
+    for name, entry in known.items():
+        text = (overrides or {}).get(entry.name, merged.get(name, ""))
+        if text == "":
+            continue
+        try:
+            values[entry.name] = entry.metadata["parse"](text)
+        except ValueError as error:
+            shown = "" if entry.metadata["is_secret"] else f" (it is {text!r})"
+            raise ConfigError(f"{name} {error}{shown}.") from error
+    if home := variables.get("HOME"):
+        values["home_dir"] = Path(home)
+    if config_dir := merged.get("CLAUDE_CONFIG_DIR"):
+        values["claude_config_dir"] = Path(config_dir).expanduser()
+    settings = cast("Settings", Settings(**values))
+    return dataclasses.replace(settings, data_dir=settings.data_dir.absolute())

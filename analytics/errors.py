@@ -1,0 +1,39 @@
+"""Every failure this package raises on purpose, grouped by what the caller should do about it."""
+
+from __future__ import annotations
+
+
+class AnalyticsError(Exception):
+    """Base of all expected failures. `exit_code` is what the command line ends with."""
+
+    exit_code = 1
+
+
+class ConfigError(AnalyticsError):
+    """A setting or an argument is wrong: fix it and run again."""
+
+    exit_code = 2
+
+
+class SourceUnavailable(AnalyticsError):
+    """A source cannot be read now: trying again later may help; the other sources are unaffected."""
+
+
+class ContractViolation(AnalyticsError):
+    """A record does not fit its dataset: it belongs in the dead letter, the rest goes on."""
+
+
+class ChecksFailed(AnalyticsError):
+    """A test or an expectation objected: nothing is published, readers keep the last good snapshot."""
+
+    exit_code = 3
+
+
+class PublishError(AnalyticsError):
+    """A target could not be written: publishing alone may be tried again."""
+
+
+class LockHeld(AnalyticsError):
+    """Another pipeline is writing to the same data folder: wait for it or stop it."""
+
+    exit_code = 75
