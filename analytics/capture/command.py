@@ -1,0 +1,91 @@
+"""`analytics capture install | uninstall | status`: the part of the command line that belongs to capture."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analytics.capture import installer
+
+if TYPE_CHECKING:
+    import argparse
+
+    from analytics.config import Settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what follows `analytics capture`."""
+    parser.add_argument("action", choices=("install", "uninstall", "status"), help="what to do with the hook command")
+    parser.add_argument(
+        "--scope", choices=installer.SCOPES, default="user", help="whose settings file: user (default), project, local"
+    )
+    parser.add_argument(
+        "--events", metavar="A,B", help="hook events to register, separated by commas; default all safe"
+    )
+    parser.add_argument(
+        "--settings-file", type=Path, metavar="PATH", help="settings file to use in place of the scope's"
+    )
+    parser.add_argument("--json", action="store_true", help="print the facts as JSON")
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Do one action and print what came of it. Raises ConfigError for a settings file it must not touch."""
+    path: Path = arguments.settings_file or installer.find_settings_file(
+        arguments.scope, claude_dir=settings.claude_dir, project_dir=Path.cwd()
+    )
+    if arguments.action == "status":
+        lines, facts = _describe_status(installer.read_status(path, data_dir=settings.data_dir))
+    elif arguments.action == "install":
+        chosen = [name.strip() for name in arguments.events.split(",") if name.strip()] if arguments.events else None
+        lines, facts = _describe_change("install", installer.install(path, data_dir=settings.data_dir, events=chosen))
+    else:
+        lines, facts = _describe_change("uninstall", installer.uninstall(path))
+    print(json.dumps(facts, default=str, indent=2) if arguments.json else "\n".join(lines))
+    return 0
+
+
+def _describe_change(action: str, result: installer.InstallResult) -> tuple[list[str], dict[str, object]]:
+    verdict = "changed" if result.is_changed else "unchanged"
+    lines = [f"capture    {action:<10} {len(result.events):>3} events   {verdict}   {result.settings_file}"]
+    if result.backup_file:
+        lines.append(f"capture    backup     {result.backup_file}")
+    if replacing := sorted(installer.REPLACING_EVENTS.intersection(result.events)):
+        lines.append(
+            f"capture    warning    {', '.join(replacing)}: Claude Code now waits for this hook to do the work"
+        )
+    return lines, dataclasses.asdict(result)
+
+
+def _describe_age(seconds: int | None) -> str:
+    if seconds is None:
+        return ""
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= size:
+            return f"oldest {seconds // size} {unit}"
+    return f"oldest {seconds} s"
+
+
+def _describe_status(status: installer.CaptureStatus) -> tuple[list[str], dict[str, object]]:
+    known = len(status.registered_events) + len(status.missing_events)
+    lines = [f"capture    registered {len(status.registered_events):>6,} of {known} events   {status.settings_file}"]
+    if status.registered_events and status.missing_events:
+        lines.append(f"capture    missing    {', '.join(status.missing_events)}")
+    if status.is_disabled:
+        lines.append("capture    warning    disableAllHooks is set in this file: nothing is captured")
+    if status.hook_file and not status.is_hook_present:
+        lines.append(f"capture    warning    {status.hook_file} is missing: run capture install again")
+    lines.extend(
+        f"capture    {folder.folder:<10} {folder.file_count:>6,} files   {_describe_age(folder.oldest_age_s)}".rstrip()
+        for folder in status.folders
+    )
+    newest = status.last_event_at
+    age = "" if newest is None else f"   {(datetime.now(UTC) - newest).total_seconds():,.0f} s ago"
+    lines.append(
+        f"capture    last event {newest.isoformat(timespec='seconds') if newest else 'none in the queue'}{age}"
+    )
+    if status.last_error:
+        lines.append(f"capture    last error {status.last_error}")
+    return lines, dataclasses.asdict(status)
