@@ -1,0 +1,45 @@
+{#-
+  What a prompt asks for: whole words, first match wins. 'unknown' where the content policy kept no text,
+  so that it is never mistaken for a prompt that matches nothing.
+-#}
+{% macro task_category(prompt_text) -%}
+    case
+        when {{ prompt_text }} is null then 'unknown'
+        when {{ has_word(prompt_text, ['bug', 'fix', 'error', 'issue', 'broken', 'failing', 'crash']) }} then 'bug_fix'
+        when {{ has_word(prompt_text, ['add', 'create', 'implement', 'new', 'feature', 'build']) }} then 'feature'
+        when {{ has_word(prompt_text, ['refactor', 'restructure', 'reorganize', 'clean up', 'simplify']) }} then 'refactor'
+        when {{ has_word(prompt_text, ['test', 'spec', 'validat[a-z]*', 'verif[a-z]*']) }} then 'testing'
+        when {{ has_word(prompt_text, ['doc[a-z]*', 'readme', 'comment', 'explain']) }} then 'documentation'
+        when {{ has_word(prompt_text, ['review', 'look at', 'check']) }} then 'review'
+        else 'other'
+    end
+{%- endmacro %}
+
+{#- Time of day of a local hour. -#}
+{% macro time_of_day(hour) -%}
+    case
+        when {{ hour }} between 6 and 11 then 'morning'
+        when {{ hour }} between 12 and 17 then 'afternoon'
+        when {{ hour }} between 18 and 21 then 'evening'
+        else 'night'
+    end
+{%- endmacro %}
+
+{#- What kind of file an extension stands for. -#}
+{% macro file_type(extension) -%}
+    case
+        when {{ extension }} is null then 'other'
+        when {{ extension }} in (
+            'py', 'js', 'jsx', 'ts', 'tsx', 'mjs', 'cjs', 'go', 'rs', 'java', 'kt', 'c', 'h', 'cc', 'cpp', 'hpp', 'cs',
+            'rb', 'php', 'swift', 'scala', 'sh', 'bash', 'zsh', 'ps1', 'lua', 'dart', 'ex', 'exs', 'vue', 'svelte', 'r'
+        ) then 'code'
+        when {{ extension }} in ('md', 'mdx', 'rst', 'txt', 'adoc', 'tex', 'pdf', 'docx') then 'documentation'
+        when {{ extension }} in (
+            'json', 'jsonc', 'yaml', 'yml', 'toml', 'ini', 'cfg', 'conf', 'env', 'lock', 'properties', 'xml'
+        ) then 'configuration'
+        when {{ extension }} in ('html', 'css', 'scss', 'sass', 'less') then 'markup'
+        when {{ extension }} in ('sql', 'csv', 'tsv', 'parquet', 'jsonl', 'ipynb', 'db', 'sqlite') then 'data'
+        when {{ extension }} in ('png', 'jpg', 'jpeg', 'gif', 'svg', 'webp', 'ico', 'mp4', 'mp3') then 'media'
+        else 'other'
+    end
+{%- endmacro %}

@@ -1,0 +1,28 @@
+{#- The same 32 hex digits on every engine; null and empty differ. Stated columns only, in the order given. -#}
+{% macro surrogate_key(columns) -%}
+    md5(
+        {%- for column in columns %}
+        coalesce(cast({{ column }} as {{ string_type() }}), '~null~')
+        {%- if not loop.last %} || '|' ||{% endif %}
+        {%- endfor %}
+    )
+{%- endmacro %}
+
+{#- Nano-dollars (exact, silver) to dollars (gold); a product, because `/` is a float on both engines. -#}
+{% macro nusd_to_usd(column) -%}
+    cast(cast({{ column }} as decimal(18, 0)) * cast(0.000000001 as decimal(10, 9)) as decimal(18, 9))
+{%- endmacro %}
+
+{% macro milliseconds_between(earlier, later) -%}
+    ({{ epoch_milliseconds(later) }} - {{ epoch_milliseconds(earlier) }})
+{%- endmacro %}
+
+{#- Whole-word match of any of the words, written without a backslash so that both engines read it alike. -#}
+{% macro has_word(text, words) -%}
+    {{ matches('lower(' ~ text ~ ')', '(^|[^a-z0-9_])(' ~ words | join('|') ~ ')([^a-z0-9_]|$)') }}
+{%- endmacro %}
+
+{#- Nano-dollars times the request's geography factor, which is held in thousandths to stay in integers. -#}
+{% macro geo_cost_nusd(amount) -%}
+    cast(round(({{ amount }}) * geo_permille / 1000.0) as bigint)
+{%- endmacro %}

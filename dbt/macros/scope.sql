@@ -1,0 +1,108 @@
+{#-
+  What an incremental run reads and replaces.
+
+  The loader writes two tables before every run, and dbt reads them as literals when it renders a
+  model (a subquery would prune no file and no row group; a dbt var would force a full parse):
+
+    raw._build_settings   one row: is_full_refresh, reporting_timezone, ...
+    raw._rebuild_dates    (record_date, role)
+
+  Roles. A fact is *replaced* when its own date is a `rebuild` date, and computed from lines whose
+  record_date is a `read` date. Both lists are plain dates, so a run deletes and writes whole dates.
+
+  Why one changed date reaches others. A fact depends on the lines of its entity (an API response by
+  its id, a user line by its uuid, a tool call by its id), wherever copies of them lie, and on when
+  the sessions that hold copies ended and where they started (owner and project). The latter come
+  from int_session_threads_computed, which every run rebuilds whole from four narrow columns; only
+  the former need a list of dates. With
+
+    touched session   a session with a line on a changed date
+    touched entity    an entity with a line in a touched session
+
+    rebuild = changed dates
+            + dates of every line of a touched session      (its end or start may have moved)
+            + dates of every line of a touched entity       (its owner, hence its date, may have moved)
+    read    = rebuild
+            + dates of every line of an entity that has a line on a rebuild date
+              (the rest of a rebuilt date is written again, so it must be read whole)
+
+  As a query, `:changed_dates` being the dates whose rows differ from those of the last good build:
+
+    with lines as (
+        select
+            record_date,
+            coalesce(nullif(session_id, ''), 'unknown') as session_id,
+            cast(progress_message_at as date) as message_date,
+            line_type,
+            case
+                when coalesce(message_role, progress_message_type, line_type) = 'assistant'
+                    then coalesce(nullif(message_id, ''), nullif(request_id, ''),
+                        nullif(progress_message_uuid, ''), nullif(line_uuid, ''), record_id)
+                else coalesce(nullif(progress_message_uuid, ''), nullif(line_uuid, ''), record_id)
+            end as message_entity,
+            blocks
+        from raw.conversations
+        where line_type in ('user', 'assistant', 'progress', 'system', 'attachment')
+           or session_id is not null
+    ),
+    ...
+
+  The whole text, ready to run, is `closure_query` at the end of this file; the loader's copy must
+  equal it, which tests/dbt/test_incremental.py checks by running it.
+
+  Two changes that a list of dates cannot express ask for is_full_refresh: rows that were removed
+  (prune, another content policy), and another setting or price list.
+-#}
+
+{% macro build_scope() -%}
+    {%- if not execute or not is_incremental() -%}
+        {{ return({'is_full': true}) }}
+    {%- endif -%}
+    {%- set settings = run_query('select is_full_refresh from raw._build_settings') -%}
+    {%- if settings.rows | length == 0 or settings.rows[0][0] -%}
+        {{ return({'is_full': true}) }}
+    {%- endif -%}
+    {%- set scope = {'is_full': false, 'rebuild': [], 'read': []} -%}
+    {%- for row in run_query(
+        'select distinct role, cast(record_date as ' ~ string_type() ~ ') from raw._rebuild_dates order by 1, 2'
+    ).rows -%}
+        {%- do scope[row[0]].append(row[1]) -%}
+    {%- endfor -%}
+    {{ return(scope) }}
+{%- endmacro %}
+
+{% macro date_is_in(column, dates) -%}
+    {%- if dates | length == 0 -%}
+        1 = 0
+    {%- else -%}
+        {{ column }} in (
+            {%- for day in dates -%}date '{{ day }}'{% if not loop.last %}, {% endif %}{%- endfor -%}
+        )
+    {%- endif -%}
+{%- endmacro %}
+
+{#- Condition on the lines a run must read. -#}
+{% macro is_read(record_date) -%}
+    {%- set scope = build_scope() -%}
+    {%- if scope.is_full -%}1 = 1{%- else -%}{{ date_is_in(record_date, scope.read + scope.rebuild) }}{%- endif -%}
+{%- endmacro %}
+
+{#- Condition on the facts a run writes. -#}
+{% macro is_rebuilt(occurred_date) -%}
+    {%- set scope = build_scope() -%}
+    {%- if scope.is_full -%}1 = 1{%- else -%}{{ date_is_in(occurred_date, scope.rebuild) }}{%- endif -%}
+{%- endmacro %}
+
+{#- The zone in which a person schedules; facts carry local days beside UTC ones. -#}
+{% macro reporting_time_zone() -%}
+    {%- if not execute -%}{{ return('UTC') }}{%- endif -%}
+    {%- set settings = run_query('select reporting_timezone from raw._build_settings') -%}
+    {{ return(settings.rows[0][0] if settings.rows | length > 0 else 'UTC') }}
+{%- endmacro %}
+
+{#- Idle minutes after which a session's next prompt begins another conversation. -#}
+{% macro conversation_gap_minutes() -%}
+    {%- if not execute -%}{{ return(60) }}{%- endif -%}
+    {%- set settings = run_query('select conversation_gap_minutes from raw._build_settings') -%}
+    {{ return(settings.rows[0][0] if settings.rows | length > 0 else 60) }}
+{%- endmacro %}

@@ -1,0 +1,310 @@
+{{ config(materialized='incremental') }}
+
+with
+
+lines as (
+    select * from {{ ref('stg_messages') }}
+    where {{ is_read('record_date') }}
+),
+
+messages as (
+    select * from {{ ref('int_messages_enriched') }}
+    where {{ is_rebuilt('occurred_date') }}
+),
+
+models as (
+    select * from {{ ref('int_models_resolved') }}
+),
+
+prices as (
+    select * from {{ ref('int_model_prices_combined') }}
+),
+
+-- '<synthetic>' is written by Claude Code itself: nothing was asked of a model.
+usage_lines as (
+    select
+        *,
+        coalesce(input_tokens, 0) + coalesce(output_tokens, 0) + coalesce(cache_creation_tokens, 0)
+        + coalesce(cache_read_tokens, 0) as total_tokens
+    from lines
+    where
+        role = 'assistant'
+        and has_usage
+        and not is_api_error
+        and coalesce(model_name, '') <> '<synthetic>'
+),
+
+-- Whole records, no mix by field: input and cache repeat on every line of a response and output only
+-- grows, so the line with most output is the last, or all there is.
+usage_ranked as (
+    select
+        *,
+        row_number() over (
+            partition by message_source_id
+            order by
+                is_progress_copy asc,
+                output_tokens desc nulls last,
+                case when stop_reason is null then 1 else 0 end asc,
+                total_tokens desc,
+                record_id asc,
+                record_date asc
+        ) as usage_rank
+    from usage_lines
+),
+
+usage_spread as (
+    select
+        message_source_id,
+        is_progress_copy,
+        min(coalesce(output_tokens, 0)) as first_output_tokens,
+        max(reported_cost_nusd) as reported_cost_nusd
+    from usage_lines
+    group by message_source_id, is_progress_copy
+),
+
+chosen_lines as (
+    select
+        usage_ranked.*,
+        usage_spread.first_output_tokens,
+        usage_spread.reported_cost_nusd as message_reported_cost_nusd
+    from usage_ranked
+    inner join usage_spread
+        on
+            usage_ranked.message_source_id = usage_spread.message_source_id
+            and usage_ranked.is_progress_copy = usage_spread.is_progress_copy
+    where usage_ranked.usage_rank = 1
+),
+
+main_responses as (
+    select
+        message_source_id,
+        message_source_id as response_source_id,
+        request_id,
+        coalesce(model_name, 'unknown') as model_name,
+        stop_reason,
+        service_tier,
+        speed,
+        inference_geo,
+        case
+            when stop_reason is not null then 'final'
+            when coalesce(output_tokens, 0) > first_output_tokens then 'grown'
+            when coalesce(output_tokens, 0) < 10 then 'placeholder'
+            else 'unknown'
+        end as usage_quality,
+        coalesce(input_tokens, 0) as input_tokens,
+        coalesce(output_tokens, 0) as output_tokens,
+        -- What the line does not split went to the 5-minute cache, the only one there was.
+        coalesce(cache_creation_5m_tokens, 0)
+        + case
+            when
+                coalesce(cache_creation_tokens, 0)
+                > coalesce(cache_creation_5m_tokens, 0) + coalesce(cache_creation_1h_tokens, 0)
+                then
+                    cache_creation_tokens
+                    - coalesce(cache_creation_5m_tokens, 0) - coalesce(cache_creation_1h_tokens, 0)
+            else 0
+        end as cache_creation_5m_tokens,
+        coalesce(cache_creation_1h_tokens, 0) as cache_creation_1h_tokens,
+        coalesce(cache_read_tokens, 0) as cache_read_tokens,
+        thinking_tokens,
+        coalesce(web_search_count, 0) as web_search_count,
+        coalesce(web_fetch_count, 0) as web_fetch_count,
+        message_reported_cost_nusd as reported_cost_nusd,
+        false as is_advisor
+    from chosen_lines
+),
+
+-- An advisor is asked by the same response, is billed at its own model and is not in the totals above it.
+advisor_responses as (
+    select
+        chosen_lines.message_source_id,
+        chosen_lines.message_source_id || ':advisor:' || cast(iteration.iteration_index as {{ string_type() }})
+            as response_source_id,
+        chosen_lines.request_id,
+        coalesce(iteration.model, 'unknown') as model_name,
+        chosen_lines.stop_reason,
+        chosen_lines.service_tier,
+        cast(null as {{ string_type() }}) as speed,
+        chosen_lines.inference_geo,
+        'final' as usage_quality,
+        coalesce(iteration.input_tokens, 0) as input_tokens,
+        coalesce(iteration.output_tokens, 0) as output_tokens,
+        coalesce(iteration.cache_creation_5m_tokens, 0) as cache_creation_5m_tokens,
+        coalesce(iteration.cache_creation_1h_tokens, 0) as cache_creation_1h_tokens,
+        coalesce(iteration.cache_read_tokens, 0) as cache_read_tokens,
+        cast(null as bigint) as thinking_tokens,
+        cast(0 as bigint) as web_search_count,
+        cast(0 as bigint) as web_fetch_count,
+        cast(null as bigint) as reported_cost_nusd,
+        true as is_advisor
+    from {{ exploded('chosen_lines', 'advisor_iterations', 'iteration') }}
+),
+
+responses as (
+    select * from main_responses
+    union all
+    select * from advisor_responses
+),
+
+-- Owner, place and time are the message's; every response lies in a message, and only those whose
+-- message is on a rebuilt date are written.
+responses_owned as (
+    select
+        responses.*,
+        messages.message_key,
+        messages.session_key,
+        messages.session_id,
+        messages.agent_id,
+        messages.is_sidechain,
+        messages.permission_mode,
+        messages.effort,
+        messages.entrypoint,
+        messages.git_branch,
+        messages.app_version,
+        messages.attribution_skill,
+        messages.attribution_plugin,
+        messages.attribution_mcp_server,
+        messages.occurred_at,
+        messages.occurred_date,
+        messages.occurred_date_local,
+        messages.hour_of_day_local,
+        models.model_key,
+        models.model_prefix,
+        models.model_family,
+        case when responses.is_advisor then 0 else messages.line_count end as line_count,
+        -- 3.1 characters a token fits the known totals within 1 % in sum.
+        cast(
+            round((messages.text_char_count + messages.thinking_char_count + messages.tool_input_char_count) / 3.1)
+            as bigint
+        ) as content_tokens,
+        responses.input_tokens + responses.cache_creation_5m_tokens + responses.cache_creation_1h_tokens
+        + responses.cache_read_tokens as prompt_tokens
+    from responses
+    inner join messages
+        on responses.message_source_id = messages.message_source_id
+    left join models
+        on responses.model_name = models.model_name
+),
+
+-- The row for the day and speed (standard where the model had no fast mode that day), the newest of them
+-- if a user's own row overlaps, and of its prompt-size bands the highest that the prompt reaches.
+responses_matched as (
+    select
+        responses_owned.*,
+        prices.cost_status,
+        prices.valid_from,
+        prices.input_token_nusd,
+        prices.output_token_nusd,
+        prices.cache_creation_5m_token_nusd,
+        prices.cache_creation_1h_token_nusd,
+        prices.cache_read_token_nusd,
+        case when responses_owned.inference_geo = 'us' then prices.us_geo_permille else 1000 end as geo_permille,
+        row_number() over (
+            partition by responses_owned.response_source_id
+            order by
+                case when prices.speed = 'standard' then 1 else 0 end asc,
+                prices.valid_from desc nulls last,
+                prices.prompt_tokens_from desc nulls last
+        ) as price_rank
+    from responses_owned
+    left join prices
+        on
+            responses_owned.model_prefix = prices.model_prefix
+            and responses_owned.occurred_date >= prices.applies_from
+            and responses_owned.occurred_date < prices.applies_to
+            and responses_owned.prompt_tokens >= prices.prompt_tokens_from
+            and (prices.speed = 'standard' or prices.speed = responses_owned.speed)
+),
+
+responses_costed as (
+    select
+        *,
+        {{ geo_cost_nusd('input_tokens * input_token_nusd') }} as input_cost_nusd,
+        {{ geo_cost_nusd('output_tokens * output_token_nusd') }} as output_cost_nusd,
+        {{ geo_cost_nusd(
+            'cache_creation_5m_tokens * cache_creation_5m_token_nusd'
+            ~ ' + cache_creation_1h_tokens * cache_creation_1h_token_nusd'
+        ) }} as cache_creation_cost_nusd,
+        {{ geo_cost_nusd('cache_read_tokens * cache_read_token_nusd') }} as cache_read_cost_nusd,
+        {{ geo_cost_nusd('cache_read_tokens * (input_token_nusd - cache_read_token_nusd)') }} as cache_savings_nusd,
+        -- $10 a thousand, whatever the model; null with an unknown model, for the whole is unknown.
+        case when input_token_nusd is not null then web_search_count * 10000000 end as web_search_cost_nusd
+    from responses_matched
+    where price_rank = 1
+),
+
+responses_deduplicated as (
+    select
+        ---------- keys
+        {{ surrogate_key(['response_source_id']) }} as request_key,
+        message_key,
+        session_key,
+        coalesce(model_key, {{ surrogate_key(["'unknown'"]) }}) as model_key,
+
+        ---------- ids
+        response_source_id,
+        request_id,
+        session_id,
+        agent_id,
+
+        ---------- attributes
+        model_name,
+        model_prefix,
+        model_family,
+        stop_reason,
+        service_tier,
+        case when speed = 'fast' then 'fast' else 'standard' end as speed,
+        inference_geo,
+        usage_quality,
+        case
+            when input_token_nusd is null then 'unpriced'
+            when occurred_date < valid_from then 'unconfirmed'
+            else cost_status
+        end as cost_status,
+        permission_mode,
+        effort,
+        entrypoint,
+        git_branch,
+        app_version,
+        attribution_skill,
+        attribution_plugin,
+        attribution_mcp_server,
+
+        ---------- measures
+        input_tokens,
+        output_tokens,
+        cache_creation_5m_tokens,
+        cache_creation_1h_tokens,
+        cache_read_tokens,
+        prompt_tokens + output_tokens as total_tokens,
+        thinking_tokens,
+        case
+            when usage_quality = 'final' or output_tokens >= content_tokens then output_tokens
+            else content_tokens
+        end as estimated_output_tokens,
+        web_search_count,
+        web_fetch_count,
+        cast(line_count as bigint) as line_count,
+        input_cost_nusd,
+        output_cost_nusd,
+        cache_creation_cost_nusd,
+        cache_read_cost_nusd,
+        web_search_cost_nusd,
+        input_cost_nusd + output_cost_nusd + cache_creation_cost_nusd + cache_read_cost_nusd
+        + web_search_cost_nusd as estimated_cost_nusd,
+        reported_cost_nusd,
+        cache_savings_nusd,
+
+        ---------- booleans
+        is_sidechain,
+        is_advisor,
+
+        ---------- dates and instants
+        occurred_at,
+        occurred_date,
+        occurred_date_local,
+        hour_of_day_local
+    from responses_costed
+)
+
+select * from responses_deduplicated

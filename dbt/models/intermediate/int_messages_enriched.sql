@@ -1,0 +1,192 @@
+{{ config(materialized='incremental') }}
+
+with
+
+lines as (
+    select * from {{ ref('stg_messages') }}
+    where {{ is_read('record_date') }}
+),
+
+threads as (
+    select * from {{ ref('int_session_threads_computed') }}
+),
+
+-- Forks, resumes and subagents copy whole conversations. The owner is the main thread before a subagent,
+-- then whoever stopped writing first: the copy is made from a thread that had come to rest. Progress lines
+-- count only where nothing else holds the message. The first line of the owner gives instant and
+-- attributes, which a later append cannot change.
+lines_ranked as (
+    select
+        lines.record_id,
+        lines.record_date,
+        row_number() over (
+            partition by lines.message_source_id
+            order by
+                lines.is_progress_copy asc,
+                lines.is_sidechain asc,
+                threads.ended_at asc nulls last,
+                lines.session_id asc,
+                lines.agent_id asc nulls first,
+                lines.occurred_at asc,
+                lines.record_id asc,
+                lines.record_date asc
+        ) as line_rank
+    from lines
+    left join threads
+        on
+            lines.session_id = threads.session_id
+            and coalesce(lines.agent_id, '') = coalesce(threads.agent_id, '')
+),
+
+first_lines as (
+    select lines.*
+    from lines
+    inner join lines_ranked
+        on
+            lines.record_id = lines_ranked.record_id
+            and lines.record_date = lines_ranked.record_date
+            and lines_ranked.line_rank = 1
+),
+
+-- One line may come twice within a holder (rewritten with another version), so by line first, then by holder.
+line_sizes as (
+    select
+        message_source_id,
+        session_id,
+        agent_id,
+        is_sidechain,
+        is_progress_copy,
+        line_id,
+        max(text_char_count) as text_char_count,
+        max(thinking_char_count) as thinking_char_count,
+        max(tool_input_char_count) as tool_input_char_count,
+        max(image_count) as image_count
+    from lines
+    group by message_source_id, session_id, agent_id, is_sidechain, is_progress_copy, line_id
+),
+
+holder_sizes as (
+    select
+        message_source_id,
+        sum(text_char_count) as text_char_count,
+        sum(thinking_char_count) as thinking_char_count,
+        sum(tool_input_char_count) as tool_input_char_count,
+        sum(image_count) as image_count,
+        count(*) as line_count
+    from line_sizes
+    group by message_source_id, session_id, agent_id, is_sidechain, is_progress_copy
+),
+
+-- The fullest copy, since some are truncated.
+message_sizes as (
+    select
+        message_source_id,
+        cast(coalesce(max(text_char_count), 0) as bigint) as text_char_count,
+        cast(coalesce(max(thinking_char_count), 0) as bigint) as thinking_char_count,
+        cast(coalesce(max(tool_input_char_count), 0) as bigint) as tool_input_char_count,
+        cast(coalesce(max(image_count), 0) as bigint) as image_count,
+        cast(max(line_count) as bigint) as line_count,
+        cast(count(*) as bigint) as copy_count
+    from holder_sizes
+    group by message_source_id
+),
+
+-- Six of seven user lines are tool results. What Claude Code puts in says so by a flag, a tag or, since
+-- 2.1.161, by prompt_source and origin_kind; what is left was written by a person.
+messages_classified as (
+    select
+        first_lines.*,
+        case
+            when first_lines.role = 'assistant' and first_lines.is_api_error then 'api_error'
+            when first_lines.role = 'assistant' and first_lines.model_name = '<synthetic>' then 'synthetic'
+            when first_lines.role = 'assistant' then 'assistant'
+            when {{ has_block('first_lines.blocks', 'tool_result') }} then 'tool_result'
+            when first_lines.is_compact_summary then 'compact_summary'
+            when first_lines.leading_tag = 'interrupt' then 'interrupt'
+            when first_lines.leading_tag in ('command-name', 'command-message', 'command-args') then 'command'
+            when first_lines.leading_tag = 'bash-input' then 'bash_input'
+            when
+                first_lines.leading_tag in (
+                    'local-command-stdout', 'local-command-stderr', 'local-command-caveat', 'bash-stdout', 'bash-stderr'
+                )
+                then 'local_command_output'
+            when first_lines.leading_tag = 'task-notification' or first_lines.origin_kind = 'task-notification'
+                then 'task_notification'
+            -- Any other tag may be what a person pasted.
+            when
+                first_lines.is_meta
+                or first_lines.leading_tag like '%-hook'
+                or first_lines.leading_tag like '%-reminder'
+                or first_lines.leading_tag like '%-notification'
+                or first_lines.leading_tag like '%-message'
+                or first_lines.leading_tag = 'persisted-output'
+                then 'meta'
+            when first_lines.is_sidechain or first_lines.agent_id is not null then 'subagent_prompt'
+            when first_lines.origin_kind in ('peer', 'coordinator') then 'agent_message'
+            when first_lines.prompt_source = 'system' then 'meta'
+            else 'human_prompt'
+        end as message_kind
+    from first_lines
+),
+
+messages_enriched as (
+    select
+        ---------- keys
+        {{ surrogate_key(['messages_classified.message_source_id']) }} as message_key,
+        {{ surrogate_key(['messages_classified.session_id']) }} as session_key,
+
+        ---------- ids
+        messages_classified.message_source_id,
+        messages_classified.message_id,
+        messages_classified.session_id,
+        messages_classified.agent_id,
+
+        ---------- attributes
+        messages_classified.role,
+        messages_classified.message_kind,
+        messages_classified.model_name,
+        messages_classified.command_name,
+        messages_classified.prompt_source,
+        messages_classified.origin_kind,
+        messages_classified.permission_mode,
+        messages_classified.effort,
+        messages_classified.entrypoint,
+        messages_classified.git_branch,
+        messages_classified.app_version,
+        messages_classified.attribution_skill,
+        messages_classified.attribution_plugin,
+        messages_classified.attribution_mcp_server,
+        messages_classified.prompt_text,
+        case
+            when messages_classified.message_kind = 'human_prompt'
+                then {{ task_category('messages_classified.prompt_text') }}
+        end as task_category,
+
+        ---------- measures
+        message_sizes.text_char_count,
+        message_sizes.thinking_char_count,
+        message_sizes.tool_input_char_count,
+        message_sizes.image_count,
+        message_sizes.line_count,
+        message_sizes.copy_count,
+
+        ---------- booleans
+        messages_classified.message_kind = 'human_prompt' as is_human_prompt,
+        messages_classified.is_sidechain,
+
+        ---------- dates and instants
+        messages_classified.occurred_at,
+        cast(messages_classified.occurred_at as date) as occurred_date,
+        cast({{ local_instant('messages_classified.occurred_at', reporting_time_zone()) }} as date)
+            as occurred_date_local,
+        cast(
+            extract(hour from {{ local_instant('messages_classified.occurred_at', reporting_time_zone()) }}) as bigint
+        ) as hour_of_day_local,
+        messages_classified.limit_reset_at
+    from messages_classified
+    inner join message_sizes
+        on messages_classified.message_source_id = message_sizes.message_source_id
+)
+
+select * from messages_enriched
+where {{ is_rebuilt('occurred_date') }}

@@ -1,0 +1,64 @@
+with
+
+published_prices as (
+    select * from {{ ref('model_prices') }}
+),
+
+overrides as (
+    select * from {{ ref('stg_model_price_overrides') }}
+),
+
+all_prices as (
+    select
+        model_prefix, family, speed, prompt_tokens_from, valid_from, valid_to, input, output,
+        cache_write_5m, cache_write_1h, cache_read, us_geo_multiplier, confidence, 1 as precedence
+    from published_prices
+    union all
+    select
+        model_prefix, family, speed, prompt_tokens_from, valid_from, valid_to, input, output,
+        cache_write_5m, cache_write_1h, cache_read, us_geo_multiplier, confidence, 0 as precedence
+    from overrides
+),
+
+prices_ranked as (
+    select
+        *,
+        row_number() over (
+            partition by model_prefix, speed, prompt_tokens_from, valid_from
+            order by precedence asc, valid_to asc nulls last, input asc, output asc
+        ) as price_rank,
+        min(case when speed = 'standard' then valid_from end) over (partition by model_prefix) as first_valid_from
+    from all_prices
+),
+
+-- A request before the first known day of its model (early access, a clock ahead) takes the first price,
+-- marked unconfirmed: better than no cost, and visible.
+prices_combined as (
+    select
+        ---------- attributes
+        lower(model_prefix) as model_prefix,
+        family as model_family,
+        speed,
+        case when confidence = 'published' then 'priced' else 'unconfirmed' end as cost_status,
+
+        ---------- measures
+        prompt_tokens_from,
+        cast(round(input * 1000) as bigint) as input_token_nusd,
+        cast(round(output * 1000) as bigint) as output_token_nusd,
+        cast(round(cache_write_5m * 1000) as bigint) as cache_creation_5m_token_nusd,
+        cast(round(cache_write_1h * 1000) as bigint) as cache_creation_1h_token_nusd,
+        cast(round(cache_read * 1000) as bigint) as cache_read_token_nusd,
+        cast(round(coalesce(us_geo_multiplier, 1) * 1000) as bigint) as us_geo_permille,
+
+        ---------- dates
+        valid_from,
+        case
+            when speed = 'standard' and valid_from = first_valid_from then cast('1970-01-01' as date)
+            else valid_from
+        end as applies_from,
+        coalesce(valid_to, cast('9999-12-31' as date)) as applies_to
+    from prices_ranked
+    where price_rank = 1
+)
+
+select * from prices_combined

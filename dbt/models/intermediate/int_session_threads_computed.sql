@@ -1,0 +1,37 @@
+{{ config(materialized='table') }}
+
+with
+
+conversations as (
+    select * from {{ ref('stg_conversations') }}
+),
+
+-- Lines of state (summaries, snapshots) name no session and must not make one called unknown.
+lines as (
+    select * from conversations
+    where session_id <> 'unknown' or line_type in ('user', 'assistant', 'progress')
+),
+
+threads as (
+    select
+        ---------- ids
+        session_id,
+        agent_id,
+
+        ---------- attributes
+        {{ first_value_by(
+            'cwd', ['occurred_at', 'record_id'],
+            'cwd is not null and occurred_at is not null and not is_sidechain and agent_id is null'
+        ) }} as first_main_cwd,
+        {{ first_value_by(
+            'cwd', ['occurred_at', 'record_id'], 'cwd is not null and occurred_at is not null'
+        ) }} as first_cwd,
+
+        ---------- dates and instants
+        min(occurred_at) as started_at,
+        max(occurred_at) as ended_at
+    from lines
+    group by session_id, agent_id
+)
+
+select * from threads

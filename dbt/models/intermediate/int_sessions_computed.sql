@@ -1,0 +1,118 @@
+with
+
+sessions as (
+    select * from {{ ref('int_sessions_located') }}
+),
+
+messages as (
+    select * from {{ ref('int_messages_enriched') }}
+),
+
+responses as (
+    select * from {{ ref('int_api_responses_deduplicated') }}
+),
+
+tool_usage as (
+    select * from {{ ref('int_tool_usage') }}
+),
+
+-- Owned messages only: what a fork copied counts for the session that it was copied from.
+session_messages as (
+    select
+        session_id,
+        min(occurred_at) as started_at,
+        max(occurred_at) as ended_at,
+        sum(case when message_kind <> 'tool_result' then 1 else 0 end) as message_count,
+        sum(case when is_human_prompt then 1 else 0 end) as human_prompt_count,
+        sum(case when message_kind = 'assistant' then 1 else 0 end) as assistant_message_count,
+        sum(case when message_kind = 'api_error' then 1 else 0 end) as api_error_count,
+        sum(case when message_kind = 'interrupt' then 1 else 0 end) as interrupt_count,
+        sum(case when message_kind = 'command' then 1 else 0 end) as command_count,
+        sum(case when message_kind = 'compact_summary' then 1 else 0 end) as compaction_count,
+        sum(case when message_kind in ('human_prompt', 'assistant') and not is_sidechain then 1 else 0 end)
+            as turn_message_count,
+        count(distinct case when is_sidechain then agent_id end) as subagent_count
+    from messages
+    group by session_id
+),
+
+session_responses as (
+    select
+        session_id,
+        count(*) as request_count,
+        sum(input_tokens) as input_tokens,
+        sum(output_tokens) as output_tokens,
+        sum(cache_creation_5m_tokens + cache_creation_1h_tokens) as cache_creation_tokens,
+        sum(cache_read_tokens) as cache_read_tokens,
+        sum(total_tokens) as total_tokens,
+        sum(estimated_cost_nusd) as estimated_cost_nusd,
+        sum(reported_cost_nusd) as reported_cost_nusd,
+        sum(cache_savings_nusd) as cache_savings_nusd,
+        sum(case when cost_status = 'unpriced' then 1 else 0 end) as unpriced_request_count,
+        count(distinct model_name) as model_count
+    from responses
+    group by session_id
+),
+
+session_tools as (
+    select
+        session_id,
+        count(*) as tool_call_count,
+        sum(case when outcome = 'error' then 1 else 0 end) as failed_tool_call_count,
+        count(distinct tool_name) as tool_count,
+        max(coalesce(answered_at, occurred_at)) as ended_at
+    from tool_usage
+    group by session_id
+),
+
+sessions_computed as (
+    select
+        ---------- keys
+        {{ surrogate_key(['sessions.session_id']) }} as session_key,
+        sessions.project_key,
+
+        ---------- ids
+        sessions.session_id,
+
+        ---------- measures
+        cast(coalesce(session_messages.message_count, 0) as bigint) as message_count,
+        cast(coalesce(session_messages.human_prompt_count, 0) as bigint) as human_prompt_count,
+        cast(coalesce(session_messages.assistant_message_count, 0) as bigint) as assistant_message_count,
+        cast(coalesce(session_messages.api_error_count, 0) as bigint) as api_error_count,
+        cast(coalesce(session_messages.interrupt_count, 0) as bigint) as interrupt_count,
+        cast(coalesce(session_messages.command_count, 0) as bigint) as command_count,
+        cast(coalesce(session_messages.compaction_count, 0) as bigint) as compaction_count,
+        cast(coalesce(session_messages.subagent_count, 0) as bigint) as subagent_count,
+        cast(coalesce(session_responses.request_count, 0) as bigint) as request_count,
+        cast(coalesce(session_responses.unpriced_request_count, 0) as bigint) as unpriced_request_count,
+        cast(coalesce(session_responses.model_count, 0) as bigint) as model_count,
+        cast(coalesce(session_tools.tool_call_count, 0) as bigint) as tool_call_count,
+        cast(coalesce(session_tools.failed_tool_call_count, 0) as bigint) as failed_tool_call_count,
+        cast(coalesce(session_tools.tool_count, 0) as bigint) as tool_count,
+        cast(coalesce(session_responses.input_tokens, 0) as bigint) as input_tokens,
+        cast(coalesce(session_responses.output_tokens, 0) as bigint) as output_tokens,
+        cast(coalesce(session_responses.cache_creation_tokens, 0) as bigint) as cache_creation_tokens,
+        cast(coalesce(session_responses.cache_read_tokens, 0) as bigint) as cache_read_tokens,
+        cast(coalesce(session_responses.total_tokens, 0) as bigint) as total_tokens,
+        cast(session_responses.estimated_cost_nusd as bigint) as estimated_cost_nusd,
+        cast(session_responses.reported_cost_nusd as bigint) as reported_cost_nusd,
+        cast(session_responses.cache_savings_nusd as bigint) as cache_savings_nusd,
+
+        ---------- dates and instants
+        -- A fork that never went on owns nothing; it stays visible, at the instants of its copies.
+        coalesce(session_messages.started_at, sessions.started_at) as started_at,
+        case
+            when session_messages.ended_at is null then coalesce(sessions.ended_at, sessions.started_at)
+            when session_tools.ended_at > session_messages.ended_at then session_tools.ended_at
+            else session_messages.ended_at
+        end as ended_at
+    from sessions
+    left join session_messages
+        on sessions.session_id = session_messages.session_id
+    left join session_responses
+        on sessions.session_id = session_responses.session_id
+    left join session_tools
+        on sessions.session_id = session_tools.session_id
+)
+
+select * from sessions_computed

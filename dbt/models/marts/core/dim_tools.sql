@@ -1,0 +1,70 @@
+with
+
+tool_usage as (
+    select * from {{ ref('int_tool_usage') }}
+),
+
+categories as (
+    select * from {{ ref('tool_categories') }}
+),
+
+tools as (
+    select
+        tool_key,
+        tool_name,
+        count(*) as tool_call_count,
+        min(occurred_at) as first_used_at,
+        max(occurred_at) as last_used_at
+    from tool_usage
+    group by tool_key, tool_name
+    union all
+    -- Known tools that nobody used yet: "unused" is an answer too.
+    select
+        {{ surrogate_key(['categories.tool_name']) }} as tool_key,
+        categories.tool_name,
+        0 as tool_call_count,
+        null as first_used_at,
+        null as last_used_at
+    from categories
+    left join tool_usage
+        on categories.tool_name = tool_usage.tool_name
+    where tool_usage.tool_name is null
+),
+
+tools_described as (
+    select
+        ---------- keys
+        tools.tool_key,
+
+        ---------- attributes
+        tools.tool_name,
+        case
+            when tools.tool_name like 'mcp@_@_%' escape '@' then 'mcp'
+            else coalesce(categories.tool_category, 'other')
+        end as tool_category,
+        case when tools.tool_name like 'mcp@_@_%' escape '@' then split_part(tools.tool_name, '__', 2) end
+            as mcp_server_name,
+        case
+            when tools.tool_call_count = 0 then 'unused'
+            when tools.tool_call_count <= 10 then 'rare'
+            when tools.tool_call_count <= 100 then 'occasional'
+            when tools.tool_call_count <= 1000 then 'frequent'
+            else 'heavy'
+        end as usage_tier,
+
+        ---------- measures
+        cast(tools.tool_call_count as bigint) as tool_call_count,
+
+        ---------- booleans
+        tools.tool_name like 'mcp@_@_%' escape '@' as is_mcp,
+        categories.tool_name is not null as is_known,
+
+        ---------- dates and instants
+        cast(tools.first_used_at as {{ timestamp_type() }}) as first_used_at,
+        cast(tools.last_used_at as {{ timestamp_type() }}) as last_used_at
+    from tools
+    left join categories
+        on tools.tool_name = categories.tool_name
+)
+
+select * from tools_described

@@ -1,0 +1,64 @@
+{{ config(materialized='incremental') }}
+
+with
+
+messages as (
+    select * from {{ ref('int_messages_enriched') }}
+    where {{ is_rebuilt('occurred_date') }}
+),
+
+sessions as (
+    select * from {{ ref('int_sessions_located') }}
+),
+
+-- Said by a person or in the model's name. Tool results are rows of fct_tool_calls; what Claude Code puts
+-- in by itself (meta lines, summaries, command output) stays in silver.
+spoken_messages as (
+    select
+        ---------- keys
+        messages.message_key,
+        messages.session_key,
+        sessions.project_key,
+
+        ---------- ids
+        messages.message_id,
+        messages.agent_id,
+
+        ---------- attributes
+        messages.role,
+        messages.message_kind,
+        messages.task_category,
+        messages.model_name,
+        messages.command_name,
+        messages.prompt_source,
+        messages.permission_mode,
+        messages.entrypoint,
+        messages.git_branch,
+        {{ time_of_day('messages.hour_of_day_local') }} as time_of_day,
+
+        ---------- measures
+        messages.text_char_count,
+        messages.thinking_char_count,
+        messages.image_count,
+        messages.line_count,
+        messages.copy_count,
+        messages.hour_of_day_local,
+
+        ---------- booleans
+        messages.is_human_prompt,
+        messages.is_sidechain,
+
+        ---------- dates and instants
+        messages.occurred_at,
+        messages.occurred_date,
+        messages.occurred_date_local
+    from messages
+    left join sessions
+        on messages.session_id = sessions.session_id
+    where
+        messages.message_kind in (
+            'human_prompt', 'command', 'bash_input', 'interrupt', 'assistant', 'synthetic', 'api_error'
+        )
+)
+
+select * from spoken_messages
