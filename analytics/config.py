@@ -118,6 +118,11 @@ class Settings:
     conversation_gap_minutes: int = _setting(
         240, _parse_int(1), "Idle minutes after which a session's next prompt starts a new conversation"
     )
+    hook_files: Literal["delete", "archive"] = _setting(
+        "delete", _parse_choice("delete", "archive"), "Queue files after their commit: delete, or archive as captured"
+    )
+    hook_retry_limit: int = _setting(3, _parse_int(0), "Runs that try again a queue file that cannot be read now")
+    max_hook_mb: int = _setting(64, _parse_int(1), "Largest hook payload that is read from the queue, in MB")
     keep_versions: int = _setting(3, _parse_int(3), "Published versions that are kept")
     run_interval_hours: int = _setting(1, _parse_int(1), "Hours between scheduled runs; doctor compares clean-ups with it")
     home_dir: Path = field(default_factory=Path.home)
