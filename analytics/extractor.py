@@ -1,0 +1,87 @@
+"""Stage 1, extract: every enabled source into the lake. `python -m analytics.extractor` = `analytics extract`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from analytics.config import Settings
+from analytics.errors import AnalyticsError, ConfigError
+from analytics.lake import Lake
+from analytics.sources import ExtractContext, ExtractResult, Progress, Source, iter_sources
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What an extraction brought: a result per source that could be read, a reason per source that could not."""
+
+    results: tuple[ExtractResult, ...]
+    failures: dict[str, str]
+
+    @property
+    def rows_loaded(self) -> int:
+        return sum(result.rows_loaded for result in self.results)
+
+
+def select_sources(settings: Settings, names: Sequence[str] = ()) -> list[Source]:
+    """The named sources, or all enabled ones. Raises ConfigError for a name there is not."""
+    available = {source.name: source for source in iter_sources()}
+    for name in names:
+        if name not in available:
+            raise ConfigError(f"--select {name}: there is no such source. There are: {', '.join(available)}.")
+    return [
+        source
+        for name, source in available.items()
+        if (name in names if names else source.is_enabled(settings))
+    ]
+
+
+def extract(
+    settings: Settings,
+    lake: Lake,
+    *,
+    run_id: str,
+    select: Sequence[str] = (),
+    since: datetime | None = None,
+    until: datetime | None = None,
+    is_full_backfill: bool = False,
+    on_progress: Progress | None = None,
+    on_result: Callable[[ExtractResult], None] | None = None,
+) -> Extraction:
+    """Read what is new in every selected source. A source that cannot be read does not stop the others.
+
+    `since` is inclusive, `until` exclusive, both aware; see `ExtractContext` for what a window means.
+    """
+    results: list[ExtractResult] = []
+    failures: dict[str, str] = {}
+    context = ExtractContext(
+        settings=settings,
+        lake=lake,
+        run_id=run_id,
+        extracted_at=datetime.now(UTC),
+        since=since,
+        until=until,
+        is_full_backfill=is_full_backfill,
+        on_progress=on_progress,
+    )
+    for source in select_sources(settings, select):
+        try:
+            result = source.extract(context)
+        except ConfigError:
+            raise
+        except AnalyticsError as error:
+            failures[source.name] = str(error)
+            continue
+        results.append(result)
+        if on_result:
+            on_result(result)
+    return Extraction(tuple(results), failures)
+
+
+if __name__ == "__main__":
+    import sys
+
+    from analytics.cli import main
+
+    raise SystemExit(main(["extract", *sys.argv[1:]]))

@@ -1,0 +1,347 @@
+"""Stage 2, load: the lake's committed days into schema `raw` of the warehouse, and the plan of what to rebuild.
+
+The warehouse file is disposable: delete it, and the next load makes it anew from the lake. Loading
+replaces whole days, so that loading twice changes nothing. Only this module writes schema `raw`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+import zoneinfo
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
+
+from analytics.config import Settings
+from analytics.contracts import PAYLOAD, Contract, iter_contracts
+from analytics.errors import ConfigError
+from analytics.lake import Lake, Part, Snapshot, make_private_folder
+
+if TYPE_CHECKING:
+    import duckdb
+
+MEMORY_LIMIT = "400MB"
+CHUNK_BYTES = 96 << 20
+PRICE_COLUMNS = (
+    "model_prefix",
+    "family",
+    "speed",
+    "prompt_tokens_from",
+    "valid_from",
+    "valid_to",
+    "input",
+    "output",
+    "cache_write_5m",
+    "cache_write_1h",
+    "cache_read",
+    "us_geo_multiplier",
+    "confidence",
+    "source",
+    "note",
+)
+
+
+# PLACEHOLDER closure; see dbt/macros/scope.sql
+REBUILD_DATES_SQL = """
+select distinct record_date, role
+from raw.conversations, (select unnest(['rebuild', 'read']) as role)
+"""
+
+
+@dataclass(frozen=True)
+class DatasetLoad:
+    """What loading did to one dataset. Rows of the replaced days; `repeated` are copies of a record."""
+
+    dataset: str
+    row_count: int
+    repeated_count: int
+    dates: tuple[date, ...]
+    damaged: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LoadResult:
+    """What one load did, per dataset that changed."""
+
+    datasets: tuple[DatasetLoad, ...]
+    elapsed_ms: int
+
+    @property
+    def row_count(self) -> int:
+        return sum(entry.row_count for entry in self.datasets)
+
+    @property
+    def date_count(self) -> int:
+        return len({day for entry in self.datasets for day in entry.dates})
+
+    @property
+    def damaged(self) -> tuple[str, ...]:
+        return tuple(path for entry in self.datasets for path in entry.damaged)
+
+
+@dataclass(frozen=True)
+class BuildPlan:
+    """What the next transformation has to rebuild: everything, some days, or nothing."""
+
+    is_full_refresh: bool
+    rebuild_dates: tuple[date, ...] = ()
+    read_dates: tuple[date, ...] = ()
+    is_new_day: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.is_full_refresh or self.rebuild_dates or self.is_new_day)
+
+
+@contextlib.contextmanager
+def open_warehouse(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A writing connection to the warehouse, within this project's memory bound, in UTC."""
+    import duckdb
+
+    make_private_folder(settings.data_dir)
+    path = settings.warehouse_file
+    try:
+        connection = duckdb.connect(str(path), config={"memory_limit": MEMORY_LIMIT, "preserve_insertion_order": False})
+    except (duckdb.IOException, duckdb.SerializationException) as error:
+        if "lock" in str(error).lower():
+            raise
+        # Half a file after a full disk, or another version's: it is disposable, the lake is the truth.
+        for leftover in (path, path.with_suffix(".duckdb.wal")):
+            leftover.unlink(missing_ok=True)
+        connection = duckdb.connect(str(path), config={"memory_limit": MEMORY_LIMIT, "preserve_insertion_order": False})
+    with connection:
+        connection.execute("set timezone = 'UTC'")
+        path.chmod(0o600)
+        yield connection
+
+
+class DuckDBLoader:
+    """Brings schema `raw` of one warehouse to the state of one lake."""
+
+    def __init__(self, settings: Settings, lake: Lake, connection: duckdb.DuckDBPyConnection) -> None:
+        self._settings = settings
+        self._lake = lake
+        self._connection = connection
+        connection.execute("create schema if not exists raw")
+        connection.execute(
+            "create table if not exists raw._loads (dataset varchar, schema_hash varchar, commit_number bigint)"
+        )
+        connection.execute("create table if not exists raw._dirty_dates (dataset varchar, record_date date)")
+        connection.execute("create table if not exists raw._builds (fingerprint varchar, local_date date, run_id varchar)")
+
+    def load(self, *, run_id: str) -> LoadResult:
+        """Replace the days that commits touched since the last load, in one transaction a dataset."""
+        started = time.monotonic()
+        loads = [self._load_dataset(contract, run_id) for contract in iter_contracts()]
+        return LoadResult(
+            tuple(entry for entry in loads if entry is not None), round((time.monotonic() - started) * 1000)
+        )
+
+    def _load_dataset(self, contract: Contract, run_id: str) -> DatasetLoad | None:
+        snapshot = self._lake.snapshot(contract.dataset)
+        schema_hash = hashlib.sha256(str(contract.warehouse_schema).encode()).hexdigest()[:16]
+        loaded = self._connection.execute(
+            "select commit_number from raw._loads where dataset = ? and schema_hash = ?", [contract.dataset, schema_hash]
+        ).fetchone()
+        if loaded is None:
+            self._create_table(contract)
+            dates = {part.record_date for part in snapshot.parts.values()}
+        elif loaded[0] == snapshot.number:
+            return None
+        elif loaded[0] > snapshot.number:  # another lake under the same warehouse
+            self._create_table(contract)
+            dates = {part.record_date for part in snapshot.parts.values()}
+        else:
+            commits = list(self._lake.iter_commits(contract.dataset, after=loaded[0]))
+            dates = {day for commit in commits for day in commit.changed_dates}
+            if any(commit.removes and commit.changed_dates for commit in commits):
+                # Rows that are gone reach dates that no remaining row names: only a full build is right.
+                self._connection.execute("delete from raw._builds")
+        return self._replace_dates(contract, schema_hash, snapshot, sorted(dates), run_id)
+
+    def _create_table(self, contract: Contract) -> None:
+        """The empty table of a contract, with each column's meaning as its comment."""
+        empty = contract.warehouse_schema.empty_table()
+        self._connection.register("empty_rows", empty)
+        self._connection.execute(f"create or replace table raw.{contract.dataset} as select * from empty_rows")
+        self._connection.unregister("empty_rows")
+        # A comment rather than a primary key: an index would make loading four times slower.
+        grain = contract.grain.replace("'", "''")
+        self._connection.execute(f"comment on table raw.{contract.dataset} is '{grain}'")
+
+    def _replace_dates(
+        self, contract: Contract, schema_hash: str, snapshot: Snapshot, dates: Sequence[date], run_id: str
+    ) -> DatasetLoad:
+        parts = [part for part in snapshot.parts.values() if part.record_date in set(dates)]
+        damaged = self._set_aside_damaged(contract, parts, run_id)
+        if damaged:
+            snapshot = self._lake.snapshot(contract.dataset)
+            parts = [part for part in parts if part.path not in damaged]
+        connection = self._connection
+        connection.begin()
+        try:
+            connection.execute(
+                f"delete from raw.{contract.dataset} where record_date in (select unnest(?::date[]))", [list(dates)]
+            )
+            inserted = sum(self._insert(contract, chunk) for chunk in _chunk_by_day(parts))
+            connection.execute("delete from raw._loads where dataset = ?", [contract.dataset])
+            connection.execute(
+                "insert into raw._loads values (?, ?, ?)", [contract.dataset, schema_hash, snapshot.number]
+            )
+            connection.execute(
+                "insert into raw._dirty_dates select ?, unnest(?::date[])", [contract.dataset, list(dates)]
+            )
+            connection.commit()
+        except BaseException:
+            connection.rollback()
+            raise
+        repeated = sum(part.row_count for part in parts) - inserted
+        return DatasetLoad(contract.dataset, inserted, repeated, tuple(dates), tuple(damaged))
+
+    def _set_aside_damaged(self, contract: Contract, parts: Sequence[Part], run_id: str) -> list[str]:
+        """Parts whose bytes are no longer those they were named after: out of the lake, and read again.
+
+        DuckDB checks no page sums, so a flipped bit could become a wrong number; the name knows.
+        """
+        with ThreadPoolExecutor(self._settings.workers) as pool:
+            intact = list(pool.map(self._lake.is_part_intact, [part.path for part in parts]))
+        damaged = [part.path for part, is_intact in zip(parts, intact, strict=True) if not is_intact]
+        self._lake.remove_parts(
+            contract.dataset,
+            damaged,
+            run_id=run_id,
+            kind="quarantine",
+            forget_positions=True,
+            keep_in=self._lake.data_dir / "quarantine",
+        )
+        return damaged
+
+    def _insert(self, contract: Contract, parts: Sequence[Part]) -> int:
+        """Insert the distinct records of some days. Of the copies of a record the one with the least place stays.
+
+        Rows written under an older contract lack columns, which are null then.
+        """
+        connection = self._connection
+        connection.register("empty_rows", contract.warehouse_schema.empty_table())
+        row = connection.execute(
+            f"""
+            insert into raw.{contract.dataset} by name
+            select * exclude (copy_number) from (
+                select {", ".join(contract.warehouse_schema.names)}, row_number() over (
+                    partition by record_date, record_id
+                    order by source, _source_file nulls last, _source_position nulls last, _extracted_at, _run_id
+                ) as copy_number
+                from (
+                    select * from empty_rows
+                    union all by name
+                    select * exclude ({PAYLOAD})
+                    from read_parquet(?, hive_partitioning = false, union_by_name = true)
+                )
+            ) where copy_number = 1
+            """,
+            [[str(self._lake.part_file(part.path)) for part in parts]],
+        ).fetchone()
+        connection.unregister("empty_rows")
+        return int(row[0]) if row else 0
+
+    # ---- what to rebuild
+
+    def plan_build(self, *, run_id: str, fingerprint: str, is_full_refresh: bool = False) -> BuildPlan:
+        """Decide what the transformation rebuilds and leave it in `raw` where the models read it.
+
+        Everything, when the last successful build had another fingerprint (models, settings, prices);
+        otherwise the days that loads touched since then, and the days these reach.
+        """
+        run_at = datetime.now(UTC)
+        local_date = run_at.astimezone(zoneinfo.ZoneInfo(self._settings.timezone)).date()
+        built = self._connection.execute("select fingerprint, local_date from raw._builds").fetchone()
+        is_full = is_full_refresh or built is None or built[0] != fingerprint
+        self._write_overrides()
+        self._connection.execute(
+            """
+            create or replace table raw._build_settings as select
+                ?::varchar as reporting_timezone, ?::bigint as conversation_gap_minutes,
+                ?::varchar as run_id, ?::timestamp as run_at, ?::boolean as is_full_refresh
+            """,
+            [
+                self._settings.timezone,
+                self._settings.conversation_gap_minutes,
+                run_id,
+                run_at.replace(tzinfo=None),
+                is_full,
+            ],
+        )
+        self._connection.execute("create or replace table raw._rebuild_dates (record_date date, role varchar)")
+        if is_full:
+            return BuildPlan(is_full_refresh=True)
+        self._connection.execute(f"insert into raw._rebuild_dates {REBUILD_DATES_SQL}")
+        rows = self._connection.execute("select record_date, role from raw._rebuild_dates order by 1").fetchall()
+        return BuildPlan(
+            is_full_refresh=False,
+            rebuild_dates=tuple(day for day, role in rows if role == "rebuild"),
+            read_dates=tuple(day for day, role in rows if role == "read"),
+            is_new_day=built is not None and built[1] != local_date,
+        )
+
+    def is_current(self, fingerprint: str) -> bool:
+        """Whether everything committed is loaded and built with this fingerprint, on this local day."""
+        local_date = datetime.now(zoneinfo.ZoneInfo(self._settings.timezone)).date()
+        built = self._connection.execute("select fingerprint, local_date from raw._builds").fetchone()
+        dirty = self._connection.execute("select count(*) from raw._dirty_dates").fetchone()
+        loaded = dict(self._connection.execute("select dataset, commit_number from raw._loads").fetchall())
+        return (
+            built == (fingerprint, local_date)
+            and dirty == (0,)
+            and all(loaded.get(dataset) == self._lake.last_number(dataset) for dataset in self._lake.datasets())
+        )
+
+    def finish_build(self, *, run_id: str, fingerprint: str) -> None:
+        """Record that a transformation succeeded: the dirty days are clean, the fingerprint is known."""
+        local_date = datetime.now(zoneinfo.ZoneInfo(self._settings.timezone)).date()
+        self._connection.begin()
+        self._connection.execute("delete from raw._builds")
+        self._connection.execute("insert into raw._builds values (?, ?, ?)", [fingerprint, local_date, run_id])
+        self._connection.execute("delete from raw._dirty_dates")
+        self._connection.commit()
+
+    def _write_overrides(self) -> None:
+        """The user's own price rows, of the seed's shape, empty where there is no file."""
+        import duckdb
+
+        columns = ", ".join(f"null::varchar as {name}" for name in PRICE_COLUMNS)
+        self._connection.execute(f"create or replace table raw.model_price_overrides as select {columns} limit 0")
+        file = self._settings.prices_file
+        if file is None:
+            return
+        types = "{" + ", ".join(f"'{name}': 'VARCHAR'" for name in PRICE_COLUMNS) + "}"
+        try:
+            self._connection.execute(
+                f"""
+                insert into raw.model_price_overrides by name
+                select * from read_csv(?, header = true, auto_detect = false, delim = ',', quote = '"', columns = {types})
+                """,
+                [str(file)],
+            )
+        except duckdb.Error as error:
+            raise ConfigError(
+                f"ANALYTICS_PRICES_FILE: {file} cannot be read as prices. It needs the columns of "
+                f"dbt/seeds/model_prices.csv in their order: {', '.join(PRICE_COLUMNS)}."
+            ) from error
+
+
+def _chunk_by_day(parts: Iterable[Part]) -> Iterator[list[Part]]:
+    """Parts in chunks that never split a day, so that the copies of a record meet, and stay small."""
+    chunk: list[Part] = []
+    size = 0
+    for part in sorted(parts, key=lambda entry: (entry.record_date, entry.path)):
+        if size > CHUNK_BYTES and part.record_date != chunk[-1].record_date:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(part)
+        size += part.byte_count
+    if chunk:
+        yield chunk

@@ -1,0 +1,40 @@
+"""Stage 5, publish: gold to every target. Runs only after the checks have passed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from analytics.config import Settings
+from analytics.errors import AnalyticsError
+from analytics.targets import FIRST, TargetResult, iter_targets
+
+
+@dataclass(frozen=True)
+class PublishResult:
+    """A result per target that was written, a reason per target that was not."""
+
+    targets: tuple[TargetResult, ...]
+    failures: dict[str, str]
+
+
+def publish(
+    settings: Settings, *, run_id: str, on_result: Callable[[TargetResult], None] | None = None
+) -> PublishResult:
+    """Write every enabled target. Without the snapshot nothing else is tried; any other fails alone."""
+    results: list[TargetResult] = []
+    failures: dict[str, str] = {}
+    for target in iter_targets():
+        if not target.is_enabled(settings):
+            continue
+        try:
+            result = target.publish(settings, run_id)
+        except AnalyticsError as error:
+            if target.name == FIRST:
+                raise
+            failures[target.name] = str(error)
+            continue
+        results.append(result)
+        if on_result:
+            on_result(result)
+    return PublishResult(tuple(results), failures)

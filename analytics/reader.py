@@ -1,0 +1,121 @@
+"""Reading what is published: one query, one version, and the forms it is printed in."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import unicodedata
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from analytics.config import Settings
+from analytics.errors import ConfigError
+from analytics.targets.snapshot import open_current
+
+Form = Literal["table", "json", "csv"]
+MAX_CELL_CHARS = 60
+# A spreadsheet takes a cell that begins so for a formula.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def quote(name: str) -> str:
+    """A SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def published_tables(settings: Settings) -> list[str]:
+    """Names of the published tables."""
+    with open_current(settings) as connection:
+        rows = connection.execute("select view_name from duckdb_views() where schema_name = 'gold' order by 1").fetchall()
+    return [name for (name,) in rows]
+
+
+def read_query(settings: Settings, sql: str) -> pa.Table:
+    """The rows of one statement over one published version. Raises ConfigError for SQL that does not run."""
+    import duckdb
+
+    with open_current(settings) as connection:
+        try:
+            relation = connection.sql(sql)
+            if relation is None:
+                raise ConfigError("query: the statement gives no rows.")
+            table = relation.to_arrow_table()
+        except duckdb.Error as error:
+            raise ConfigError(f"query: {str(error).strip()}") from error
+    return table
+
+
+def write_parquet(settings: Settings, sql: str, file: Path) -> int:
+    """Write the rows of one statement to a Parquet file. Returns how many."""
+    import pyarrow.parquet as pq
+
+    table = read_query(settings, sql)
+    try:
+        pq.write_table(table, file, compression="zstd")
+    except OSError as error:
+        raise ConfigError(f"query: {file} cannot be written.") from error
+    return table.num_rows
+
+
+def render(table: pa.Table, form: Form) -> str:
+    """Rows as an aligned table, JSON (one array of objects) or CSV (safe to open in a spreadsheet)."""
+    rows = table.to_pylist()
+    if form == "json":
+        return json.dumps(rows, indent=2, default=str, ensure_ascii=False) + "\n"
+    if form == "csv":
+        return _render_csv(table.column_names, rows)
+    return _render_table(table, rows)
+
+
+def _render_csv(names: list[str], rows: list[dict[str, Any]]) -> str:
+    output = io.StringIO()
+    writer = csv.writer(output, lineterminator="\n")
+    writer.writerow(names)
+    for row in rows:
+        writer.writerow([_csv_cell(row[name]) for name in names])
+    return output.getvalue()
+
+
+def _csv_cell(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
+
+
+def _render_table(table: pa.Table, rows: list[dict[str, Any]]) -> str:
+    is_number = [
+        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+        for kind in table.schema.types
+    ]
+    cells = [[_cell(row[name]) for name in table.column_names] for row in rows]
+    widths = [
+        max([_width(name), *(_width(line[index]) for line in cells)]) for index, name in enumerate(table.column_names)
+    ]
+    lines = [
+        "  ".join(_pad(text, width, right=right) for text, width, right in zip(line, widths, is_number, strict=True))
+        for line in [table.column_names, ["-" * width for width in widths], *cells]
+    ]
+    return "".join(line.rstrip() + "\n" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    if hasattr(value, "normalize") and hasattr(value, "as_tuple"):
+        return f"{value:,.4f}"
+    if isinstance(value, float):
+        return f"{value:,.4g}" if abs(value) < 1 else f"{value:,.2f}"
+    text = "".join(char if char.isprintable() else " " for char in str(value))
+    return text if len(text) <= MAX_CELL_CHARS else text[: MAX_CELL_CHARS - 1] + "…"
+
+
+def _width(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
+
+
+def _pad(text: str, width: int, *, right: bool) -> str:
+    space = " " * (width - _width(text))
+    return space + text if right else text + space

@@ -1,0 +1,152 @@
+"""What every record has: strict JSON, a canonical form, an id that is a pure function of content, an instant."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import orjson
+
+from analytics.errors import ContractViolation
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH_DATE = date(1970, 1, 1)
+MICROSECONDS_A_DAY = 86_400_000_000
+MAX_INSTANT = 253_402_300_800_000_000  # year 10000, where date arithmetic ends
+
+
+def parse_json(text: bytes) -> Any:
+    """One JSON value, strictly.
+
+    Lone surrogates, which a truncated emoji leaves and which make SQL engines drop the whole text,
+    become U+FFFD. Raises ContractViolation with the reason, never with the text.
+    """
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        strict_error = error
+    try:
+        decoded = text.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ContractViolation("invalid UTF-8") from error
+    if "\\u" not in decoded:
+        raise ContractViolation(_explain(text, strict_error))
+    try:
+        value = json.loads(decoded, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise ContractViolation(_explain(text, strict_error)) from error
+    return _repair(value)
+
+
+def _explain(text: bytes, error: orjson.JSONDecodeError) -> str:
+    if b"\0" in text:
+        return "NUL bytes"
+    if "recursion" in str(error).lower():
+        return "nested too deeply"
+    return "not JSON"
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(name)
+
+
+def _repair(value: Any) -> Any:
+    """The value with lone surrogates replaced and integers beyond 64 bits as floats, as strict JSON needs."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {_repair(key): _repair(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_repair(item) for item in value]
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return float(value)
+    return value
+
+
+def iter_concatenated(text: bytes) -> list[tuple[int, bytes]]:
+    """Two or more JSON objects written on one line without a newline between: each with its byte offset.
+
+    Seen where two writers shared a file. Raises ContractViolation when the text is anything else.
+    """
+    try:
+        decoded = text.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ContractViolation("invalid UTF-8") from error
+    decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+    parts: list[tuple[int, bytes]] = []
+    position, byte_offset = 0, 0
+    try:
+        while position < len(decoded):
+            if decoded[position] != "{":
+                raise ContractViolation("not JSON")
+            _, end = decoder.raw_decode(decoded, position)
+            part = decoded[position:end].encode()
+            parts.append((byte_offset, part))
+            rest = decoded[end:]
+            skipped = len(rest) - len(rest.lstrip(" \t\r"))
+            position, byte_offset = end + skipped, byte_offset + len(part) + skipped
+    except (ValueError, RecursionError) as error:
+        raise ContractViolation("not JSON") from error
+    return parts
+
+
+def canonical_json(record: Any) -> bytes:
+    """The record's one spelling: sorted keys, compact, UTF-8. Equal records give equal bytes.
+
+    Raises ContractViolation for what JSON cannot hold.
+    """
+    try:
+        return orjson.dumps(record, option=orjson.OPT_SORT_KEYS)
+    except (TypeError, ValueError) as error:
+        raise ContractViolation("cannot be written as JSON") from error
+
+
+def record_id(canonical: bytes) -> str:
+    """32 hex digits of the SHA-256 of a canonical record."""
+    return hashlib.sha256(canonical).hexdigest()[:32]
+
+
+_day_cache: dict[str, int] = {}
+
+
+def parse_instant(value: Any) -> int | None:
+    """Microseconds since 1970 UTC of a time stamp as sources write it; None where it is none.
+
+    Reads ISO 8601 with `Z`, an offset or nothing (then UTC), datetimes, and numbers, which are
+    seconds, milliseconds, microseconds or nanoseconds by their size. A SQL cast of text would drop
+    the offset without a word, so this is the one place where text becomes an instant.
+    """
+    if isinstance(value, str):
+        try:
+            parsed = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+        if parsed.tzinfo is None or value.endswith("Z"):
+            day = _day_cache.get(value[:10])
+            if day is None:
+                day = _day_cache[value[:10]] = (parsed.date() - EPOCH_DATE).days * MICROSECONDS_A_DAY
+            seconds = (parsed.hour * 60 + parsed.minute) * 60 + parsed.second
+            return _plausible(day + seconds * 1_000_000 + parsed.microsecond)
+        return _plausible((parsed - EPOCH) // timedelta(microseconds=1))
+    if isinstance(value, datetime):
+        aware = value if value.tzinfo else value.replace(tzinfo=UTC)
+        return _plausible((aware - EPOCH) // timedelta(microseconds=1))
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if value != value or abs(value) > 1e19:  # noqa: PLR0124 - NaN
+        return None
+    for limit, factor in ((1e11, 1_000_000), (1e14, 1_000), (1e17, 1)):
+        if abs(value) < limit:
+            return _plausible(int(value * factor))
+    return _plausible(int(value) // 1_000)
+
+
+def _plausible(instant: int) -> int | None:
+    return instant if 0 < instant < MAX_INSTANT else None
+
+
+def instant_date(instant: int) -> date:
+    """The UTC day of an instant in microseconds."""
+    return EPOCH_DATE + timedelta(days=instant // MICROSECONDS_A_DAY)

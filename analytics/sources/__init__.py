@@ -1,0 +1,102 @@
+"""Where records come from: one package per source, found by being here.
+
+A source package holds `SOURCE`, a `Source`. It finds what is new, hands parsed records to a
+`RecordWriter`, and commits the parts together with the positions it consumed. Sources know the
+contracts, the records and the lake, and never each other.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+from analytics.config import Settings
+from analytics.contracts import load_contract
+from analytics.lake import Lake
+from analytics.records.writer import Place, RecordWriter
+from analytics.redactor import Redactor
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class ExtractContext:
+    """What an extraction is given: where to write, which run it is, and which part of history it is asked for.
+
+    `since` (inclusive) and `until` (exclusive) are aware UTC instants; with either, or with
+    `is_full_backfill`, records are read again whatever was consumed before. A window leaves the
+    consumed positions as they are; a full backfill sets them anew.
+    """
+
+    settings: Settings
+    lake: Lake
+    run_id: str
+    extracted_at: datetime
+    since: datetime | None = None
+    until: datetime | None = None
+    is_full_backfill: bool = False
+    on_progress: Progress | None = None
+
+    @property
+    def has_window(self) -> bool:
+        return self.since is not None or self.until is not None
+
+    @cached_property
+    def redactor(self) -> Redactor:
+        return Redactor.load(self.settings.secret_rules_file, self.lake.key)
+
+    def writer(self, source: str, dataset: str, flatten: Callable[[Any, Place], dict[str, Any]]) -> RecordWriter:
+        """A writer into one dataset under this run's content policy."""
+        return RecordWriter(
+            self.lake,
+            load_contract(dataset),
+            source=source,
+            run_id=self.run_id,
+            extracted_at=self.extracted_at,
+            redactor=self.redactor,
+            content=self.settings.content,
+            flatten=flatten,
+        )
+
+
+@dataclass(frozen=True)
+class ExtractResult:
+    """What one source brought in. Rows read = rows loaded + rows rejected, always.
+
+    `unit_count` counts what the source reads in pieces (files, windows). `dead_letters` are paths
+    below the data folder. `problems` name what could not be read at all, without content.
+    """
+
+    source: str
+    dataset: str
+    rows_read: int = 0
+    rows_loaded: int = 0
+    rows_rejected: int = 0
+    unit_count: int = 0
+    waiting_count: int = 0
+    elapsed_ms: int = 0
+    dead_letters: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    rejected_by_reason: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One source: its name in summaries and rows, the dataset it feeds, and how it is read."""
+
+    name: str
+    dataset: str
+    is_enabled: Callable[[Settings], bool]
+    extract: Callable[[ExtractContext], ExtractResult]
+
+
+def iter_sources() -> Iterator[Source]:
+    """Every source that has a package here, by name."""
+    for name in sorted(info.name for info in pkgutil.iter_modules(__path__)):
+        source: Source = importlib.import_module(f"{__name__}.{name}").SOURCE
+        yield source

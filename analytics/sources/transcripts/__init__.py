@@ -1,0 +1,293 @@
+"""Source `transcripts`: the JSONL files that Claude Code writes below its projects folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import islice
+from multiprocessing import get_context
+from typing import Any
+
+from analytics.config import Settings
+from analytics.errors import ContractViolation, SourceUnavailable
+from analytics.lake import Lake, Part, Rejection, State
+from analytics.records import parse_instant, parse_json
+from analytics.records.conversations import agent_id_of_path, flatten_agent_meta, flatten_line
+from analytics.records.writer import Place, RecordWriter, split_evenly
+from analytics.sources import ExtractContext, ExtractResult, Source
+from analytics.sources.transcripts.discovery import Task, TranscriptFile, find_files, plan_tasks, transcript_roots
+from analytics.sources.transcripts.reader import FileReader
+
+NAME = "transcripts"
+DATASET = "conversations"
+
+UNIT_BYTES = 32 << 20
+COMMIT_BYTES = 256 << 20
+INLINE_BYTES = 4 << 20
+HEAD_BYTES = 16 << 10
+REJECTED_CONTENT_LIMIT = 1 << 20
+
+
+@dataclass
+class UnitResult:
+    """What reading some files brought: parts on disk, not committed yet, and the positions reached."""
+
+    parts: list[Part] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
+    state: State = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    rows_read: int = 0
+    byte_count: int = 0
+    waiting_count: int = 0
+
+    def merge(self, other: UnitResult) -> None:
+        """Add another unit's result to this one."""
+        for entry in dataclasses.fields(self):
+            mine, theirs = getattr(self, entry.name), getattr(other, entry.name)
+            setattr(self, entry.name, mine | theirs if isinstance(mine, dict) else mine + theirs)
+
+
+def is_enabled(settings: Settings) -> bool:
+    """Whether there is a folder to search."""
+    return bool(transcript_roots(settings))
+
+
+def extract(context: ExtractContext) -> ExtractResult:
+    """Read what is new in every transcript into the lake, and commit it with the positions reached.
+
+    Commits after about every `COMMIT_BYTES` of input, so that an interrupted backfill goes on where
+    it was. Raises SourceUnavailable when a configured folder is missing.
+    """
+    started = time.monotonic()
+    settings = context.settings
+    for root in transcript_roots(settings):
+        if not root.is_dir():
+            raise SourceUnavailable(
+                f"transcripts: {root} is missing. Set ANALYTICS_TRANSCRIPT_DIRS or run with --select another source."
+            )
+    problems: list[str] = []
+    files = find_files(transcript_roots(settings), problems)
+    state = context.lake.read_state(DATASET, NAME)
+    is_from_start = context.is_full_backfill or context.has_window
+    tasks = plan_tasks(files, state, is_from_start=is_from_start)
+    total = UnitResult(problems=[context.redactor.redact_text(problem) for problem in problems])
+    pending = UnitResult()
+    dead_letters: list[str] = []
+    rows_loaded = 0
+
+    def commit() -> None:
+        nonlocal pending, rows_loaded
+        if pending.parts or pending.rejections or (pending.state and not context.has_window):
+            entry = context.lake.commit(
+                DATASET,
+                NAME,
+                run_id=context.run_id,
+                adds=pending.parts,
+                rows_read=pending.rows_read,
+                rejections=pending.rejections,
+                state={} if context.has_window else {**pending.state, **_renamed(pending.state, state, files)},
+            )
+            rows_loaded += entry.rows_loaded
+            if entry.dead_letter:
+                dead_letters.append(entry.dead_letter)
+        total.merge(pending)
+        pending = UnitResult()
+
+    byte_count = sum(task.byte_count for task in tasks)
+    done_bytes = 0
+    for unit in _run_units(context, tasks, byte_count):
+        pending.merge(unit)
+        done_bytes += unit.byte_count
+        if context.on_progress:
+            context.on_progress(done_bytes, byte_count)
+        if pending.byte_count >= COMMIT_BYTES:
+            commit()
+    commit()
+    reasons = Counter[str]()
+    for rejection in total.rejections:
+        reasons[rejection.reason] += rejection.row_count
+    return ExtractResult(
+        source=NAME,
+        dataset=DATASET,
+        rows_read=total.rows_read,
+        rows_loaded=rows_loaded,
+        rows_rejected=sum(reasons.values()),
+        unit_count=len(tasks),
+        waiting_count=total.waiting_count,
+        elapsed_ms=round((time.monotonic() - started) * 1000),
+        dead_letters=tuple(dead_letters),
+        problems=tuple(total.problems),
+        rejected_by_reason=dict(reasons),
+    )
+
+
+SOURCE = Source(name=NAME, dataset=DATASET, is_enabled=is_enabled, extract=extract)
+
+
+def _renamed(reached: State, state: State, files: Iterable[TranscriptFile]) -> State:
+    """Positions under names that are gone because the file now has another one: to be forgotten."""
+    identities = {entry["identity"] for entry in reached.values()}
+    present = {file.key for file in files}
+    return {
+        key: None
+        for key, entry in state.items()
+        if entry["identity"] in identities and key not in present and key not in reached
+    }
+
+
+def _run_units(context: ExtractContext, tasks: list[Task], byte_count: int) -> Iterator[UnitResult]:
+    """Read the tasks in units, here when there is little to do, else on every core.
+
+    Files that began at about the same time share a unit, so that a unit writes few days.
+    """
+    ordered = sorted(tasks, key=_first_instant) if byte_count > UNIT_BYTES else tasks
+    units = [
+        [ordered[index] for index in cut] for cut in split_evenly([task.byte_count for task in ordered], UNIT_BYTES)
+    ]
+    if byte_count <= INLINE_BYTES or context.settings.workers == 1:
+        for unit in units:
+            yield read_unit(context, unit)
+        return
+    arguments = dataclasses.replace(context, on_progress=None, lake=Lake(context.lake.data_dir, context.lake.host_id))
+    with ProcessPoolExecutor(context.settings.workers, mp_context=get_context("spawn")) as pool:
+        waiting = iter(units)
+        running = {pool.submit(read_unit, arguments, unit) for unit in islice(waiting, context.settings.workers * 2)}
+        while running:
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                if (unit := next(waiting, None)) is not None:
+                    running.add(pool.submit(read_unit, arguments, unit))
+                yield future.result()
+
+
+def _first_instant(task: Task) -> int:
+    """The first instant near where reading starts; the file's time where there is none."""
+    try:
+        with task.file.path.open("rb") as opened:
+            opened.seek(task.offset)
+            head = opened.read(HEAD_BYTES)
+    except OSError:
+        return 0
+    marker = head.find(b'"timestamp":"')
+    instant = parse_instant(head[marker + 13 : marker + 37].decode("ascii", "replace")) if marker >= 0 else None
+    return task.file.mtime_ns // 1_000 if instant is None else instant
+
+
+def read_unit(context: ExtractContext, tasks: list[Task]) -> UnitResult:
+    """Read some files into parts. Runs in a worker; what it returns counts once it is committed."""
+    result = UnitResult()
+    flatten = _Flattener(keep_text=context.settings.content != "metadata")
+    writer = context.writer(NAME, DATASET, flatten)
+    for task in tasks:
+        name = context.redactor.redact_text(task.file.name)
+        try:
+            with task.file.path.open("rb") as opened:
+                _read_file(context, task, opened, name, writer, result)
+        except OSError as error:
+            result.problems.append(f"{name}: {os.strerror(error.errno or 0)}")
+        result.byte_count += task.byte_count
+    result.parts = writer.flush()
+    return result
+
+
+class _Flattener:
+    """Turns a record into a row; remembers nothing but what the content policy allows."""
+
+    def __init__(self, *, keep_text: bool) -> None:
+        self._keep_text = keep_text
+
+    def __call__(self, record: dict[str, Any], place: Place) -> dict[str, Any]:
+        agent_id = agent_id_of_path(place.file)
+        if place.file.endswith(".meta.json"):
+            session_id = place.file.split("/subagents/", 1)[0].rpartition("/")[2] if "/subagents/" in place.file else None
+            return flatten_agent_meta(record, session_id=session_id, agent_id=agent_id)
+        row = flatten_line(record, keep_text=self._keep_text)
+        if agent_id is not None:
+            row.setdefault("agent_id", agent_id)
+        return row
+
+
+def _read_file(
+    context: ExtractContext, task: Task, opened: Any, name: str, writer: RecordWriter, result: UnitResult
+) -> None:
+    if task.file.is_meta:
+        _read_meta(context, task, opened, name, writer, result)
+        return
+    reader = FileReader(task, opened, context.settings.max_line_mb << 20)
+    rejections = reader.rejections
+    for record, position, day in reader:
+        if context.has_window and not is_in_window(context, record):
+            continue
+        try:
+            writer.add(record, Place(name, position, day, _text_or_none(record.get("uuid"))))
+            result.rows_read += 1
+        except ContractViolation as violation:
+            rejections.append((position, str(violation), b""))
+    for position, reason, content in rejections:
+        result.rejections.append(reject(context, NAME, name, position, reason, content))
+    if reader.refused is not None and reader.refused_count:
+        result.rejections.append(Rejection(NAME, name, task.offset, reader.refused, reader.refused_count))
+    result.rows_read += len(rejections) + reader.refused_count
+    result.waiting_count += reader.is_waiting
+    result.state[task.file.key] = _position(task, name, reader.offset, reader.edges(), reader.last_at, reader.refused)
+
+
+def _read_meta(
+    context: ExtractContext, task: Task, opened: Any, name: str, writer: RecordWriter, result: UnitResult
+) -> None:
+    """A subagent's meta file: one JSON object, rewritten whole. It has no instant, so its own day files it."""
+    content = opened.read(context.settings.max_line_mb << 20)
+    day = datetime.fromtimestamp(task.file.mtime_ns / 1e9, UTC).date()
+    result.rows_read += 1
+    try:
+        record = parse_json(content)
+        if not isinstance(record, dict):
+            raise ContractViolation("not a JSON object")
+        writer.add(record, Place(name, 0, day), identity={"file": task.file.name, "meta": record})
+    except ContractViolation as violation:
+        result.rejections.append(reject(context, NAME, name, 0, str(violation), content))
+    result.state[task.file.key] = _position(task, name, 0, "", None, None)
+
+
+def _position(
+    task: Task, name: str, offset: int, edges: str, last_at: int | None, refused: str | None
+) -> dict[str, Any]:
+    position = {
+        "name": name,
+        "identity": task.file.identity,
+        "size": task.file.size,
+        "mtime_ns": task.file.mtime_ns,
+        "offset": offset,
+        "edges": edges,
+        "last_at": last_at,
+    }
+    return position if refused is None else {**position, "refused": refused}
+
+
+def is_in_window(context: ExtractContext, record: dict[str, Any]) -> bool:
+    """Whether a record's own instant lies in the window that was asked for."""
+    instant = parse_instant(record.get("timestamp"))
+    if instant is None:
+        return False
+    moment = datetime.fromtimestamp(instant / 1e6, UTC)
+    return (context.since is None or moment >= context.since) and (context.until is None or moment < context.until)
+
+
+def reject(context: ExtractContext, source: str, file: str, position: int, reason: str, content: bytes) -> Rejection:
+    """A dead letter under the content policy: redacted, cut at 1 MB, without content under `metadata`."""
+    policy = context.settings.content
+    if policy == "metadata" or not content:
+        return Rejection(source, file, position, reason)
+    kept = content if policy == "full" else context.redactor.redact_bytes(content)
+    text = kept[:REJECTED_CONTENT_LIMIT].decode("utf-8", "backslashreplace")
+    return Rejection(source, file, position, reason, content=text)
+
+
+def _text_or_none(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

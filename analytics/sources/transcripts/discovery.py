@@ -1,0 +1,142 @@
+"""Which transcript files there are, and where reading each of them goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analytics.config import Settings
+from analytics.lake import State
+from analytics.records.conversations import transcript_name
+
+EDGE_BYTES = 1_024
+# Spilled tool outputs and notes that live among transcripts and are none, whatever their ending.
+_SKIPPED_FOLDERS = frozenset({"tool-results", "memory"})
+
+
+@dataclass(frozen=True)
+class TranscriptFile:
+    """A file as the directory listing shows it. `name` is its path below its `projects` folder."""
+
+    path: Path
+    name: str
+    size: int
+    mtime_ns: int
+    identity: str
+
+    @property
+    def key(self) -> str:
+        """What its position is filed under. A hash: a path may hold what must not be written."""
+        return hashlib.sha256(os.fsencode(self.path)).hexdigest()[:24]
+
+    @property
+    def is_meta(self) -> bool:
+        return self.name.endswith(".meta.json")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One file to read, from `offset`. `last_at` is the last instant before it, in microseconds."""
+
+    file: TranscriptFile
+    offset: int = 0
+    last_at: int | None = None
+    refused: str | None = None
+
+    @property
+    def byte_count(self) -> int:
+        return max(self.file.size - self.offset, 0)
+
+
+def transcript_roots(settings: Settings) -> list[Path]:
+    """The folders to search: the setting, or where Claude Code keeps its projects."""
+    if settings.transcript_dirs:
+        return [path.absolute() for path in settings.transcript_dirs]
+    candidates = [settings.claude_dir / "projects"]
+    if settings.claude_config_dir is None:
+        candidates.append(settings.home_dir / ".config" / "claude" / "projects")
+    return [path for path in candidates if path.is_dir()]
+
+
+def find_files(roots: Iterable[Path], problems: list[str]) -> list[TranscriptFile]:
+    """Every transcript below the roots, once, by path. Folders that cannot be listed become problems."""
+    found: dict[str, TranscriptFile] = {}
+    for root in roots:
+        for entry in _walk(str(root), problems):
+            if not entry.name.endswith((".jsonl", ".meta.json")):
+                continue
+            try:
+                status = entry.stat()
+            except OSError as error:
+                problems.append(f"{transcript_name(entry.path, str(root))}: {os.strerror(error.errno or 0)}")
+                continue
+            if stat.S_ISREG(status.st_mode):
+                name = transcript_name(entry.path, str(root))
+                identity = f"{status.st_dev}:{status.st_ino}"
+                file = TranscriptFile(Path(entry.path), name, status.st_size, status.st_mtime_ns, identity)
+                found.setdefault(identity, file)
+    return sorted(found.values(), key=lambda file: file.path)
+
+
+def _walk(root: str, problems: list[str]) -> Iterator[os.DirEntry[str]]:
+    folders = [root]
+    while folders:
+        folder = folders.pop()
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        if entry.name not in _SKIPPED_FOLDERS:
+                            folders.append(entry.path)
+                    else:
+                        yield entry
+        except OSError as error:
+            problems.append(f"{transcript_name(folder, root)}: {os.strerror(error.errno or 0)}")
+
+
+def plan_tasks(files: Iterable[TranscriptFile], state: State, *, is_from_start: bool) -> list[Task]:
+    """What there is to read: a file as new, from its last position, or not at all.
+
+    A file is known by its path or, once renamed, by its inode; it goes on from its position only if
+    its first bytes and the bytes before the position are still the ones seen. Replaced, rewritten and
+    truncated files are read again from the start, which doubles nothing: equal lines are one record.
+    """
+    by_identity = {entry["identity"]: entry for entry in state.values()}
+    tasks = []
+    for file in files:
+        entry = None if is_from_start else state.get(file.key)
+        is_renamed = entry is None and not is_from_start
+        if is_renamed:
+            entry = by_identity.get(file.identity)
+        if entry is None:
+            tasks.append(Task(file))
+        elif is_renamed or (file.size, file.mtime_ns) != (entry["size"], entry["mtime_ns"]):
+            tasks.append(_resume(file, entry))
+    return tasks
+
+
+def _resume(file: TranscriptFile, entry: dict[str, Any]) -> Task:
+    offset: int = entry["offset"]
+    if file.size >= offset:
+        try:
+            with file.path.open("rb") as opened:
+                if read_edges(opened, offset) == entry["edges"]:
+                    return Task(file, offset, entry["last_at"], entry.get("refused"))
+        except OSError:
+            pass  # the reader meets the same error and reports it
+    return Task(file)
+
+
+def read_edges(opened: Any, offset: int) -> str:
+    """A hash of the first bytes of what was consumed and of the last ones."""
+    opened.seek(0)
+    digest = hashlib.sha256(opened.read(min(EDGE_BYTES, offset)))
+    start = max(0, offset - EDGE_BYTES)
+    opened.seek(start)
+    digest.update(opened.read(offset - start))
+    return digest.hexdigest()[:24]

@@ -1,0 +1,199 @@
+"""Transcript files to records: lines with their places, in bounded memory.
+
+What a line can be besides one JSON object: empty, two objects without a newline between, a half
+written end that waits for its rest, not UTF-8, NUL bytes where a disk lost a page, longer than any
+memory should hold. Each is handled here and counted; nothing is dropped without a word.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any, BinaryIO
+
+from analytics.errors import ContractViolation
+from analytics.records import instant_date, iter_concatenated, parse_instant, parse_json
+from analytics.sources.transcripts.discovery import Task, read_edges
+
+CHUNK_BYTES = 4 << 20
+PROBE_BYTES = 64 << 10
+_BOM = b"\xef\xbb\xbf"
+_BLANKS = b" \t\r\0"
+_SESSION_OF_IFLOW = re.compile(r"session-[0-9a-f]{8}-[0-9a-f-]{27}")
+_CODEX_TYPES = frozenset({"session_meta", "response_item", "event_msg", "turn_context", "compacted"})
+
+
+@dataclass(frozen=True)
+class Line:
+    """The bytes of one line and where they start. `content` is None for a line over the limit."""
+
+    position: int
+    content: bytes | None
+    is_terminated: bool
+
+
+@dataclass
+class FileReader:
+    """Reads one file from its task's offset. After iterating, `offset`, `last_at` and the counts are final.
+
+    Iterating yields `(record, position, date)`: the date is the record's own day or, for a record
+    without an instant, the day of the last instant before it in the file (of the first one after it
+    at the start, of the file itself if there is none).
+    """
+
+    task: Task
+    opened: BinaryIO
+    max_line_bytes: int
+    offset: int = 0
+    last_at: int | None = None
+    is_waiting: bool = False
+    refused: str | None = None
+    refused_count: int = 0
+    rejections: list[tuple[int, str, bytes]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.offset = self.task.offset
+        self.last_at = self.task.last_at
+        self.refused = self.task.refused
+        if self.offset == 0:
+            self.refused = find_foreign_producer(self.opened.read(PROBE_BYTES))
+
+    def __iter__(self) -> Iterator[tuple[dict[str, Any], int, date]]:
+        undated: list[tuple[dict[str, Any], int]] = []
+        for record, position in self._iter_records():
+            instant = parse_instant(record.get("timestamp"))
+            if instant is None and self.last_at is None:
+                undated.append((record, position))
+                continue
+            self.last_at = self.last_at if instant is None else instant
+            day = instant_date(self.last_at or 0)
+            for earlier, place in undated:
+                yield earlier, place, day
+            undated.clear()
+            yield record, position, day
+        day = datetime.fromtimestamp(self.task.file.mtime_ns / 1e9, UTC).date()
+        for earlier, place in undated:
+            yield earlier, place, day
+
+    def edges(self) -> str:
+        """The hash by which the next run knows this file again."""
+        return read_edges(self.opened, self.offset)
+
+    def _iter_records(self) -> Iterator[tuple[dict[str, Any], int]]:
+        for line in iter_lines(self.opened, self.offset, self.max_line_bytes):
+            end = line.position + (self.max_line_bytes if line.content is None else len(line.content))
+            if self.refused is not None:
+                self.refused_count += bool(line.content is None or line.content.strip(_BLANKS))
+            elif line.content is None:
+                self.rejections.append((line.position, f"longer than {self.max_line_bytes >> 20} MB", b""))
+            else:
+                try:
+                    yield from self._parse(line)
+                except _HalfWritten:
+                    self.is_waiting = True
+                    return
+            self.offset = self.opened.tell() if line.content is None else end + line.is_terminated
+
+    def _parse(self, line: Line) -> Iterator[tuple[dict[str, Any], int]]:
+        content = line.content or b""
+        if line.position == 0:
+            content = content.removeprefix(_BOM)
+        stripped = content.strip(_BLANKS)
+        if not stripped:
+            return
+        try:
+            value = parse_json(stripped)
+        except ContractViolation as violation:
+            if not line.is_terminated:
+                raise _HalfWritten from violation
+            yield from self._recover(line.position + content.index(stripped[:1]), stripped, str(violation))
+            return
+        if isinstance(value, dict):
+            yield value, line.position
+        elif not line.is_terminated:
+            raise _HalfWritten
+        else:
+            self.rejections.append((line.position, "not a JSON object", stripped))
+
+    def _recover(self, position: int, content: bytes, reason: str) -> Iterator[tuple[dict[str, Any], int]]:
+        """The objects of a line that holds several; otherwise a rejection for the first reason."""
+        try:
+            parts = [(position + offset, parse_json(part)) for offset, part in iter_concatenated(content)]
+        except ContractViolation:
+            self.rejections.append((position, reason, content))
+            return
+        for place, value in parts:
+            yield value, place
+
+
+class _HalfWritten(Exception):  # noqa: N818 - control flow inside this module, not a failure
+    """The file ends in the middle of a line: leave it for the next run."""
+
+
+def iter_lines(opened: BinaryIO, offset: int, max_line_bytes: int) -> Iterator[Line]:
+    """Lines from an offset on, without their newline. At most one line and one chunk are in memory.
+
+    After an over-long line the file stands behind it; it is skipped without being held.
+    """
+    opened.seek(offset)
+    pieces: list[bytes] = []
+    held = 0
+    position = offset
+    while chunk := opened.read(CHUNK_BYTES):
+        lines = chunk.split(b"\n")
+        if len(lines) == 1:
+            pieces.append(chunk)
+            held += len(chunk)
+            if held > max_line_bytes:
+                pieces.clear()
+                opened.seek(_skip_line(opened))
+                yield Line(position, None, is_terminated=True)
+                position = opened.tell()
+                held = 0
+            continue
+        pieces.append(lines[0])
+        lines[0] = b"".join(pieces) if len(pieces) > 1 else pieces[0]
+        rest = lines.pop()
+        for content in lines:
+            yield Line(position, content, is_terminated=True)
+            position += len(content) + 1
+        pieces = [rest]
+        held = len(rest)
+    if held:
+        yield Line(position, b"".join(pieces), is_terminated=False)
+
+
+def _skip_line(opened: BinaryIO) -> int:
+    """The offset just behind the next newline, or the end."""
+    while chunk := opened.read(CHUNK_BYTES):
+        newline = chunk.find(b"\n")
+        if newline >= 0:
+            return opened.tell() - len(chunk) + newline + 1
+    return opened.tell()
+
+
+def find_foreign_producer(head: bytes) -> str | None:
+    """Which other tool wrote a file that looks like a transcript; None for Claude Code's own.
+
+    Judged by keys that Claude Code never writes: other tools keep their sessions in the same form,
+    and their tokens are nobody's Claude usage.
+    """
+    for line in head.split(b"\n")[:50]:
+        try:
+            record = parse_json(line)
+        except ContractViolation:
+            continue
+        if not isinstance(record, dict):
+            continue
+        message = record.get("message")
+        if record.get("type") in _CODEX_TYPES and "payload" in record:
+            return "a Codex rollout, not a Claude Code transcript"
+        if (isinstance(message, dict) and isinstance(message.get("parts"), list) and "content" not in message) or (
+            "systemPayload" in record or "toolCallResult" in record
+        ):
+            return "a Qwen Code session, not a Claude Code transcript"
+        if isinstance(session := record.get("sessionId"), str) and _SESSION_OF_IFLOW.fullmatch(session):
+            return "an iFlow session, not a Claude Code transcript"
+    return None

@@ -1,0 +1,230 @@
+"""Target `snapshot`: gold as Parquet behind one symbolic link, and a DuckDB file of views over it.
+
+    <data>/published/<run>/<table>.parquet    one version, whole before anyone can see it
+    <data>/published/current -> <run>         the flip: one rename
+    <data>/published/marts.duckdb             views over current/, replaced only when the schema changes
+
+Readers open files that never change, so the pipeline and any number of readers do not block each
+other. The views find the files beside the database file that was opened, wherever it is mounted.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analytics.config import Settings
+from analytics.errors import PublishError
+from analytics.lake import make_private_folder, step
+from analytics.loader import open_warehouse
+from analytics.targets import Target, TargetResult
+
+if TYPE_CHECKING:
+    import duckdb
+
+CURRENT = "current"
+MARTS = "marts.duckdb"
+SNAPSHOT_TABLE = "published_snapshot"
+COMPLETE = "_complete"
+# Written so that DuckDB 1.4 and later, Metabase's driver among them, can open the file.
+STORAGE_VERSION = "v1.2.0"
+
+
+def publish(settings: Settings, run_id: str) -> TargetResult:
+    """Write every gold table and view, then make them visible in one step.
+
+    Raises PublishError when the disk refuses; readers then keep what they had.
+    """
+    started = time.monotonic()
+    version = settings.published_dir / run_id
+    try:
+        with open_warehouse(settings) as connection:
+            tables = gold_tables(connection)
+            if not tables:
+                raise PublishError("publish: there is no gold yet. Run `analytics transform` first.")
+            row_count = _write_version(connection, version, tables, run_id)
+            columns = _describe(connection, tables)
+        step("version_written")
+        _flip(settings.published_dir, run_id)
+        step("version_flipped")
+        _replace_marts(settings.published_dir, columns)
+        step("marts_replaced")
+        (version / COMPLETE).touch()
+        _remove_old_versions(settings.published_dir, settings.keep_versions)
+    except OSError as error:
+        shutil.rmtree(version, ignore_errors=True)
+        reason = os.strerror(error.errno or 0)
+        raise PublishError(f"publish: {settings.published_dir} cannot be written ({reason}). Free it, then publish.") from error
+    return TargetResult(
+        target="snapshot",
+        summary=f"{len(tables)} tables",
+        location=_shown(settings.published_dir / MARTS),
+        elapsed_ms=round((time.monotonic() - started) * 1000),
+        facts={"table_count": len(tables), "row_count": row_count},
+    )
+
+
+TARGET = Target(name="snapshot", is_enabled=lambda _: True, publish=publish)
+
+
+def _shown(path: Path) -> str:
+    try:
+        return path.relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return str(path)
+
+
+def gold_tables(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Names of the tables and views of schema gold."""
+    rows = connection.execute(
+        "select table_name from information_schema.tables where table_schema = 'gold' order by table_name"
+    ).fetchall()
+    return [name for (name,) in rows]
+
+
+def current_version(settings: Settings) -> Path | None:
+    """The folder of the version that readers see now, resolved; None before the first publish."""
+    link = settings.published_dir / CURRENT
+    return link.resolve() if link.exists() else None
+
+
+def open_current(settings: Settings) -> duckdb.DuckDBPyConnection:
+    """An in-memory connection with the published tables as views in schema gold, all of one version.
+
+    Raises PublishError before the first publish.
+    """
+    import duckdb
+
+    version = current_version(settings)
+    if version is None:
+        raise PublishError(f"query: nothing is published in {settings.published_dir} yet. Run `analytics run` first.")
+    connection = duckdb.connect(config={"autoinstall_known_extensions": "false"})
+    connection.execute("set timezone = 'UTC'")
+    connection.execute("create schema gold")
+    for file in sorted(version.glob("*.parquet")):
+        location = str(file).replace("'", "''")
+        connection.execute(f"create view gold.{file.stem} as select * from read_parquet('{location}')")
+    connection.execute("set search_path = 'gold,main'")
+    return connection
+
+
+def _write_version(connection: duckdb.DuckDBPyConnection, version: Path, tables: Sequence[str], run_id: str) -> int:
+    make_private_folder(version)
+    connection.execute(
+        f"create or replace temp table {SNAPSHOT_TABLE} as select ?::varchar as run_id, ?::timestamp as published_at",
+        [run_id, datetime.now(UTC).replace(tzinfo=None)],
+    )
+    sources = {name: f"gold.{name}" for name in tables} | {SNAPSHOT_TABLE: SNAPSHOT_TABLE}
+    row_count = 0
+    for name, source in sources.items():
+        file = version / f"{name}.parquet"
+        location = str(file).replace("'", "''")
+        written = connection.execute(
+            f"copy (select * from {source}) to '{location}' (format parquet, compression zstd, compression_level 1)"
+        ).fetchone()
+        row_count += int(written[0]) if written else 0
+        file.chmod(0o600)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(_sync, [*version.iterdir(), version]))
+    return row_count
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _describe(connection: duckdb.DuckDBPyConnection, tables: Sequence[str]) -> list[tuple[str, str, str]]:
+    """(table, column, type) of everything published, in order: what decides whether the views change."""
+    rows = connection.execute(
+        """
+        select table_name, column_name, data_type from information_schema.columns
+        where table_schema = 'gold' order by table_name, ordinal_position
+        """
+    ).fetchall()
+    return [*rows, (SNAPSHOT_TABLE, "run_id", "VARCHAR"), (SNAPSHOT_TABLE, "published_at", "TIMESTAMP")]
+
+
+def _replace_marts(published: Path, columns: Sequence[tuple[str, str, str]]) -> None:
+    """Write marts.duckdb anew if its views would differ from what they are."""
+    import duckdb
+
+    marts = published / MARTS
+    wanted = [*columns, ("", "folder", str(published))]
+    if _read_shape(marts) == wanted:
+        return
+    unfinished = published / f".{MARTS}.unfinished"
+    unfinished.unlink(missing_ok=True)
+    with duckdb.connect() as connection:
+        location = str(unfinished).replace("'", "''")
+        connection.execute(f"attach '{location}' as marts (storage_version '{STORAGE_VERSION}')")
+        connection.execute("use marts")
+        connection.execute("create schema gold")
+        connection.execute("create table main._shape (position bigint, table_name varchar, name varchar, type varchar)")
+        shape = [[position, *row] for position, row in enumerate(wanted)]
+        connection.executemany("insert into main._shape values (?, ?, ?, ?)", shape)
+        for name in dict.fromkeys(table for table, _, _ in columns):
+            connection.execute(f"create view gold.{name} as {_view_sql(published, name)}")
+    unfinished.chmod(0o600)
+    _sync(unfinished)
+    unfinished.replace(marts)
+    _sync(published)
+
+
+def _read_shape(marts: Path) -> list[tuple[str, str, str]]:
+    """What the views of an existing file were made for; nothing for a missing or unreadable file."""
+    import duckdb
+
+    if not marts.exists():
+        return []
+    try:
+        with duckdb.connect(str(marts), read_only=True) as connection:
+            return connection.execute("select table_name, name, type from main._shape order by position").fetchall()
+    except duckdb.Error:
+        return []
+
+
+def _view_sql(published: Path, name: str) -> str:
+    """A view over one file beside the opened database.
+
+    DuckDB names its spill folder after the database file it opened; that is how a view, which must
+    name a path, finds the folder it is mounted in. Attached under another database, it falls back to
+    the folder it was written in.
+    """
+    beside = f"replace(current_setting('temp_directory'), '{MARTS}.tmp', '{CURRENT}/{name}.parquet')"
+    at_home = str(published / CURRENT / f"{name}.parquet").replace("'", "''")
+    return (
+        f"select * from read_parquet(case when current_setting('temp_directory') like '%/{MARTS}.tmp' "
+        f"then {beside} else '{at_home}' end)"
+    )
+
+
+def _flip(published: Path, run_id: str) -> None:
+    """Point `current` at a version: one rename, so that a reader finds the old one or the new one."""
+    unfinished = published / f".{CURRENT}.unfinished"
+    unfinished.unlink(missing_ok=True)
+    unfinished.symlink_to(run_id, target_is_directory=True)
+    unfinished.replace(published / CURRENT)
+    _sync(published)
+
+
+def is_complete(settings: Settings) -> bool:
+    """Whether the last publish got to its end."""
+    version = current_version(settings)
+    return version is not None and (version / COMPLETE).exists() and (settings.published_dir / MARTS).exists()
+
+
+def _remove_old_versions(published: Path, keep: int) -> None:
+    """Delete all but the newest versions. Names are run ids, which sort by time."""
+    versions = sorted(entry for entry in published.iterdir() if entry.is_dir() and not entry.is_symlink())
+    for old in versions[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,141 @@
+"""Stage 3, transform: dbt, in this process, over what the loader planned."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import analytics
+from analytics.config import PROJECT_DIR, Settings
+from analytics.errors import AnalyticsError, ChecksFailed
+from analytics.loader import BuildPlan
+
+DBT_DIR = PROJECT_DIR / "dbt"
+_FINGERPRINTED = (".sql", ".yml", ".csv", ".md")
+
+
+@dataclass(frozen=True)
+class TransformResult:
+    """What dbt did. A failed model or test raises instead."""
+
+    model_count: int
+    test_count: int
+    is_full_refresh: bool
+    elapsed_ms: int
+    warnings: tuple[str, ...] = ()
+
+
+def project_fingerprint(settings: Settings) -> str:
+    """A hash of all that decides what the marts hold besides the data: models, settings, prices, version."""
+    digest = hashlib.sha256(analytics.__version__.encode())
+    digest.update(f"{settings.timezone}|{settings.conversation_gap_minutes}".encode())
+    if settings.prices_file is not None:
+        digest.update(settings.prices_file.read_bytes() if settings.prices_file.is_file() else b"missing")
+    for folder in ("models", "macros", "seeds", "tests"):
+        for file in sorted((DBT_DIR / folder).rglob("*")):
+            if file.suffix in _FINGERPRINTED:
+                digest.update(file.relative_to(DBT_DIR).as_posix().encode())
+                digest.update(file.read_bytes())
+    return digest.hexdigest()[:32]
+
+
+def transform(settings: Settings, plan: BuildPlan) -> TransformResult:
+    """Build and test the models that the plan touches.
+
+    An increment leaves out the seeds and the views: they are as the last full build left them, and
+    a view shows new rows by itself. Raises ChecksFailed when a test objects, AnalyticsError when a
+    model does not build; neither message holds data.
+    """
+    started = time.monotonic()
+    arguments = ["build", "--exclude", "resource_type:unit_test"]
+    if plan.is_full_refresh:
+        arguments.append("--full-refresh")
+    else:
+        arguments += ["resource_type:seed", "config.materialized:view"]
+    outcomes = _run_dbt(settings, arguments)
+    failed = [outcome for outcome in outcomes if outcome.status in ("error", "fail")]
+    for outcome in failed:
+        if outcome.kind != "test":
+            raise AnalyticsError(f"transform: {outcome.name} did not build: {outcome.message}")
+    if failed:
+        names = ", ".join(f"{outcome.name} ({outcome.failures} rows)" for outcome in failed[:5])
+        raise ChecksFailed(
+            f"transform: {len(failed)} tests failed: {names}. Nothing is published; the rows: "
+            "cd dbt && dbt test --store-failures"
+        )
+    return TransformResult(
+        model_count=sum(outcome.kind == "model" for outcome in outcomes),
+        test_count=sum(outcome.kind == "test" for outcome in outcomes),
+        is_full_refresh=plan.is_full_refresh,
+        elapsed_ms=round((time.monotonic() - started) * 1000),
+        warnings=tuple(outcome.name for outcome in outcomes if outcome.status == "warn"),
+    )
+
+
+def preload() -> None:
+    """Import dbt, which takes over a second, while something else waits for the disk."""
+    import dbt.adapters.duckdb
+    import dbt.cli.main
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    kind: str
+    name: str
+    status: str
+    message: str
+    failures: int
+
+
+def _run_dbt(settings: Settings, arguments: list[str]) -> list[_Outcome]:
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+    from dbt.cli.main import dbtRunner
+
+    common = [
+        *("--project-dir", str(DBT_DIR), "--profiles-dir", str(DBT_DIR)),
+        *("--log-level", "none", "--log-level-file", "none", "--log-path", str(settings.data_dir / "logs")),
+        *("--quiet", "--no-write-json", "--no-use-colors", "--threads", "1", "--no-send-anonymous-usage-stats"),
+    ]
+    with _environment(ANALYTICS_WAREHOUSE_FILE=str(settings.warehouse_file), DO_NOT_TRACK="1"):
+        try:
+            outcome = dbtRunner().invoke([*arguments, *common])
+        finally:
+            # dbt-duckdb keeps its connection, and a second one in this process would be refused.
+            DuckDBConnectionManager.close_all_connections()
+    if outcome.exception is not None:
+        raise AnalyticsError(f"transform: dbt stopped: {_without_data(str(outcome.exception))}") from outcome.exception
+    results = getattr(outcome.result, "results", [])
+    return [
+        _Outcome(
+            kind=str(result.node.resource_type),
+            name=result.node.name,
+            status=str(result.status),
+            message=_without_data(result.message or ""),
+            failures=result.failures or 0,
+        )
+        for result in results
+    ]
+
+
+def _without_data(message: str) -> str:
+    """The first lines of an engine's message with every quoted value left out: it may be a user's text."""
+    return re.sub(r"'[^']*'|\"[^\"]*\"", "'...'", " ".join(message.split()))[:400]
+
+
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    previous = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in previous.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
