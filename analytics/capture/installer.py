@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from analytics.contracts.hook_events import EVENTS
 from analytics.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,40 +28,6 @@ Result = TypeVar("Result")
 Scope = Literal["user", "project", "local"]
 SCOPES: tuple[Scope, ...] = ("user", "project", "local")
 
-# As of Claude Code 2.1.240; an event that it does not know does no harm in its settings file.
-EVENTS: tuple[str, ...] = (
-    "SessionStart",
-    "Setup",
-    "UserPromptSubmit",
-    "UserPromptExpansion",
-    "PreToolUse",
-    "PermissionRequest",
-    "PermissionDenied",
-    "PostToolUse",
-    "PostToolUseFailure",
-    "PostToolBatch",
-    "Notification",
-    "MessageDisplay",
-    "SubagentStart",
-    "SubagentStop",
-    "TaskCreated",
-    "TaskCompleted",
-    "Stop",
-    "StopFailure",
-    "TeammateIdle",
-    "InstructionsLoaded",
-    "ConfigChange",
-    "CwdChanged",
-    "DirectoryAdded",
-    "FileChanged",
-    "WorktreeCreate",
-    "WorktreeRemove",
-    "PreCompact",
-    "PostCompact",
-    "Elicitation",
-    "ElicitationResult",
-    "SessionEnd",
-)
 # A hook on these takes the place of what Claude Code would do itself (it must print the path of the
 # worktree it made), so a silent one breaks it: they are registered only when asked for by name.
 REPLACING_EVENTS = frozenset({"WorktreeCreate"})
