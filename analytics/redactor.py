@@ -1,0 +1,397 @@
+"""What leaves a line before it is written: secrets and personal data, replaced by a countable tag.
+
+Rules are RE2 expressions in `secret_rules.toml` and in the user's file of the same shape. RE2 is linear in
+its input, so no transcript can stall a run. Finding is one pass of one automaton over many lines at once;
+only lines that it touches are looked at again.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import re
+import secrets
+import tomllib
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import orjson
+import re2
+
+from analytics.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+RULES_FILE = Path(__file__).with_name("secret_rules.toml")
+KEY_BYTES = 32
+
+Kind = Literal["block", "token", "context", "personal"]  # in the order of replacement
+
+# Where a token may start: after a non-word character or "_", but also right after what JSON, a terminal or a
+# URL leaves before it, whose last character is a letter or a digit: \n, \u001b[32m, %3D.
+TOKEN_START = rb"(?:\b|_|\\[nrtbf]|\\u[0-9a-fA-F]{4}|\[[0-9;]{1,12}m|%[0-9A-Fa-f]{2})"
+# Hits are rare and every pass replaces at least one, so this only bounds what nobody has met.
+MAX_ROUNDS = 8
+# How far from a trigger its rule may have to look to be certain.
+CONTEXT_BEFORE, CONTEXT_BEHIND = 128, 384
+DETECTOR_MEMORY = 128 << 20
+REPLACER_MEMORY = 64 << 20
+
+_TAG_START = b"[REDACTED:"
+_TAG = re.compile(rb"\[REDACTED:[a-z0-9_]+:[0-9a-f]{8}\]")
+# The same key has other line breaks and quotes at each depth of JSON; the tag must not.
+_ENCODING_NOISE = re.compile(rb"\\+[nrt]|\\|\s")
+_RULE_FIELDS = {"name", "description", "kind", "pattern", "unless", "trigger", "examples"}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One kind of secret, as the rules file words it, fragments inserted."""
+
+    name: str
+    description: str
+    kind: Kind
+    patterns: tuple[str, ...]
+    unless: str = ""
+    trigger: str = ""
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Replacer:
+    """All patterns of one kind as one automaton; group i + 1 is the secret of rule `rules[i]`."""
+
+    program: Any
+    names: tuple[bytes, ...]
+    exceptions: tuple[Any, ...]
+
+
+class Redactor:
+    """Compiled rules and the local key. Cheap to pickle: a worker compiles its own."""
+
+    def __init__(self, rules: Iterable[Rule], key: bytes) -> None:
+        self.rules = tuple(rules)
+        self._key = key
+        self._detector = _compile_detector(self.rules)
+        self._replacers = tuple(
+            _compile_replacer([rule for rule in self.rules if rule.kind == kind])
+            for kind in get_args(Kind)
+            if any(rule.kind == kind for rule in self.rules)
+        )
+
+    def __reduce__(self) -> tuple[type[Redactor], tuple[tuple[Rule, ...], bytes]]:
+        return Redactor, (self.rules, self._key)
+
+    @classmethod
+    def load(cls, rules_file: Path | None, key: bytes) -> Redactor:
+        """The built-in rules and the user's, whose rules come first and replace those of the same name.
+
+        Raises:
+            ConfigError: a file cannot be read, or a rule is malformed or does not compile; it names the rule.
+        """
+        builtin = read_rules(RULES_FILE)
+        if rules_file is None:
+            return cls(builtin, key)
+        own = read_rules(rules_file)
+        replaced = {rule.name for rule in own}
+        return cls([*own, *(rule for rule in builtin if rule.name not in replaced)], key)
+
+    def find_spans(self, buffer: bytes | memoryview) -> list[tuple[int, int]]:
+        """Where rules touch the buffer, in order; a few spans are false alarms, none is missing.
+
+        The buffer may be many canonical lines without separators. A span may cross from one line into the
+        next: then both are to be redacted.
+        """
+        return [
+            (start, end)
+            for start, end in (match.span() for match in self._detector.finditer(buffer))
+            if self._is_secret_near(bytes(buffer[max(0, start - CONTEXT_BEFORE) : end + CONTEXT_BEHIND]))
+        ]
+
+    def _is_secret_near(self, window: bytes) -> bool:
+        """Most hits in real text are code such as `token = get_token()`: worth a look, not worth a whole line."""
+        return any(next(_iter_secrets(replacer, window), None) is not None for replacer in self._replacers)
+
+    def redact_json(self, line: bytes) -> bytes:
+        """One canonical JSON line in, one valid JSON line out; unchanged where nothing is secret."""
+        redacted = self.redact_bytes(line)
+        if redacted is line:
+            return line
+        try:
+            orjson.loads(redacted)
+        except orjson.JSONDecodeError:
+            return orjson.dumps(self._redact_value(orjson.loads(line)), option=orjson.OPT_SORT_KEYS)
+        return redacted
+
+    def redact_text(self, text: str) -> str:
+        """A path, an error message or any other text."""
+        raw = text.encode("utf-8", "surrogatepass")
+        redacted = self.redact_bytes(raw)
+        return text if redacted is raw else redacted.decode("utf-8", "replace")
+
+    def redact_bytes(self, raw: bytes) -> bytes:
+        """Bytes of any kind. The very same object comes back where nothing is secret."""
+        if b"\0" in raw:
+            # UTF-16 hides a secret from rules on bytes. Only where it does are the zeros worth losing.
+            squeezed = raw.replace(b"\0", b"")
+            redacted = self._redact_rounds(squeezed)
+            return raw if redacted is squeezed else redacted
+        return self._redact_rounds(raw)
+
+    def _redact_rounds(self, raw: bytes) -> bytes:
+        """Redact until nothing changes: what a first tag uncovers is caught, and twice is once."""
+        for _ in range(MAX_ROUNDS):
+            if self._detector.search(raw) is None:
+                return raw
+            before = raw
+            for replacer in self._replacers:
+                raw = self._replace(replacer, raw)
+            if raw is before:
+                return raw
+        return raw
+
+    def _replace(self, replacer: _Replacer, raw: bytes) -> bytes:
+        parts: list[bytes] = []
+        done = 0
+        for start, end, index in _iter_secrets(replacer, raw):
+            parts += (raw[done:start], self._tag(replacer.names[index], raw[start:end]))
+            done = end
+        if not parts:
+            return raw
+        parts.append(raw[done:])
+        return b"".join(parts)
+
+    def _tag(self, name: bytes, secret: bytes) -> bytes:
+        digest = hmac.digest(self._key, _ENCODING_NOISE.sub(b"", secret), "sha256")
+        return b"[REDACTED:%b:%b]" % (name, digest.hex()[:8].encode())
+
+    def _redact_value(self, value: Any) -> Any:
+        """Redact what a replacement on the raw line would break, one key and one value at a time."""
+        if isinstance(value, str):
+            return self.redact_text(value)
+        if isinstance(value, list):
+            return [self._redact_value(item) for item in value]
+        if isinstance(value, dict):
+            redacted: dict[str, Any] = {}
+            for name, item in value.items():
+                safe_name, safe_item = self._redact_pair(name, item)
+                redacted[_free_name(safe_name, redacted)] = safe_item
+            return redacted
+        return value
+
+    def _redact_pair(self, name: str, item: Any) -> tuple[str, Any]:
+        """A key gives its string value a meaning ("password": ...), so they are looked at together first."""
+        if isinstance(item, str):
+            with suppress(orjson.JSONDecodeError, ValueError):
+                pair = orjson.loads(self.redact_bytes(orjson.dumps({name: item})))
+                ((safe_name, safe_item),) = pair.items()
+                return safe_name, safe_item
+        return self.redact_text(name), self._redact_value(item)
+
+
+def read_rules(path: Path) -> list[Rule]:
+    """The rules of one file, fragments inserted.
+
+    Raises:
+        ConfigError: the file cannot be read or a rule is malformed.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"secret rules: {path} cannot be read. Mend ANALYTICS_SECRET_RULES_FILE.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"secret rules: {path} is no valid TOML: {error}.") from error
+    entries, fragments = document.get("rules", []), document.get("fragments", {})
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ConfigError(f"secret rules: {path} must hold its rules as [[rules]].")
+    rules = [_parse_rule(entry, fragments, position) for position, entry in enumerate(entries, start=1)]
+    names = [rule.name for rule in rules]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"secret rules: {path} has rule {name!r} more than once.")
+    return rules
+
+
+def _parse_rule(entry: Mapping[str, Any], fragments: Mapping[str, str], position: int) -> Rule:
+    name = entry.get("name", "")
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
+        raise ConfigError(f"secret rules: rule number {position} needs a name of lower case letters, digits and _.")
+    if unknown := set(entry) - _RULE_FIELDS:
+        raise ConfigError(f"secret rules: rule {name!r} has a field {min(unknown)!r} that no rule has.")
+    pattern, kind = entry.get("pattern", ""), entry.get("kind", "token")
+    patterns = pattern if isinstance(pattern, list) else [pattern]
+    if not patterns or not all(isinstance(item, str) and item for item in patterns):
+        raise ConfigError(f"secret rules: rule {name!r} needs a pattern.")
+    if kind not in get_args(Kind):
+        raise ConfigError(f"secret rules: rule {name!r} must be of kind {', '.join(get_args(Kind))}.")
+    if not all(isinstance(entry.get(field, ""), str) for field in ("description", "unless", "trigger")):
+        raise ConfigError(f"secret rules: description, unless and trigger of rule {name!r} must be texts.")
+
+    def insert(text: str) -> str:
+        return re.sub(r"\(\?&(\w+)\)", lambda mark: _fragment(mark[1], fragments, name), text)
+
+    rule = Rule(
+        name=name,
+        description=entry.get("description", ""),
+        kind=kind,
+        patterns=tuple(insert(item) for item in patterns),
+        unless=insert(entry.get("unless", "")),
+        trigger=insert(entry.get("trigger", "")),
+        examples=tuple(entry.get("examples", ())),
+    )
+    _check_rule(rule)
+    return rule
+
+
+def _fragment(fragment: str, fragments: Mapping[str, str], rule_name: str) -> str:
+    if not isinstance(fragments.get(fragment), str):
+        raise ConfigError(f"secret rules: rule {rule_name!r} uses a fragment {fragment!r} that its file lacks.")
+    return f"(?:{fragments[fragment]})"
+
+
+def _check_rule(rule: Rule) -> None:
+    for part in filter(None, (*rule.patterns, rule.unless, rule.trigger)):
+        try:
+            program = re2.compile(part.encode(), _options(REPLACER_MEMORY))
+        except re2.error as error:
+            cause = error.args[0] if error.args else error
+            cause = cause.decode("utf-8", "replace") if isinstance(cause, bytes) else cause
+            raise ConfigError(
+                f"secret rules: rule {rule.name!r} does not compile: {cause}. Patterns are RE2, without look-around."
+            ) from error
+        if part in rule.patterns and program.groups > 1:
+            raise ConfigError(
+                f"secret rules: rule {rule.name!r} has {program.groups} groups. Only the secret is one: use (?:...)."
+            )
+        if part != rule.unless and program.search(b"") is not None:
+            raise ConfigError(f"secret rules: rule {rule.name!r} matches the empty text.")
+
+
+def _options(memory: int, *, never_capture: bool = False) -> Any:
+    options = re2.Options()
+    options.encoding = re2.Options.Encoding.LATIN1
+    options.max_mem = memory
+    options.log_errors = False
+    options.never_capture = never_capture
+    return options
+
+
+def _anchored(rule: Rule, pattern: str) -> bytes:
+    return (TOKEN_START if rule.kind == "token" else b"") + b"(?:" + pattern.encode() + b")"
+
+
+def _compile(program: bytes, *, never_capture: bool = False) -> Any:
+    memory = DETECTOR_MEMORY if never_capture else REPLACER_MEMORY
+    try:
+        return re2.compile(program, _options(memory, never_capture=never_capture))
+    except re2.error as error:
+        raise ConfigError("secret rules: all rules together are too large for RE2. Shorten your own.") from error
+
+
+def _compile_detector(rules: Iterable[Rule]) -> Any:
+    # Tokens share their start, so it stands once: the automaton stays small and fast.
+    tokens: list[bytes] = []
+    others: list[bytes] = []
+    for rule in rules:
+        wanted = [rule.trigger] if rule.trigger else list(rule.patterns)
+        parts = tokens if rule.kind == "token" else others
+        parts.extend(part for item in wanted if (part := b"(?:%b)" % item.encode()) not in parts)
+    if tokens:
+        others.insert(0, TOKEN_START + b"(?:" + b"|".join(tokens) + b")")
+    # A file may switch all rules off by replacing them; [^\x00-\xff] then matches nothing.
+    return _compile(b"|".join(others) or rb"[^\x00-\xff]", never_capture=True)
+
+
+def _compile_replacer(rules: Iterable[Rule]) -> _Replacer:
+    parts, names, exceptions = [], [], []
+    for rule in rules:
+        unless = re2.compile(rule.unless.encode(), _options(REPLACER_MEMORY)) if rule.unless else None
+        for pattern in rule.patterns:
+            has_group = re2.compile(pattern.encode(), _options(REPLACER_MEMORY)).groups
+            parts.append(_anchored(rule, pattern if has_group else f"({pattern})"))
+            names.append(rule.name.encode())
+            exceptions.append(unless)
+    return _Replacer(_compile(b"|".join(parts)), tuple(names), tuple(exceptions))
+
+
+def _iter_secrets(replacer: _Replacer, raw: bytes) -> Iterator[tuple[int, int, int]]:
+    """Span and index of each secret. One that is left alone does not hide another behind its start."""
+    tags = [tag.span() for tag in _TAG.finditer(raw)] if _TAG_START in raw else []
+    position = 0
+    while (match := replacer.program.search(raw, position)) is not None:
+        start, end, index = _secret_of(match, len(replacer.names))
+        if tags:
+            start, end = _respect_tags(tags, start, end)
+        exception = replacer.exceptions[index]
+        if start >= end or (exception is not None and exception.fullmatch(raw[start:end])):
+            position = max(start, match.start() + 1)
+            continue
+        # What another rule may need to see behind the secret, such as a quote, stays to be seen.
+        position = end
+        yield start, end, index
+
+
+def _respect_tags(tags: list[tuple[int, int]], start: int, end: int) -> tuple[int, int]:
+    """A secret ends or starts outside a tag, and what is one whole tag is no secret any more."""
+    for tag_start, tag_end in tags:
+        if tag_start <= start and end <= tag_end:
+            return tag_end, tag_end
+        if tag_start < start < tag_end:
+            start = tag_end
+        if tag_start < end < tag_end:
+            end = tag_end
+    return start, end
+
+
+def _secret_of(match: Any, group_count: int) -> tuple[int, int, int]:
+    for index in range(group_count):
+        start, end = match.span(index + 1)
+        if start >= 0:
+            return start, end, index
+    return 0, 0, 0
+
+
+def _free_name(name: str, taken: Mapping[str, Any]) -> str:
+    """Two keys that differ only in a secret get equal tags only for equal secrets, yet never drop a value."""
+    candidate, number = name, 2
+    while candidate in taken:
+        candidate, number = f"{name}_{number}", number + 1
+    return candidate
+
+
+def load_or_create_key(path: Path) -> bytes:
+    """The machine's own key of 32 random bytes, made at first use; of two processes that race, one wins.
+
+    It never leaves the machine: without it nobody can test whether a tag stands for a guessed secret.
+
+    Raises:
+        ConfigError: the file cannot be read or made, or is no key.
+    """
+    try:
+        if not path.exists():
+            _create_key(path)
+        key = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"redaction key: {path} cannot be read or made. Check the rights of its folder.") from error
+    if len(key) != KEY_BYTES:
+        raise ConfigError(f"redaction key: {path} is no key of {KEY_BYTES} bytes. Remove it to get a new one.")
+    return key
+
+
+def _create_key(path: Path) -> None:
+    """Write aside and link: the name appears with all its bytes or not at all, and never replaces another's."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(8)}")
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(unfinished, path)
+    finally:
+        unfinished.unlink()

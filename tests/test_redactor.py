@@ -1,0 +1,343 @@
+from __future__ import annotations
+
+import json
+import multiprocessing
+import pickle
+import random
+import re
+import string
+import threading
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analytics.errors import ConfigError
+from analytics.redactor import RULES_FILE, Redactor, load_or_create_key, read_rules
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KEY = bytes(range(32))
+REDACTOR = Redactor.load(None, KEY)
+RULES = read_rules(RULES_FILE)
+CLASSES = {
+    "alnum": string.ascii_letters + string.digits,
+    "hex": "0123456789abcdef",
+    "upper": string.ascii_uppercase + "234567",
+    "digit": string.digits,
+    "b64": string.ascii_letters + string.digits + "+/",
+    "url": string.ascii_letters + string.digits + "_",
+    "word": string.ascii_lowercase,
+}
+EXAMPLES = [
+    pytest.param(rule.name, template, id=f"{rule.name}-{number}")
+    for rule in RULES
+    for number, template in enumerate(rule.examples)
+]
+
+
+def expand_example(template: str, seed: int = 1) -> tuple[str, list[str]]:
+    """The example with random characters filled in, and the filled pieces that must vanish."""
+    chance = random.Random(f"{template}{seed}")
+    pieces: list[str] = []
+
+    def fill(match: re.Match[str]) -> str:
+        piece = "".join(chance.choices(CLASSES[match[1]], k=int(match[2])))
+        pieces.append(piece)
+        return piece
+
+    text = re.sub(r"\{(\w+):(\d+)\}", fill, template)
+    return text, [piece for piece in pieces if len(piece) >= 8]
+
+
+def to_line(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+def places_of(secret: str) -> dict[str, Any]:
+    nested = json.dumps({"args": f"run {secret} now", "deeper": json.dumps({"text": f"({secret})"})})
+    return {
+        "prompt": {"type": "user", "message": {"role": "user", "content": f"please use {secret} for it\nthanks"}},
+        "after_line_break": {"message": {"content": f"here it is:\n{secret}\n"}},
+        "tool_input": {"message": {"content": [{"type": "tool_use", "input": {"command": f"run '{secret}'"}}]}},
+        "result": {"toolUseResult": {"stdout": f"\x1b[32m{secret}\x1b[0m\tok"}},
+        "path": {"cwd": f"/home/u/{secret}/x"},
+        "nested": {"content": nested},
+        "key": {"env": {secret: 1}},
+    }
+
+
+@pytest.mark.parametrize("place", list(places_of("")))
+@pytest.mark.parametrize(("name", "template"), EXAMPLES)
+def test_redact_json_removes_every_example_from_every_place(name: str, template: str, place: str) -> None:
+    secret, pieces = expand_example(template)
+    line = to_line(places_of(secret)[place])
+    redacted = REDACTOR.redact_json(line)
+    assert REDACTOR.find_spans(line), "the extractor would not have looked at this line"
+    assert not [piece for piece in pieces if piece.encode() in redacted]
+    assert b"[REDACTED:" in redacted
+    orjson.loads(redacted)
+    assert REDACTOR.redact_json(redacted) == redacted
+
+
+@pytest.mark.parametrize(("name", "template"), EXAMPLES)
+def test_redact_text_and_bytes_remove_every_example(name: str, template: str) -> None:
+    secret, pieces = expand_example(template)
+    for text in (secret, f"error: cannot open {secret}: no such file", f"a\n{secret}\nb"):
+        assert not [piece for piece in pieces if piece in REDACTOR.redact_text(text)]
+        raw = text.encode() + b"\xff\xfe{"
+        assert not [piece for piece in pieces if piece.encode() in REDACTOR.redact_bytes(raw)]
+        assert not [piece for piece in pieces if piece.encode() in REDACTOR.redact_bytes(text.encode("utf-16-le"))]
+
+
+@pytest.mark.parametrize(("name", "template"), EXAMPLES)
+def test_tag_names_the_rule_that_the_example_stands_for(name: str, template: str) -> None:
+    secret, _ = expand_example(template)
+    assert f"[REDACTED:{name}:" in REDACTOR.redact_text(f"see {secret} there")
+
+
+def test_every_rule_has_a_description_and_an_example() -> None:
+    assert [rule.name for rule in RULES if not rule.description or not rule.examples] == []
+
+
+def test_same_secret_has_the_same_tag_whatever_holds_it() -> None:
+    secret, _ = expand_example("ghp_{alnum:36}")
+    pem, _ = expand_example("-----BEGIN PRIVATE KEY-----\n{b64:64}\n{b64:40}\n-----END PRIVATE KEY-----")
+    for value in (secret, pem):
+        texts = [value, json.dumps([value]), json.dumps({"a": json.dumps([value])}), f"TOKEN={value}"]
+        tags = {tag for text in texts for tag in re.findall(r"\[REDACTED:\w+:\w{8}\]", REDACTOR.redact_text(text))}
+        assert len(tags) == 1
+
+
+def test_different_secrets_and_different_keys_have_different_tags() -> None:
+    one, two = (expand_example("npm_{alnum:36}", seed)[0] for seed in (1, 2))
+    other_machine = Redactor.load(None, b"x" * 32)
+    assert len({REDACTOR.redact_text(one), REDACTOR.redact_text(two), other_machine.redact_text(one)}) == 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "token = get_token()",
+        "token = response.data.token2",
+        "password: str",
+        "def login(password: str, token: Optional[str] = None) -> None:",
+        "const token = tokens[0]; const secret = process.env.APP_SECRET1;",
+        "password = os.environ['DB_PASSWORD']",
+        'api_key = os.getenv("API_KEY")',
+        'export API_KEY="${API_KEY}"',
+        "GITHUB_TOKEN: ${{ secrets.GITHUB_TOKEN }}",
+        "API_KEY=<your key> and password=********",
+        "input_tokens: 123456789, max_tokens=128000000",
+        "the secret: remember everything",
+        "secret: /run/secrets/db_password",
+        "PWD=/home/demo/project",
+        "passwd:x:1000:1000::/home/demo:/bin/bash",
+        "docker run -u 1000:1000 image",
+        "git clone git@github.com:org/repo.git",
+        "Co-Authored-By: Claude <noreply@anthropic.com>",
+        "12345+demo@users.noreply.github.com",
+        "icon@2x.png lodash@4.17.21 @types/node@20.1.0",
+        "import x\n@app.route\n@pytest.fixture",
+        "task-force-of-many-people-and-things-in-a-long-branch-name",
+        "sk-learn and risk-free-whatever-abcdefghijklmnop",
+        "see https://example.org:8080/a?x=1 and user@ alone",
+        "-----BEGIN PUBLIC KEY-----",
+        "grep -n '-----BEGIN PRIVATE KEY-----' file and more words behind it",
+        "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "123e4567-e89b-12d3-a456-426614174000 toolu_01ABCDEFGHJKLMNPQRSTUVWX",
+    ],
+)
+def test_text_without_secrets_is_unchanged(text: str) -> None:
+    assert REDACTOR.redact_text(text) == text
+    line = to_line({"a": text, "b": [text], text: 1})
+    assert REDACTOR.redact_json(line) is line
+
+
+def test_base64_images_and_signatures_are_unchanged() -> None:
+    chance = random.Random(5)
+    image = "".join(chance.choices(CLASSES["b64"], k=2_000_000))
+    line = to_line({"data": image, "signature": image[:4000] + "=="})
+    assert REDACTOR.find_spans(line) == []
+
+
+def test_only_the_secret_goes_and_what_names_it_stays() -> None:
+    secret, _ = expand_example("{alnum:20}1")
+    text = f"psql postgres://app:{secret}@db.test:5432/app && curl -H 'Authorization: Bearer {secret}'"
+    redacted = REDACTOR.redact_text(text)
+    assert re.sub(r"\[REDACTED:\w+:\w+\]", "*", redacted) == (
+        "psql postgres://app:*@db.test:5432/app && curl -H 'Authorization: Bearer *'"
+    )
+
+
+@pytest.mark.parametrize(
+    "template", ["password = '{alnum:3000}'", "API_TOKEN={alnum:3000}", '{"token": "{alnum:3000}"}']
+)
+def test_find_spans_sees_secrets_longer_than_its_window(template: str) -> None:
+    secret, pieces = expand_example(template)
+    for place in places_of(secret).values():
+        line = to_line(place)
+        assert REDACTOR.find_spans(line)
+        assert pieces[0][2000:].encode() not in REDACTOR.redact_json(line)
+
+
+def test_find_spans_sees_secrets_of_joined_lines() -> None:
+    lines = [to_line(place) for template in ("hf_{alnum:34}", "token={alnum:20}7", "DB_PASSWORD={word:10}")
+             for place in places_of(expand_example(template)[0]).values()]  # fmt: skip
+    buffer = b"".join(lines)
+    touched: set[int] = set()
+    position = 0
+    borders = []
+    for number, line in enumerate(lines):
+        borders.append((position, position + len(line), number))
+        position += len(line)
+    for start, end in REDACTOR.find_spans(memoryview(buffer)):
+        touched |= {number for low, high, number in borders if start < high and end > low}
+    assert touched == set(range(len(lines)))
+
+
+def test_values_are_redacted_when_the_line_would_break(tmp_path: Path) -> None:
+    """A user's rule may take quotes or a bare number with it; the line must parse all the same."""
+    rules = tmp_path / "rules.toml"
+    rules.write_text(
+        '[[rules]]\nname = "pin"\nkind = "context"\npattern = \'pin":([0-9]{6})\'\n'
+        '[[rules]]\nname = "greedy"\nkind = "context"\npattern = \'start(.*)stop\'\n'
+    )
+    redactor = Redactor.load(rules, KEY)
+    secret, _ = expand_example("ghp_{alnum:36}")
+    word, _ = expand_example("{word:12}")
+    line = to_line({"pin": 123456, "a": f"start {secret}", "b": ["x stop"], "password": word, secret: {"k": secret}})
+    redacted = orjson.loads(redactor.redact_json(line))
+    assert secret not in str(redacted)
+    assert word not in str(redacted)
+    assert redacted["pin"] == 123456
+    assert redacted["b"] == ["x stop"]
+    assert redactor.redact_json(to_line(redacted)) == to_line(redacted)
+
+
+def test_number_after_a_secret_word_leaves_valid_json() -> None:
+    line = to_line({"token": 1234567890, "text": 'say "password": 1234567890'})
+    assert orjson.loads(REDACTOR.redact_json(line))["token"] == 1234567890
+
+
+def test_user_rule_replaces_the_builtin_of_the_same_name(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.write_text('[[rules]]\nname = "email"\npattern = "staff-[0-9]{5}"\n')
+    redactor = Redactor.load(rules, KEY)
+    assert redactor.redact_text("someone@mail.test staff-12345").startswith("someone@mail.test [REDACTED:email:")
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ("[[rules]]\nname = 'broken_one'\npattern = '(unclosed'", "broken_one"),
+        ("[[rules]]\nname = 'look_behind'\npattern = '(?<=x)y'", "look_behind"),
+        ("[[rules]]\nname = 'two_groups'\npattern = '(a)(b)'", "two_groups"),
+        ("[[rules]]\nname = 'empty_match'\npattern = 'a*'", "empty_match"),
+        ("[[rules]]\nname = 'bad_unless'\npattern = 'abc'\nunless = '['", "bad_unless"),
+        ("[[rules]]\nname = 'no_pattern'", "no_pattern"),
+        ("[[rules]]\nname = 'odd_kind'\npattern = 'abc'\nkind = 'other'", "odd_kind"),
+        ("[[rules]]\nname = 'no_fragment'\npattern = '(?&none)'", "no_fragment"),
+        ("[[rules]]\nname = 'mistyped'\npatern = 'abc'", "mistyped"),
+        ("[[rules]]\nname = 'twice'\npattern = 'a'\n[[rules]]\nname = 'twice'\npattern = 'b'", "twice"),
+        ("[[rules]]\npattern = 'abc'", "number 1"),
+        ("[[rules]\n", "rules.toml"),
+    ],
+)
+def test_bad_user_rule_stops_the_start_and_is_named(tmp_path: Path, body: str, named: str) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.write_text(body)
+    with pytest.raises(ConfigError, match=named):
+        Redactor.load(rules, KEY)
+
+
+def test_missing_user_rules_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.toml"):
+        Redactor.load(tmp_path / "none.toml", KEY)
+
+
+def test_redactor_survives_pickling() -> None:
+    secret, _ = expand_example("glpat-{url:20}")
+    assert pickle.loads(pickle.dumps(REDACTOR)).redact_text(secret) == REDACTOR.redact_text(secret)
+
+
+SNIPPETS = st.one_of(
+    st.text(max_size=12),
+    st.sampled_from(["password", "token", "SECRET_KEY", "=", ": ", '":"', '\\"', "'", "\\n", "\n", "@", "https://", ":",
+                     "//", "mail.test", "Bearer ",
+                     "[REDACTED:", "[REDACTED:jwt:0123abcd]", "]", "[", "--token ", "-u a:"]),
+    st.sampled_from([param.values[1] for param in EXAMPLES]).map(lambda template: expand_example(str(template))[0]),
+)  # fmt: skip
+TEXTS = st.lists(SNIPPETS, max_size=8).map("".join)
+VALUES = st.recursive(
+    st.one_of(TEXTS, st.integers(-(2**53), 2**53), st.booleans(), st.none()),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(TEXTS, inner, max_size=3)),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(TEXTS, VALUES, max_size=4))
+def test_redact_json_is_valid_idempotent_and_found(value: dict[str, Any]) -> None:
+    try:
+        line = to_line(value)
+    except TypeError:  # lone surrogates never reach the redactor
+        return
+    redacted = REDACTOR.redact_json(line)
+    orjson.loads(redacted)
+    assert REDACTOR.redact_json(redacted) == redacted
+    if redacted != line:
+        assert REDACTOR.find_spans(line)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.one_of(TEXTS.map(lambda text: text.encode("utf-8", "surrogatepass")), st.binary(max_size=200)))
+def test_redact_bytes_is_idempotent(raw: bytes) -> None:
+    redacted = REDACTOR.redact_bytes(raw)
+    assert REDACTOR.redact_bytes(redacted) == redacted
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(alphabet=st.characters(exclude_characters="@:=-_./[%\\"), max_size=300))
+def test_text_without_any_separator_is_unchanged(text: str) -> None:
+    assert REDACTOR.redact_text(text) == text
+
+
+def test_key_is_created_once_and_private(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "redaction.key"
+    key = load_or_create_key(path)
+    assert len(key) == 32
+    assert load_or_create_key(path) == key
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [entry.name for entry in path.parent.iterdir()] == ["redaction.key"]
+
+
+def test_key_is_one_when_threads_race(tmp_path: Path) -> None:
+    path, keys, barrier = tmp_path / "redaction.key", set(), threading.Barrier(8)
+
+    def race() -> None:
+        barrier.wait()
+        keys.add(load_or_create_key(path))
+
+    threads = [threading.Thread(target=race) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(keys) == 1
+
+
+def test_key_is_one_when_processes_race(tmp_path: Path) -> None:
+    path = tmp_path / "redaction.key"
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        assert len(set(pool.map(load_or_create_key, [path] * 4, chunksize=1))) == 1
+
+
+def test_key_of_the_wrong_size_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "redaction.key"
+    path.write_bytes(b"short")
+    with pytest.raises(ConfigError, match="redaction key"):
+        load_or_create_key(path)
