@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import unicodedata
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,12 +63,23 @@ def write_parquet(settings: Settings, sql: str, file: Path) -> int:
 
 def render(table: pa.Table, form: Form) -> str:
     """Rows as an aligned table, JSON (one array of objects) or CSV (safe to open in a spreadsheet)."""
-    rows = table.to_pylist()
+    rows = [{name: _plain(value) for name, value in row.items()} for row in table.to_pylist()]
     if form == "json":
-        return json.dumps(rows, indent=2, default=str, ensure_ascii=False) + "\n"
+        return json.dumps(rows, indent=2, default=_json_value, ensure_ascii=False) + "\n"
     if form == "csv":
         return _render_csv(table.column_names, rows)
     return _render_table(table, rows)
+
+
+def _plain(value: Any) -> Any:
+    """Decimals without a fraction as integers: DuckDB sums bigints into them."""
+    if isinstance(value, Decimal):
+        return int(value) if value.as_tuple().exponent == 0 else value
+    return value
+
+
+def _json_value(value: Any) -> Any:
+    return float(value) if isinstance(value, Decimal) else str(value)
 
 
 def _render_csv(names: list[str], rows: list[dict[str, Any]]) -> str:
@@ -104,7 +116,7 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    if hasattr(value, "normalize") and hasattr(value, "as_tuple"):
+    if isinstance(value, Decimal):
         return f"{value:,.4f}"
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1 else f"{value:,.2f}"

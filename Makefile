@@ -1,0 +1,55 @@
+# Every target does its own set-up: a .venv from constraints.txt, nothing else. `make` lists them.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format bench torture schedule docs clean
+
+help: ## list the targets
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/.run: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+		|| { echo "Python 3.11, 3.12 or 3.13 is needed; name one with: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@echo "setting up $(VENV) (once, about a minute)" >&2
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	@echo "setting up the tools of tests and checks (once)" >&2
+	@$(PIP) --editable '.[dev]'
+	@touch $@
+
+run: $(VENV)/.run ## set up, then run the pipeline: your own sessions, or sample data if there are none
+	@$(BIN)/analytics run
+
+test: $(VENV)/.dev ## set up, then run every test
+	@$(BIN)/python -m pytest -m 'not torture and not benchmark' -q
+
+check: $(VENV)/.dev ## ruff, mypy, sqlfluff: the conventions that tools can hold
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@cd dbt && ../$(BIN)/sqlfluff lint --nocolor --disable-progress-bar models macros
+
+format: $(VENV)/.dev ## mend what tools can mend
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+	@cd dbt && ../$(BIN)/sqlfluff fix --nocolor --disable-progress-bar models
+
+torture: $(VENV)/.dev ## the long fault-injection tests
+	@$(BIN)/python -m pytest -m torture -q
+
+bench: $(VENV)/.dev ## measure speed and memory on a generated corpus, as ratios within one run
+	@$(BIN)/python -m tests.bench
+
+docs: $(VENV)/.run ## write the data dictionary and dbt's static docs
+	@$(BIN)/python -m analytics.dictionary
+	@cd dbt && ../$(BIN)/dbt docs generate --static --quiet
+
+clean: ## remove what can be rebuilt; the lake in data/raw stays
+	@rm -rf $(VENV) dbt/target dbt/logs .mypy_cache .ruff_cache .pytest_cache .hypothesis data/warehouse.duckdb*
