@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -14,7 +13,9 @@ from analytics.lake import Rejection, State
 from analytics.records import EPOCH_DATE
 from analytics.sources import ExtractContext, ExtractResult, Source
 from analytics.sources.hooks.parse import (
+    OWN_NAME,
     EventReader,
+    FileName,
     HookEvent,
     HookPlace,
     flatten_event,
@@ -44,8 +45,6 @@ DATASET = "hook_events"
 IMPORT_COMMIT_BYTES = 256 << 20
 REJECTED_CONTENT_LIMIT = 1 << 20
 NANOSECONDS_A_DAY = 86_400_000_000_000
-
-_OWN_NAME = re.compile(r"[0-9a-f-]{1,80}\.json(?:~[0-9]{1,4})?")
 
 
 @dataclass
@@ -215,22 +214,23 @@ def _read_file(
     """Hand the events of one file to the writer. Returns how many, and what was refused."""
     name = _file_name(context, queued.name)
     events, refused = parse_file(content, file_name=queued.name, mtime_ns=queued.mtime_ns)
+    named = parse_file_name(name)
+    day = _day_of(queued.mtime_ns)
     loaded = 0
     for event in events:
         try:
-            _add(writer, event, name=name, mtime_ns=queued.mtime_ns)
+            _add(writer, event, name=name, named=named, day=day)
             loaded += 1
         except ContractViolation as violation:
             refused.append((event.position, str(violation), b""))
     return loaded, [_reject(context, name, position, reason, text) for position, reason, text in refused]
 
 
-def _add(writer: RecordWriter, event: HookEvent, *, name: str, mtime_ns: int) -> None:
-    named = parse_file_name(name)
+def _add(writer: RecordWriter, event: HookEvent, *, name: str, named: FileName, day: date) -> None:
     place = HookPlace(
         name,
         event.position,
-        _day_of(mtime_ns),
+        day,
         occurred_us=None if event.at_ns is None else event.at_ns // 1_000,
         captured_us=event.captured_us,
         time_source=event.time_source,
@@ -249,7 +249,7 @@ def _day_of(mtime_ns: int, _days: dict[int, date] = {}) -> date:  # noqa: B006 -
 
 def _file_name(context: ExtractContext, name: str) -> str:
     """A file name as it may be written. Ours hold nothing but a clock and chance."""
-    if _OWN_NAME.fullmatch(name):
+    if OWN_NAME.fullmatch(name):
         return name
     return context.redactor.redact_text(shown_name(name))
 
@@ -302,11 +302,12 @@ def _import_files(context: ExtractContext, paths: Iterable[Path], total: _Total,
         try:
             status = path.stat()
             reader = EventReader(parse_file_name(path.name), status.st_mtime_ns, is_archive=True)
+            named, day = parse_file_name(name), _day_of(status.st_mtime_ns)
             for event in _iter_archive(context, path, status.st_size, reader):
                 if not _is_in_window(context, event):
                     continue
                 try:
-                    _add(writer, event, name=name, mtime_ns=status.st_mtime_ns)
+                    _add(writer, event, name=name, named=named, day=day)
                     rows_read += 1
                 except ContractViolation as violation:
                     reader.rejections.append((event.position, str(violation), b""))

@@ -36,6 +36,8 @@ _WRAPPER_TIME_KEYS = ("timestamp", "logged_at", "captured_at", "received_at", "t
 _PAYLOAD_TIME_KEYS = ("captured_at", "logged_at", "timestamp")
 _CAPTURE_KEYS = ("captured_at", "logged_at", "received_at")
 
+# What the capture command calls its files: nothing but a clock and chance, so never a secret.
+OWN_NAME = re.compile(r"(?:[0-9]{9,11}-[0-9]{1,10}-[0-9a-f]{16}|[0-9a-f]{8}-[0-9a-f-]{27})[.]json(?:~[0-9]{1,4})?")
 # The user's documented name; ours and others have no 18 digits in front.
 _FILE_NAME = re.compile(r"(?P<at>[0-9]{18,19})-(?P<rest>.+)")
 _RETRY_SUFFIX = re.compile(r"~[0-9]+\Z")
@@ -89,6 +91,9 @@ class FileName:
     event_name: str | None = None
 
 
+_NAMELESS = FileName()
+
+
 @dataclass
 class EventReader:
     """Turns the values of one file into events. `rejections` are (position, reason, content)."""
@@ -119,7 +124,8 @@ class EventReader:
                 yield from self.read_value(item, index)
             return
         payload = unwrap(value)
-        if not (find_event(payload) or find_event(value) or (self.name.event_name and "session_id" in payload)):
+        is_named = find_event(payload) or (payload is not value and find_event(value))
+        if not is_named and not (self.name.event_name and "session_id" in payload):
             self._reject(position, NO_EVENT_NAME, value)
             return
         yield self._build(value, payload, position)
@@ -203,6 +209,8 @@ def _is_object(line: bytes) -> bool:
 
 def parse_file_name(name: str) -> FileName:
     """What a name tells: `{timestamp_ns}-{session-id}-{hook-type}.json`, or `<event>.json` of an archive."""
+    if OWN_NAME.fullmatch(name):
+        return _NAMELESS
     stem = _RETRY_SUFFIX.sub("", name.rpartition("/")[2]).rpartition(".")[0]
     if (known := _EVENT_BY_WORDS.get(_WORD_BREAKS.sub("", stem).lower())) is not None:
         return FileName(event_name=known)
