@@ -1,0 +1,130 @@
+"""Whatever the order and the batches in which lines arrive, gold is what a full refresh makes of them."""
+
+from __future__ import annotations
+
+import os
+import random
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.dbt.warehouse import (
+    Row,
+    Warehouse,
+    make_answer,
+    make_line,
+    make_prompt,
+    make_tool_result,
+    make_tool_use,
+)
+
+TABLES_ONLY = ("run", "--select", "config.materialized:table", "config.materialized:incremental")
+FOLDERS = (
+    "/home/dev/app",
+    "/home/dev/app/.worktrees/x",
+    "C:\\src\\app",
+    "/home/dev/other",
+    None,
+)
+
+
+def make_universe(seed: int) -> list[Row]:
+    """Sessions over five days that copy each other's lines in every way seen in real files."""
+    chance = random.Random(seed)
+    sessions = ["s1", "s2", "s3", "s4", None]
+
+    def when(first_day: int = 1, last_day: int = 5) -> str:
+        clock = chance.choice(["00:00", "00:01", "09:30", "23:59", "23:59:59.999"])
+        return f"0{chance.randint(first_day, last_day)} {clock}"
+
+    originals: list[Row] = []
+    for number in range(chance.randint(3, 9)):
+        session, moment, message = chance.choice(sessions), when(1, 4), f"m{number}"
+        place = {
+            "session_id": session,
+            "cwd": chance.choice(FOLDERS),
+            "agent_id": chance.choice([None, None, "a1"]),
+            "is_sidechain": chance.choice([False, False, True]),
+        }
+        originals.append(make_prompt(f"add {number}", moment, line_uuid=f"u{number}", **place))
+        for part in range(chance.randint(1, 3)):
+            tokens = {"output_tokens": chance.choice([1, 7, 50]), "stop_reason": chance.choice([None, "end_turn"])}
+            uuid = f"a{number}-{part}"
+            originals.append(make_answer(message, when(1, 5), line_uuid=uuid, **tokens, **place))
+        if chance.random() < 0.7:
+            tool = f"t{chance.randint(0, 5)}"  # repeats over messages now and then
+            block = {"file_path": f"/f{number}.py", "input_line_count": 3}
+            name = chance.choice(["Edit", "Bash", "mcp__x__y"])
+            originals.append(make_tool_use(tool, when(1, 5), name, block, message_id=message, **place))
+            if chance.random() < 0.8:
+                elsewhere = {**place, "session_id": chance.choice([session, chance.choice(sessions)])}
+                error = {"is_error": chance.choice([None, True]), "error_marker": "exit_code"}
+                originals.append(make_tool_result(tool, when(2, 5), error, **elsewhere))
+        if chance.random() < 0.2:
+            originals.append(make_line("summary", None, session_id=None, cwd=None))
+        if chance.random() < 0.2:
+            originals.append(make_answer(message, None, record_date=_day(chance), **place))
+
+    copies: list[Row] = []
+    for line in originals:
+        plain = {key: value for key, value in line.items() if key not in ("record_id", "record_date")}
+        if line["occurred_at"] is None:
+            continue
+        for _ in range(chance.choice([0, 0, 0, 1, 2])):
+            copy = chance.choice(["fork", "moved", "aside", "progress"])
+            if copy == "fork":
+                copies.append(_again(plain, session_id=chance.choice(sessions)))
+            elif copy == "moved":
+                copies.append(_again(plain, session_id=chance.choice(sessions), occurred_at=when(2, 5)))
+            elif copy == "aside":
+                copies.append(_again(plain, is_sidechain=True, agent_id="a2"))
+            else:
+                inside = {
+                    "progress_message_type": line["line_type"],
+                    "progress_message_at": line["occurred_at"],
+                    "progress_message_uuid": line["line_uuid"],
+                    "line_uuid": f"p-{line['line_uuid']}",
+                }
+                copies.append(_again(plain, line_type="progress", occurred_at=when(1, 5), **inside))
+    only_copies = [line for line in originals if chance.random() > 0.15]
+    return only_copies + copies
+
+
+def _again(row: Row, **changes: object) -> Row:
+    columns = {**row, **changes}
+    line_type, moment = columns.pop("line_type"), columns.pop("occurred_at")
+    return make_line(line_type, moment, **columns)
+
+
+def _day(chance: random.Random) -> object:
+    from tests.dbt.warehouse import at
+
+    return at(f"0{chance.randint(1, 5)} 00:00").date()
+
+
+@settings(
+    max_examples=int(os.environ.get("INCREMENTAL_EXAMPLES", "4")),
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(seed=st.integers(0, 100_000), batch_count=st.integers(2, 4))
+def test_incremental_equals_full_refresh(warehouse: Warehouse, seed: int, batch_count: int) -> None:
+    lines = make_universe(seed)
+    chance = random.Random(seed + 1)
+    chance.shuffle(lines)
+    batches = [lines[start::batch_count] for start in range(batch_count)]
+
+    warehouse.reset()
+    warehouse.load(batches[0])
+    warehouse.run(*TABLES_ONLY)
+    for batch in batches[1:]:
+        warehouse.load(batch, is_full_refresh=False)
+        warehouse.run(*TABLES_ONLY)
+    incremental = warehouse.snapshot()
+
+    warehouse.load([])
+    warehouse.run(*TABLES_ONLY)
+    full = warehouse.snapshot()
+    for table, rows in full.items():
+        assert incremental[table] == rows, table
