@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analytics.config import Settings
@@ -45,11 +46,27 @@ PRICE_COLUMNS = (
 )
 
 
-# PLACEHOLDER closure; see dbt/macros/scope.sql
-REBUILD_DATES_SQL = """
-select distinct record_date, role
-from raw.conversations, (select unnest(['rebuild', 'read']) as role)
-"""
+# Which days a changed day reaches; the rule and its reasons stand in the file.
+REBUILD_DATES_SQL = Path(__file__).with_name("rebuild_dates.sql").read_text(encoding="utf-8")
+
+
+# Who a row may change: its session, its message and its tool calls, by dataset that has any.
+ENTITIES_SQL = {
+    "conversations": """
+        select record_date, coalesce(cast(progress_message_at as date), record_date), session_id,
+            case
+                when line_type not in ('user', 'assistant', 'progress') then null
+                when coalesce(progress_message_type, line_type) = 'assistant' then coalesce(
+                    nullif(message_id, ''), nullif(request_id, ''), nullif(progress_message_uuid, ''),
+                    nullif(line_uuid, ''), record_id
+                )
+                else coalesce(nullif(progress_message_uuid, ''), nullif(line_uuid, ''), record_id)
+            end,
+            unnest(case when len(blocks) > 0 then list_transform(blocks, lambda b: b.tool_use_id) else [null] end)
+        from raw.conversations
+    """,
+    "hook_events": "select record_date, record_date, session_id, null, tool_use_id from raw.hook_events",
+}
 
 
 @dataclass(frozen=True)
@@ -131,6 +148,14 @@ class DuckDBLoader:
             "create table if not exists raw._loads (dataset varchar, schema_hash varchar, commit_number bigint)"
         )
         connection.execute("create table if not exists raw._dirty_dates (dataset varchar, record_date date)")
+        connection.execute(
+            """
+            create table if not exists raw._entities (
+                dataset varchar, record_date date, fact_date date,
+                session_hash ubigint, message_hash ubigint, tool_hash ubigint
+            )
+            """
+        )
         connection.execute("create table if not exists raw._builds (fingerprint varchar, local_date date, run_id varchar)")
 
     def load(self, *, run_id: str) -> LoadResult:
@@ -188,6 +213,7 @@ class DuckDBLoader:
                 f"delete from raw.{contract.dataset} where record_date in (select unnest(?::date[]))", [list(dates)]
             )
             inserted = sum(self._insert(contract, chunk) for chunk in _chunk_by_day(parts))
+            self._replace_entities(contract.dataset, dates)
             connection.execute("delete from raw._loads where dataset = ?", [contract.dataset])
             connection.execute(
                 "insert into raw._loads values (?, ?, ?)", [contract.dataset, schema_hash, snapshot.number]
@@ -247,6 +273,26 @@ class DuckDBLoader:
         ).fetchone()
         connection.unregister("empty_rows")
         return int(row[0]) if row else 0
+
+    def _replace_entities(self, dataset: str, dates: Sequence[date]) -> None:
+        """Keep `raw._entities` in step with the replaced days. Ids are hashed: they are only compared."""
+        if dataset not in ENTITIES_SQL:
+            return
+        self._connection.execute(
+            "delete from raw._entities where dataset = ? and record_date in (select unnest(?::date[]))",
+            [dataset, list(dates)],
+        )
+        self._connection.execute(
+            f"""
+            insert into raw._entities
+            select distinct ?, record_date, fact_date, hash(coalesce(nullif(session_id, ''), 'unknown')),
+                case when message_id is not null then hash(message_id) end,
+                case when tool_use_id is not null then hash(tool_use_id) end
+            from ({ENTITIES_SQL[dataset]}) as entity (record_date, fact_date, session_id, message_id, tool_use_id)
+            where record_date in (select unnest(?::date[]))
+            """,
+            [dataset, list(dates)],
+        )
 
     # ---- what to rebuild
 
