@@ -1,4 +1,4 @@
-"""`analytics capture install | uninstall | status`: the part of the command line that belongs to capture."""
+"""`analytics capture install | uninstall | status | replay`: the part of the command line that belongs to capture."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analytics.capture import installer
+from analytics.sources.hooks import queue_of
 
 if TYPE_CHECKING:
     import argparse
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what follows `analytics capture`."""
-    parser.add_argument("action", choices=("install", "uninstall", "status"), help="what to do with the hook command")
+    parser.add_argument(
+        "action",
+        choices=("install", "uninstall", "status", "replay"),
+        help="what to do with the hook command or its queue",
+    )
     parser.add_argument(
         "--scope", choices=installer.SCOPES, default="user", help="whose settings file: user (default), project, local"
     )
@@ -38,6 +43,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     )
     if arguments.action == "status":
         lines, facts = _describe_status(installer.read_status(path, data_dir=settings.data_dir))
+    elif arguments.action == "replay":
+        count = queue_of(settings).replay()
+        lines, facts = [f"capture    replay     {count:>6,} files   failed to incoming"], {"file_count": count}
     elif arguments.action == "install":
         chosen = [name.strip() for name in arguments.events.split(",") if name.strip()] if arguments.events else None
         lines, facts = _describe_change("install", installer.install(path, data_dir=settings.data_dir, events=chosen))

@@ -234,7 +234,7 @@ def test_registered_command_captures_an_event(tmp_path, data_dir):
     status = installer.read_status(path, data_dir=data_dir)
     assert status.registered_events == ("Stop",)
     assert status.is_hook_present
-    assert [(folder.folder, folder.file_count) for folder in status.folders][0] == ("incoming", 1)
+    assert {folder.folder: folder.file_count for folder in status.folders}["incoming"] == 1
     assert status.last_event_at is not None
     [file] = (data_dir / "queue" / "incoming").iterdir()
     os.utime(file, (0, 0))

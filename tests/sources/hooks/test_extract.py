@@ -1,0 +1,351 @@
+"""From the queue into the lake: nothing lost, nothing doubled, wherever a run dies."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from analytics.config import load_settings
+from analytics.lake import Lake
+from analytics.sources import ExtractContext
+from analytics.sources.hooks import extract, import_events, queue_of
+
+T0_NS = 1_760_000_000_000_000_000
+ROOT = Path(__file__).parents[3]
+
+
+def make_context(data_dir, **overrides):
+    settings = load_settings(
+        {"data_dir": str(data_dir), **overrides}, environment={"HOME": str(data_dir)}, dotenv=Path("/nonexistent")
+    )
+    lake = Lake(settings.data_dir, "host")
+    return ExtractContext(settings=settings, lake=lake, run_id="run", extracted_at=datetime(2026, 1, 2, tzinfo=UTC))
+
+
+def put(data_dir, content, *, name=None, at_ns=T0_NS):
+    folder = data_dir / "queue" / "incoming"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / (name or f"1763722375-{at_ns % 10**9}-{abs(hash(str(content))) % 16**16:016x}.json")
+    path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    os.utime(path, ns=(at_ns, at_ns))
+    return path
+
+
+def make_payload(**fields):
+    return {"session_id": "s-1", "hook_event_name": "PreToolUse", "tool_name": "Read", **fields}
+
+
+def fill(data_dir, count, start=0):
+    for number in range(start, start + count):
+        put(data_dir, make_payload(n=number), name=f"1763722375-{number}-{number:016x}.json", at_ns=T0_NS + number)
+
+
+def rows(data_dir):
+    lake = Lake(data_dir, "host")
+    found = []
+    for path in lake.snapshot("hook_events").parts:
+        found += pq.read_table(lake.part_file(path)).to_pylist()
+    return found
+
+
+def numbers(data_dir):
+    return sorted(json.loads(row["payload"])["n"] for row in rows(data_dir))
+
+
+def names_in(data_dir, folder):
+    root = data_dir / "queue" / folder
+    return sorted(path.name for path in root.rglob("*") if path.is_file()) if root.is_dir() else []
+
+
+def test_extract_empties_the_queue(tmp_path):
+    fill(tmp_path, 5)
+    result = extract(make_context(tmp_path))
+    assert (result.rows_read, result.rows_loaded, result.rows_rejected, result.unit_count) == (5, 5, 0, 5)
+    assert numbers(tmp_path) == [0, 1, 2, 3, 4]
+    assert [row["payload"] and json.loads(row["payload"])["n"] for row in rows(tmp_path)] == [0, 1, 2, 3, 4]
+    assert names_in(tmp_path, "") == []
+    assert list((tmp_path / "queue" / "processing").iterdir()) == []
+    assert extract(make_context(tmp_path)).rows_read == 0
+
+
+def test_extract_dates_an_event_by_its_capture(tmp_path):
+    put(tmp_path, make_payload(), at_ns=T0_NS)
+    extract(make_context(tmp_path))
+    [row] = rows(tmp_path)
+    assert row["occurred_at"] == row["captured_at"] == datetime(2025, 10, 9, 8, 53, 20)  # noqa: DTZ001 - naive UTC
+    assert (row["time_source"], str(row["record_date"]), row["event_name"]) == ("mtime", "2025-10-09", "PreToolUse")
+
+
+def test_extract_archives_when_told_to(tmp_path):
+    fill(tmp_path, 3)
+    extract(make_context(tmp_path, hook_files="archive"))
+    assert len(names_in(tmp_path, "archive/2025-10-09")) == 3
+
+
+def test_extract_reads_the_archive_again_on_a_full_backfill(tmp_path):
+    fill(tmp_path, 3)
+    context = make_context(tmp_path, hook_files="archive")
+    extract(context)
+    before = {row["record_id"] for row in rows(tmp_path)}
+    again = extract(dataclasses.replace(context, is_full_backfill=True))
+    assert again.rows_loaded == 3
+    assert {row["record_id"] for row in rows(tmp_path)} == before
+
+
+def test_one_event_delivered_twice_is_one_record_and_two_firings_are_two(tmp_path):
+    for at_ns in (T0_NS, T0_NS + 1):
+        put(tmp_path, make_payload(), name=f"{at_ns}.json", at_ns=at_ns)
+    extract(make_context(tmp_path))
+    put(tmp_path, make_payload(), name="copy.json", at_ns=T0_NS)
+    extract(make_context(tmp_path))
+    assert len(rows(tmp_path)) == 3
+    assert len({row["record_id"] for row in rows(tmp_path)}) == 2
+
+
+def test_extract_puts_bad_files_aside_with_a_reason(tmp_path):
+    put(tmp_path, b"{", name="torn.json")
+    put(tmp_path, b"{}", name="nameless.json")
+    put(tmp_path, make_payload(n=1), name="good.json")
+    put(tmp_path, b"[" + b" " * 2_000_000, name="large.json")
+    os.mkfifo(tmp_path / "queue" / "incoming" / "pipe")
+    (tmp_path / "queue" / "incoming" / "folder").mkdir()
+    (tmp_path / "queue" / "incoming" / "link.json").symlink_to("/etc/passwd")
+    result = extract(make_context(tmp_path, max_hook_mb="1"))
+    assert (result.rows_read, result.rows_loaded, result.rows_rejected) == (7, 1, 6)
+    failed = tmp_path / "queue" / "failed"
+    reasons = {path.name: json.loads(path.read_bytes())["reason"] for path in failed.glob("*.reason.json")}
+    assert reasons == {
+        "torn.json.reason.json": "not JSON",
+        "nameless.json.reason.json": "no event name",
+        "large.json.reason.json": "larger than 1 MB",
+        "pipe.reason.json": "not a regular file",
+        "folder.reason.json": "not a regular file",
+        "link.json.reason.json": "not a regular file",
+    }
+    assert len(result.dead_letters) == 1
+    assert names_in(tmp_path, "incoming") == []
+
+
+def test_replay_brings_failed_files_back(tmp_path):
+    put(tmp_path, b"{}", name="1.json", at_ns=T0_NS)
+    context = make_context(tmp_path)
+    extract(context)
+    failed = tmp_path / "queue" / "failed" / "1.json"
+    failed.write_text(json.dumps(make_payload(n=1)))
+    os.utime(failed, ns=(T0_NS, T0_NS))
+    assert queue_of(context.settings).replay() == 1
+    assert names_in(tmp_path, "failed") == []
+    assert extract(context).rows_loaded == 1
+    assert numbers(tmp_path) == [1]
+
+
+def test_secrets_reach_neither_the_lake_nor_what_is_put_aside(tmp_path):
+    secret = "ghp_" + "Zq7" * 12
+    put(tmp_path, make_payload(prompt=f"use {secret} now"), name="a.json")
+    put(tmp_path, f'{{"token": "{secret}", '.encode(), name="torn.json")
+    put(tmp_path, make_payload(), name=f"{T0_NS}-{secret}-stop.json")
+    extract(make_context(tmp_path))
+    for path in tmp_path.rglob("*"):
+        assert secret not in path.name
+        if path.is_file() and path.suffix == ".parquet":
+            assert secret not in str(pq.read_table(path).to_pylist())
+        elif path.is_file():
+            assert secret.encode() not in path.read_bytes()
+
+
+def test_metadata_policy_writes_no_payload(tmp_path):
+    put(tmp_path, make_payload(prompt="marker-text"))
+    extract(make_context(tmp_path, content="metadata"))
+    [row] = rows(tmp_path)
+    assert row["payload"] is None
+    assert row["prompt_char_count"] == 11
+    assert "marker-text" not in str(row)
+
+
+def test_extract_retries_what_cannot_be_read_now_and_then_gives_up(tmp_path, monkeypatch):
+    put(tmp_path, make_payload(n=1), name="a.json")
+    real_open = os.open
+
+    def failing(path, *args, **kwargs):
+        if "a.json" in str(path) and "processing" in str(path):
+            raise OSError(5, "Input/output error")
+        return real_open(path, *args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("analytics.sources.hooks.queue.os.open", failing)
+        for attempt in (1, 2):
+            result = extract(make_context(tmp_path, hook_retry_limit="2"))
+            assert (result.rows_read, result.waiting_count) == (0, 1)
+            assert names_in(tmp_path, "incoming") == [f"a.json~{attempt}"]
+        assert extract(make_context(tmp_path, hook_retry_limit="2")).rows_rejected == 1
+    assert queue_of(make_context(tmp_path).settings).replay() == 1
+    assert extract(make_context(tmp_path)).rows_loaded == 1
+
+
+def test_names_of_any_bytes_are_read(tmp_path):
+    folder = tmp_path / "queue" / "incoming"
+    folder.mkdir(parents=True)
+    for name in (b"\xff\xfe.json", b"a\nb.json", b"x" * 250, "é".encode()):
+        (Path(os.fsdecode(os.fsencode(folder) + b"/" + name))).write_text(json.dumps(make_payload(name=len(name))))
+    (folder / os.fsdecode(b"\xff" * 240)).write_text("{")
+    result = extract(make_context(tmp_path))
+    assert (result.rows_loaded, result.rows_rejected) == (4, 1)
+    assert len(names_in(tmp_path, "failed")) == 2
+
+
+FORMS = {
+    "raw.json": make_payload(n=1),
+    "notification.json": [make_payload(hook_event_name="Notification", n=2)] * 2,
+    "all.jsonl": None,
+    "unknown.json": {"hook_event_name": "SomeFutureEventV2", "n": 5},
+    f"{T0_NS}-s1-stop.json": {"session_id": "s1", "stop_hook_active": False},
+    "bad.json": {"test": 1},
+}
+
+
+def test_import_reads_every_form_and_adds_nothing_the_second_time(tmp_path):
+    source = tmp_path / "archive" / "deep"
+    source.mkdir(parents=True)
+    for name, value in FORMS.items():
+        if value is not None:
+            (source / name).write_text(json.dumps(value))
+    lines = [
+        {
+            "source_app": "a",
+            "hook_event_type": "PostToolUse",
+            "payload": make_payload(n=3),
+            "timestamp": 1_760_000_000_000,
+        },
+        {"event": "session-end", "timestamp": "2025-10-09T10:00:00Z", "session_id": "s", "data": {"reason": "clear"}},
+        {"nothing": 1},
+    ]
+    (source / "all.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    context = make_context(tmp_path / "data")
+    first = import_events(context, tmp_path / "archive")
+    assert (first.rows_read, first.rows_loaded, first.rows_rejected) == (9, 7, 2)
+    assert Counter(row["event_name"] for row in rows(tmp_path / "data")) == {
+        "PreToolUse": 2,
+        "Notification": 2,
+        "SomeFutureEventV2": 1,
+        "Stop": 1,
+        "SessionEnd": 1,
+    }
+    ids = {row["record_id"] for row in rows(tmp_path / "data")}
+    assert len(ids) == 7
+    import_events(context, tmp_path / "archive")
+    assert {row["record_id"] for row in rows(tmp_path / "data")} == ids
+    assert sorted(path.name for path in source.iterdir()) == sorted(FORMS)
+
+
+# ---------------------------------------------------------------- dying
+
+RUN = """
+import os, sys
+sys.path[:0] = [{root!r}, {tests!r}]
+import analytics.lake, analytics.sources.hooks.queue
+from pathlib import Path
+import test_extract as helpers
+
+def run(data_dir, at):
+    seen = 0
+    def step(name):
+        nonlocal seen
+        seen += 1
+        if seen == at:
+            os.kill(os.getpid(), 9)
+    analytics.lake.step = analytics.sources.hooks.queue.step = step
+    helpers.extract(helpers.make_context(Path(data_dir), **{overrides!r}))
+    return seen
+
+for data_dir, at in {runs!r}:
+    if (child := os.fork()) == 0:
+        os._exit(run(data_dir, at))
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def run_dying(runs, **overrides):
+    """Extract in a process of its own for each (data folder, step to die at); 0 lives and exits with its steps."""
+    pairs = [(str(data_dir), at) for data_dir, at in runs]
+    script = RUN.format(root=str(ROOT), tests=str(Path(__file__).parent), runs=pairs, overrides=overrides)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    return [int(line) for line in done.stdout.split()]
+
+
+@pytest.mark.parametrize("files", ["delete", "archive"])
+def test_a_run_killed_at_any_step_loses_and_doubles_nothing(tmp_path, files):
+    def prepare(name):
+        fill(tmp_path / name, 3)
+        put(tmp_path / name, b"{", name="torn.json")
+        return tmp_path / name
+
+    [steps] = run_dying([(prepare("dry"), 0)], hook_files=files)
+    assert steps >= 8
+    runs = [(prepare(str(at)), at) for at in range(1, steps + 1)]
+    assert run_dying(runs, hook_files=files) == [-9] * steps
+    for data_dir, at in runs:
+        fill(data_dir, 2, start=3)  # captures go on meanwhile
+        extract(make_context(data_dir, hook_files=files))
+        assert numbers(data_dir) == [0, 1, 2, 3, 4], f"step {at}"
+        assert names_in(data_dir, "failed") == ["torn.json", "torn.json.reason.json"], f"step {at}"
+        assert names_in(data_dir, "processing") == names_in(data_dir, "incoming") == []
+        assert len(names_in(data_dir, "archive")) == (5 if files == "archive" else 0)
+        assert Lake(data_dir, "host").snapshot("hook_events").rows_rejected == 1
+
+
+def test_a_file_that_kills_every_run_is_put_aside(tmp_path):
+    fill(tmp_path, 1)
+    assert run_dying([(tmp_path, 2)] * 2, hook_retry_limit="1") == [-9, -9]
+    result = extract(make_context(tmp_path, hook_retry_limit="1"))
+    assert (result.rows_loaded, result.rows_rejected) == (0, 1)
+    assert len(names_in(tmp_path, "failed")) == 2
+
+
+def test_a_failing_commit_leaves_everything_for_the_next_run(tmp_path, monkeypatch):
+    fill(tmp_path, 3)
+    with monkeypatch.context() as patched:
+        patched.setattr(Lake, "commit", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        for _ in range(6):
+            with pytest.raises(OSError, match="No space"):
+                extract(make_context(tmp_path))
+    extract(make_context(tmp_path))
+    assert numbers(tmp_path) == [0, 1, 2]
+
+
+def test_two_runs_at_once_never_take_a_file_twice(tmp_path, monkeypatch):
+    monkeypatch.setattr("analytics.sources.hooks.queue.BATCH_FILES", 20)
+    fill(tmp_path, 400)
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: extract(make_context(tmp_path)), range(4)))
+    assert sum(result.rows_loaded for result in results) == 400
+    assert numbers(tmp_path) == list(range(400))
+    assert names_in(tmp_path, "") == []
+
+
+def test_a_living_runs_claim_is_left_alone(tmp_path):
+    fill(tmp_path, 2)
+    queue = queue_of(make_context(tmp_path).settings)
+    claim = queue.claim(queue.list_incoming())
+    assert extract(make_context(tmp_path)).rows_read == 0
+    claim.release()
+    assert extract(make_context(tmp_path)).rows_loaded == 2
+
+
+def test_old_unfinished_captures_are_swept(tmp_path):
+    folder = tmp_path / "queue" / "tmp"
+    folder.mkdir(parents=True)
+    (folder / "old").write_text("{")
+    (folder / "new").write_text("{")
+    os.utime(folder / "old", (0, 0))
+    extract(make_context(tmp_path))
+    assert [path.name for path in folder.iterdir()] == ["new"]
