@@ -262,14 +262,13 @@ class Transcript:
         message_id, request_id = self.world.new_id("msg_01"), self.world.new_id("req_011")
         first_at = self.now
         for number, block in enumerate(blocks):
-            is_last = number == len(blocks) - 1
             message = {
                 "model": self.model,
                 "id": message_id,
                 "type": "message",
                 "role": "assistant",
                 "content": [block],
-                "stop_reason": stop_reason if quality == "final" or is_last else None,
+                "stop_reason": stop_reason,
                 "stop_sequence": None,
                 "usage": {**usage, "output_tokens": recorded_outputs[number]},
             }
@@ -316,7 +315,7 @@ class Transcript:
         if self.version == PLACEHOLDER_VERSION:
             return usage, [chance.randint(1, 8)] * block_count, None, "placeholder"
         if self.version == GROWING_VERSION and block_count > 1:
-            return usage, [*[chance.randint(1, 8)] * (block_count - 1), output], stop_reason, "grown"
+            return usage, [*[chance.randint(1, 8)] * (block_count - 1), output], None, "grown"
         return usage, [output] * block_count, stop_reason, "final"
 
     def _answer(self, tool_use_id: str, run: ToolRun, asked_by: str) -> None:
