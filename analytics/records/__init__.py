@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -108,9 +109,6 @@ def record_id(canonical: bytes) -> str:
     return hashlib.sha256(canonical).hexdigest()[:32]
 
 
-_day_cache: dict[str, int] = {}
-
-
 def parse_instant(value: Any) -> int | None:
     """Microseconds since 1970 UTC of a time stamp as sources write it; None where it is none.
 
@@ -119,20 +117,9 @@ def parse_instant(value: Any) -> int | None:
     the offset without a word, so this is the one place where text becomes an instant.
     """
     if isinstance(value, str):
-        try:
-            parsed = datetime.fromisoformat(value)
-        except ValueError:
-            return None
-        if parsed.tzinfo is None or value.endswith("Z"):
-            day = _day_cache.get(value[:10])
-            if day is None:
-                day = _day_cache[value[:10]] = (parsed.date() - EPOCH_DATE).days * MICROSECONDS_A_DAY
-            seconds = (parsed.hour * 60 + parsed.minute) * 60 + parsed.second
-            return _plausible(day + seconds * 1_000_000 + parsed.microsecond)
-        return _plausible((parsed - EPOCH) // timedelta(microseconds=1))
+        return _parse_iso(value)
     if isinstance(value, datetime):
-        aware = value if value.tzinfo else value.replace(tzinfo=UTC)
-        return _plausible((aware - EPOCH) // timedelta(microseconds=1))
+        return _from_datetime(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if value != value or abs(value) > 1e19:  # noqa: PLR0124 - NaN
@@ -143,10 +130,32 @@ def parse_instant(value: Any) -> int | None:
     return _plausible(int(value) // 1_000)
 
 
+@lru_cache(maxsize=4_096)  # a line's instant is asked for by the reader and by the row
+def _parse_iso(text: str) -> int | None:
+    try:
+        return _from_datetime(datetime.fromisoformat(text))
+    except ValueError:
+        return None
+
+
+def _from_datetime(moment: datetime) -> int | None:
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    try:
+        since_epoch = aware - EPOCH
+    except OverflowError:
+        return None
+    return _plausible((since_epoch.days * 86_400 + since_epoch.seconds) * 1_000_000 + since_epoch.microseconds)
+
+
 def _plausible(instant: int) -> int | None:
     return instant if 0 < instant < MAX_INSTANT else None
 
 
 def instant_date(instant: int) -> date:
     """The UTC day of an instant in microseconds."""
-    return EPOCH_DATE + timedelta(days=instant // MICROSECONDS_A_DAY)
+    return _date_of_day(instant // MICROSECONDS_A_DAY)
+
+
+@lru_cache(maxsize=4_096)
+def _date_of_day(day: int) -> date:
+    return EPOCH_DATE + timedelta(days=day)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -87,6 +88,7 @@ _ERROR_MARKERS: tuple[tuple[str, re.Pattern[str]], ...] = (
 _MARKER_SCAN_CHARS = 2_000
 
 
+@lru_cache(maxsize=4_096)  # asked for every line of a file
 def agent_id_of_path(path: str) -> str | None:
     """The subagent that a file `agent-<id>.jsonl` belongs to, by its name; None for any other file."""
     match = _AGENT_FILE.fullmatch(PurePosixPath(path.replace("\\", "/")).name)
