@@ -104,3 +104,19 @@
 {% macro spark__first_value_by(value, ordering, condition) -%}
     min_by({{ value }}, case when {{ condition }} then struct({{ ordering | join(', ') }}) end)
 {%- endmacro %}
+
+{#- The start of the bucket of so many minutes that an instant lies in. -#}
+{% macro minute_floor(instant, minutes) %}{{ return(adapter.dispatch('minute_floor')(instant, minutes)) }}{% endmacro %}
+{% macro duckdb__minute_floor(instant, minutes) -%}
+    time_bucket(interval '{{ minutes }} minutes', {{ instant }})
+{%- endmacro %}
+{% macro spark__minute_floor(instant, minutes) -%}
+    cast(timestamp_seconds(
+        floor(unix_timestamp(cast({{ instant }} as timestamp)) / ({{ minutes }} * 60)) * {{ minutes }} * 60
+    ) as timestamp_ntz)
+{%- endmacro %}
+
+{#- The same day of the next month, as a timestamp. -#}
+{% macro add_month(instant) %}{{ return(adapter.dispatch('add_month')(instant)) }}{% endmacro %}
+{% macro duckdb__add_month(instant) %}cast({{ instant }} + interval 1 month as timestamp){% endmacro %}
+{% macro spark__add_month(instant) %}cast(add_months({{ instant }}, 1) as timestamp_ntz){% endmacro %}

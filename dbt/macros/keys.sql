@@ -26,3 +26,11 @@
 {% macro geo_cost_nusd(amount) -%}
     cast(round(({{ amount }}) * geo_permille / 1000.0) as bigint)
 {%- endmacro %}
+
+{#- The n-th of equal whole parts of an amount; together they are the amount. -#}
+{% macro nth_part(amount, part_number, part_count) -%}
+    cast(
+        floor(cast({{ amount }} * {{ part_number }} as double) / {{ part_count }})
+        - floor(cast({{ amount }} * ({{ part_number }} - 1) as double) / {{ part_count }}) as bigint
+    )
+{%- endmacro %}

@@ -19,31 +19,50 @@ model_responses as (
     group by model_key
 ),
 
+-- Always a row for `unknown`: responses that name no model, and API errors, which no model answered.
+all_models as (
+    select
+        model_key,
+        model_name,
+        model_version_name,
+        model_family,
+        model_prefix
+    from models
+    union
+    select
+        {{ surrogate_key(["'unknown'"]) }} as model_key,
+        'unknown' as model_name,
+        'unknown' as model_version_name,
+        'other' as model_family,
+        null as model_prefix
+),
+
 models_described as (
     select
         ---------- keys
-        models.model_key,
+        all_models.model_key,
 
         ---------- attributes
-        models.model_name,
-        models.model_version_name,
-        models.model_family,
-        models.model_prefix,
+        all_models.model_name,
+        all_models.model_version_name,
+        all_models.model_family,
+        all_models.model_prefix,
 
         ---------- measures
         cast(coalesce(model_responses.request_count, 0) as bigint) as request_count,
         cast(coalesce(model_responses.unpriced_request_count, 0) as bigint) as unpriced_request_count,
 
         ---------- booleans
-        models.model_prefix is not null as is_priced,
+        all_models.model_prefix is not null as is_priced,
 
         ---------- dates and instants
         model_responses.first_used_at,
         model_responses.last_used_at
-    from models
-    -- inner: a model named only on lines that are no request (a copy that lost) is not a model in use.
-    inner join model_responses
-        on models.model_key = model_responses.model_key
+    from all_models
+    left join model_responses
+        on all_models.model_key = model_responses.model_key
+    -- A model named only by a copy that lost is not a model in use.
+    where model_responses.model_key is not null or all_models.model_name = 'unknown'
 )
 
 select * from models_described

@@ -1,0 +1,23 @@
+{#-
+  The measures of every usage aggregate, from int_usage_unioned. Cache hit ratio is defined here and
+  nowhere else: tokens read from the cache over all prompt tokens (input, cache writes, cache reads).
+-#}
+{% macro usage_measures() -%}
+    cast(coalesce(sum(request_count), 0) as bigint) as request_count,
+    cast(coalesce(sum(error_count), 0) as bigint) as error_count,
+    cast(coalesce(sum(unpriced_request_count), 0) as bigint) as unpriced_request_count,
+    cast(coalesce(sum(input_tokens), 0) as bigint) as input_tokens,
+    cast(coalesce(sum(output_tokens), 0) as bigint) as output_tokens,
+    cast(coalesce(sum(cache_creation_5m_tokens), 0) as bigint) as cache_creation_5m_tokens,
+    cast(coalesce(sum(cache_creation_1h_tokens), 0) as bigint) as cache_creation_1h_tokens,
+    cast(coalesce(sum(cache_read_tokens), 0) as bigint) as cache_read_tokens,
+    cast(coalesce(sum(total_tokens), 0) as bigint) as total_tokens,
+    cast(coalesce(sum(total_tokens - output_tokens), 0) as bigint) as prompt_tokens,
+    cast(sum(cache_read_tokens) as double) / nullif(sum(total_tokens - output_tokens), 0) as cache_hit_ratio,
+    case
+        when coalesce(sum(request_count), 0) = 0 then cast(0 as decimal(18, 9))
+        else {{ nusd_to_usd('sum(estimated_cost_nusd)') }}
+    end as estimated_cost_usd,
+    {{ nusd_to_usd('sum(reported_cost_nusd)') }} as reported_cost_usd,
+    {{ nusd_to_usd('coalesce(sum(cache_savings_nusd), 0)') }} as cache_savings_usd
+{%- endmacro %}

@@ -1,0 +1,103 @@
+-- The same usage counted by the rules that tools go by, so that a difference between two tools has a name.
+with
+
+lines as (
+    select * from {{ ref('stg_messages') }}
+    where role = 'assistant' and has_usage and not is_api_error and coalesce(model_name, '') <> '<synthetic>'
+),
+
+responses as (
+    select * from {{ ref('int_api_responses_deduplicated') }}
+),
+
+lines_numbered as (
+    select
+        coalesce(input_tokens, 0) as input_tokens,
+        coalesce(output_tokens, 0) as output_tokens,
+        coalesce(cache_creation_tokens, 0) as cache_creation_tokens,
+        coalesce(cache_read_tokens, 0) as cache_read_tokens,
+        row_number() over (
+            partition by line_id
+            order by output_tokens desc nulls last, record_id asc, record_date asc
+        ) as uuid_rank,
+        row_number() over (
+            partition by message_source_id, session_id
+            order by output_tokens desc nulls last, record_id asc, record_date asc
+        ) as session_rank,
+        row_number() over (
+            partition by message_source_id
+            order by occurred_at asc, record_id asc, record_date asc
+        ) as first_rank
+    from lines
+),
+
+rule_rows as (
+    select
+        'every_line' as counting_rule, input_tokens, output_tokens, cache_creation_tokens, cache_read_tokens
+    from lines_numbered
+    union all
+    select
+        'line_once' as counting_rule, input_tokens, output_tokens, cache_creation_tokens, cache_read_tokens
+    from lines_numbered
+    where uuid_rank = 1
+    union all
+    select
+        'response_once_per_session' as counting_rule, input_tokens, output_tokens, cache_creation_tokens,
+        cache_read_tokens
+    from lines_numbered
+    where session_rank = 1
+    union all
+    select
+        'first_line_of_response' as counting_rule, input_tokens, output_tokens, cache_creation_tokens,
+        cache_read_tokens
+    from lines_numbered
+    where first_rank = 1
+    union all
+    select
+        'response_once' as counting_rule, input_tokens, output_tokens,
+        cache_creation_5m_tokens + cache_creation_1h_tokens as cache_creation_tokens, cache_read_tokens
+    from responses
+    union all
+    select
+        'response_once_estimated_output' as counting_rule, input_tokens, estimated_output_tokens as output_tokens,
+        cache_creation_5m_tokens + cache_creation_1h_tokens as cache_creation_tokens, cache_read_tokens
+    from responses
+),
+
+rule_sums as (
+    select
+        counting_rule,
+        cast(count(*) as bigint) as counted_row_count,
+        cast(sum(input_tokens) as bigint) as input_tokens,
+        cast(sum(output_tokens) as bigint) as output_tokens,
+        cast(sum(cache_creation_tokens) as bigint) as cache_creation_tokens,
+        cast(sum(cache_read_tokens) as bigint) as cache_read_tokens
+    from rule_rows
+    group by counting_rule
+),
+
+response_sums as (
+    select
+        sum(estimated_cost_nusd) as estimated_cost_nusd,
+        sum(reported_cost_nusd) as reported_cost_nusd,
+        sum(case when reported_cost_nusd is not null then estimated_cost_nusd end) as estimated_where_reported_nusd,
+        sum(case when usage_quality in ('placeholder', 'unknown') then 1 else 0 end) as unsure_output_count
+    from responses
+),
+
+usage_rules_compared as (
+    select
+        rule_sums.*,
+        case when rule_sums.counting_rule = 'response_once' then response_sums.estimated_cost_nusd end
+            as estimated_cost_nusd,
+        case when rule_sums.counting_rule = 'response_once' then response_sums.reported_cost_nusd end
+            as reported_cost_nusd,
+        case when rule_sums.counting_rule = 'response_once' then response_sums.estimated_where_reported_nusd end
+            as estimated_where_reported_nusd,
+        case when rule_sums.counting_rule = 'response_once' then response_sums.unsure_output_count end
+            as unsure_output_count
+    from rule_sums
+    cross join response_sums
+)
+
+select * from usage_rules_compared

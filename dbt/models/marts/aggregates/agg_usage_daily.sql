@@ -1,0 +1,77 @@
+with
+
+usage_events as (
+    select * from {{ ref('int_usage_unioned') }}
+),
+
+dates as (
+    select * from {{ ref('dim_date') }}
+),
+
+-- Zero-filled for what was ever used together, or a chart would draw a line over idle days.
+combinations as (
+    select
+        project_key,
+        model_key,
+        is_sidechain
+    from usage_events
+    group by project_key, model_key, is_sidechain
+),
+
+grid as (
+    select
+        dates.date_day,
+        combinations.project_key,
+        combinations.model_key,
+        combinations.is_sidechain
+    from dates
+    cross join combinations
+),
+
+grid_filled as (
+    select
+        grid.date_day,
+        grid.project_key,
+        grid.model_key,
+        grid.is_sidechain,
+        usage_events.request_count,
+        usage_events.error_count,
+        usage_events.unpriced_request_count,
+        usage_events.input_tokens,
+        usage_events.output_tokens,
+        usage_events.cache_creation_5m_tokens,
+        usage_events.cache_creation_1h_tokens,
+        usage_events.cache_read_tokens,
+        usage_events.total_tokens,
+        usage_events.estimated_cost_nusd,
+        usage_events.reported_cost_nusd,
+        usage_events.cache_savings_nusd
+    from grid
+    left join usage_events
+        on
+            grid.date_day = usage_events.occurred_date_local
+            and grid.project_key = usage_events.project_key
+            and grid.model_key = usage_events.model_key
+            and grid.is_sidechain = usage_events.is_sidechain
+),
+
+usage_daily as (
+    select
+        ---------- keys
+        {{ surrogate_key(['date_day', 'project_key', 'model_key', 'is_sidechain']) }} as usage_key,
+        project_key,
+        model_key,
+
+        ---------- measures
+        {{ usage_measures() }},
+
+        ---------- booleans
+        is_sidechain,
+
+        ---------- dates
+        date_day
+    from grid_filled
+    group by date_day, project_key, model_key, is_sidechain
+)
+
+select * from usage_daily
