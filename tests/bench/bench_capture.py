@@ -1,4 +1,4 @@
-"""What a capture costs: `python tests/bench/bench_capture.py` prints JSON figures in milliseconds.
+"""What a capture costs, and how fast the queue empties: `python tests/bench/bench_capture.py` prints JSON.
 
 Every figure is taken side by side with an empty `sh` script, because only the ratio survives a change of
 machine. "Fifty sessions" fire twice a second each at moments of chance; "burst" is fifty hooks at the same instant,
@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import random
+import resource
 import shutil
 import statistics
 import subprocess
@@ -19,7 +20,15 @@ import sys
 import tempfile
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from analytics.config import load_settings
+from analytics.lake import Lake
+from analytics.sources import ExtractContext
+from analytics.sources.hooks import extract
 
 FOLDER = Path(__file__).parents[2] / "analytics" / "capture"
 PAYLOAD = json.dumps({"session_id": "s", "hook_event_name": "PostToolUse", "tool_response": "x" * 2_000}).encode()
@@ -143,12 +152,61 @@ def measure(*, rounds: int, seconds: float) -> dict[str, object]:
         return facts
 
 
+def fill_queue(folder: Path, events: int) -> None:
+    """Events like those of a working day: calls and their results, 1.6 kB on average."""
+    folder.mkdir(parents=True)
+    chance = random.Random(7)
+    for number in range(events):
+        payload = {
+            "session_id": f"00000000-0000-0000-0000-{number // 500:012d}",
+            "transcript_path": "/home/user/.claude/projects/-work/session.jsonl",
+            "cwd": "/work/project",
+            "permission_mode": "default",
+            "hook_event_name": "PostToolUse" if number % 2 else "PreToolUse",
+            "tool_name": chance.choice(["Bash", "Read", "Edit", "Grep", "mcp__server__tool"]),
+            "tool_use_id": f"toolu_{number:020d}",
+            "tool_input": {"file_path": f"/work/project/src/module_{number % 97}.py", "command": "make test"},
+        }
+        if number % 2:
+            payload["tool_response"] = {"stdout": "line of output\n" * chance.randrange(20, 300), "interrupted": False}
+            payload["duration_ms"] = chance.randrange(5, 5_000)
+        name = f"1763722375-{number % 30_000}-{number:016x}.json"
+        (folder / name).write_text(json.dumps(payload))
+
+
+def measure_queue(events: int) -> dict[str, object]:
+    """One run over a full queue, from files to committed Parquet, files deleted."""
+    with tempfile.TemporaryDirectory() as name:
+        data = Path(name) / "data"
+        fill_queue(data / "queue" / "incoming", events)
+        settings = load_settings({"data_dir": str(data)}, environment={"HOME": name}, dotenv=Path(name) / ".env")
+        context = ExtractContext(
+            settings=settings, lake=Lake(data), run_id="bench", extracted_at=datetime(2026, 1, 2, tzinfo=UTC)
+        )
+        started = time.perf_counter()
+        result = extract(context)
+        elapsed = time.perf_counter() - started
+        peak = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        return {
+            "events": result.rows_loaded,
+            "elapsed_ms": round(elapsed * 1_000),
+            "events_a_second": round(result.rows_loaded / elapsed),
+            "peak_mb_of_this_and_the_largest_worker": peak >> (20 if sys.platform == "darwin" else 10),
+            "lost": events - result.rows_loaded,
+        }
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--events", type=int, default=100_000, help="files in the queue")
     arguments = parser.parse_args()
-    json.dump(measure(rounds=arguments.rounds, seconds=arguments.seconds), sys.stdout, indent=2)
+    facts = {
+        "capture": measure(rounds=arguments.rounds, seconds=arguments.seconds),
+        "queue": measure_queue(arguments.events),
+    }
+    json.dump(facts, sys.stdout, indent=2)
     print()
     return 0
 

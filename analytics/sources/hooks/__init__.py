@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections import Counter
+from collections import Counter, deque
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, BinaryIO
+from functools import partial
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
 
 from analytics.errors import AnalyticsError, ConfigError, ContractViolation
-from analytics.lake import Rejection, State
+from analytics.lake import Lake, Part, Rejection, State
 from analytics.records import EPOCH_DATE
 from analytics.sources import ExtractContext, ExtractResult, Source
 from analytics.sources.hooks.parse import (
@@ -37,14 +41,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from analytics.config import Settings
-    from analytics.records.writer import RecordWriter
+    from analytics.records.writer import Place, RecordWriter
 
 NAME = "hooks"
 DATASET = "hook_events"
 
 IMPORT_COMMIT_BYTES = 256 << 20
+PARALLEL_FILES = 30_000
 REJECTED_CONTENT_LIMIT = 1 << 20
 NANOSECONDS_A_DAY = 86_400_000_000_000
+
+
+_Result = TypeVar("_Result")
 
 
 @dataclass
@@ -92,12 +100,13 @@ def extract(context: ExtractContext) -> ExtractResult:
         if (entry := committed.get(claim.id)) is not None:
             queue.finish(claim, entry["failures"], redact=_redact_of(context))
         else:
-            _process(context, queue, claim, known, total)
+            reading = _guard(queue, claim, partial(_read_claim, context, queue, claim))
+            _consume(context, queue, claim, reading, known, total)
     waiting = queue.list_incoming()
     done = 0
-    for batch in iter_batches(waiting):
-        _process(context, queue, queue.claim(batch), known, total)
-        done += len(batch)
+    for claim, reading in _read_batches(context, queue, waiting):
+        _consume(context, queue, claim, reading, known, total)
+        done += reading.file_count
         if context.on_progress:
             context.on_progress(done, len(waiting))
     if context.is_full_backfill or context.has_window:
@@ -145,62 +154,122 @@ def _result(total: _Total, started: float) -> ExtractResult:
 # ---------------------------------------------------------------- the queue
 
 
-def _process(context: ExtractContext, queue: HookQueue, claim: Claim, known: set[str], total: _Total) -> None:
-    """One claim, from its files to the commit and what follows it. `known` are the claims the lake remembers."""
+@dataclass
+class _Reading:
+    """What reading one claim brought: parts on disk, not committed yet. `failures` are reasons by `file_key`."""
+
+    parts: list[Part] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+    problems: Counter[str] = field(default_factory=Counter)
+    rows_read: int = 0
+    file_count: int = 0
+
+
+def _read_batches(
+    context: ExtractContext, queue: HookQueue, waiting: list[QueuedFile]
+) -> Iterator[tuple[Claim, _Reading]]:
+    """Claim and read what waits, batch after batch: here, or on every core when there is much of it.
+
+    The claims and their locks stay with this process; results come in the order of capture.
+    """
+    batches = iter_batches(waiting)
+    if len(waiting) < PARALLEL_FILES or context.settings.workers == 1:
+        for batch in batches:
+            claim = queue.claim(batch)
+            yield claim, _guard(queue, claim, partial(_read_claim, context, queue, claim))
+        return
+    arguments = dataclasses.replace(context, on_progress=None, lake=Lake(context.lake.data_dir, context.lake.host_id))
+    running: deque[tuple[Claim, Future[_Reading]]] = deque()
     try:
-        queue.begin(claim)
-        writer = context.writer(NAME, DATASET, flatten_event)
-        rejections: list[Rejection] = []
-        failures: dict[str, str] = {}
-        rows_read = 0
-        consumed = []
-        for queued in claim.files:
-            try:
-                queue.check_worn_out(claim)
-                content = queue.read(claim, queued)
-            except ContractViolation as violation:
-                failures[file_key(queued.name)] = str(violation)
-                rejections.append(Rejection(NAME, _file_name(context, queued.name), 0, str(violation)))
-                rows_read += 1
-            except PassingFailure as failure:
-                if queue.retry_later(claim, queued):
-                    total.problems[f"{failure}; they are tried again"] += 1
-                    total.waiting_count += 1
-                    continue
-                reason = f"cannot be read: {failure}"
-                failures[file_key(queued.name)] = reason
-                rejections.append(Rejection(NAME, _file_name(context, queued.name), 0, reason))
-                rows_read += 1
-            else:
-                loaded, refused = _read_file(context, queued, content, writer)
-                rejections.extend(refused)
-                rows_read += loaded + len(refused)
-                if refused and not loaded:
-                    failures[file_key(queued.name)] = refused[0].reason
-            consumed.append(queued)
-        claim.files = consumed
-        forgotten = _forgotten(queue, known)
-        entry = context.lake.commit(
-            DATASET,
-            NAME,
-            run_id=context.run_id,
-            adds=writer.flush(),
-            rows_read=rows_read,
-            rejections=rejections,
-            state={claim.id: {"failures": failures}, **forgotten},
-        )
+        with ProcessPoolExecutor(context.settings.workers, mp_context=get_context("spawn")) as pool:
+            for batch in batches:
+                claim = queue.claim(batch)
+                running.append((claim, pool.submit(_read_claim, arguments, queue, claim)))
+                if len(running) > context.settings.workers:
+                    yield _next_reading(queue, running)
+            while running:
+                yield _next_reading(queue, running)
+    finally:
+        for claim, _ in running:
+            queue.abandon(claim, is_innocent=True)
+
+
+def _next_reading(queue: HookQueue, running: deque[tuple[Claim, Future[_Reading]]]) -> tuple[Claim, _Reading]:
+    claim, future = running.popleft()
+    return claim, _guard(queue, claim, future.result)
+
+
+def _guard(queue: HookQueue, claim: Claim, work: Callable[[], _Result]) -> _Result:
+    """Do a piece of work on a claim; should it fail, leave the claim to the next run."""
+    try:
+        return work()
     except BaseException as error:
         queue.abandon(claim, is_innocent=isinstance(error, (OSError, AnalyticsError, KeyboardInterrupt)))
         raise
-    total.rows_read += rows_read
-    total.rows_loaded += entry.rows_loaded
-    total.unit_count += len(consumed)
-    total.rejections.update(rejection.reason for rejection in rejections)
-    if entry.dead_letter:
-        total.dead_letters.append(entry.dead_letter)
+
+
+def _read_claim(context: ExtractContext, queue: HookQueue, claim: Claim) -> _Reading:
+    """Read the files of a claim into parts. May run in a worker; what it returns counts once committed."""
+    queue.begin(claim)
+    writer = context.writer(NAME, DATASET, flatten_event)
+    result = _Reading(file_count=len(claim.files))
+    for queued in claim.files:
+        try:
+            queue.check_worn_out(claim)
+            content = queue.read(claim, queued)
+        except ContractViolation as violation:
+            _fail_file(context, result, queued, str(violation))
+        except PassingFailure as failure:
+            if queue.retry_later(claim, queued):
+                result.problems[f"{failure}; they are tried again"] += 1
+            else:
+                _fail_file(context, result, queued, f"cannot be read: {failure}")
+        else:
+            loaded, refused = _read_file(context, queued, content, writer)
+            result.rejections.extend(refused)
+            result.rows_read += loaded + len(refused)
+            if refused and not loaded:
+                result.failures[file_key(queued.name)] = refused[0].reason
+    result.parts = writer.flush()
+    return result
+
+
+def _fail_file(context: ExtractContext, result: _Reading, queued: QueuedFile, reason: str) -> None:
+    result.failures[file_key(queued.name)] = reason
+    result.rejections.append(Rejection(NAME, _file_name(context, queued.name), 0, reason))
+    result.rows_read += 1
+
+
+def _consume(
+    context: ExtractContext, queue: HookQueue, claim: Claim, reading: _Reading, known: set[str], total: _Total
+) -> None:
+    """Commit what a claim brought, and only then let go of its files. `known` are claims the lake remembers."""
+    forgotten = _forgotten(queue, known)
+    entry = _guard(
+        queue,
+        claim,
+        lambda: context.lake.commit(
+            DATASET,
+            NAME,
+            run_id=context.run_id,
+            adds=reading.parts,
+            rows_read=reading.rows_read,
+            rejections=reading.rejections,
+            state={claim.id: {"failures": reading.failures}, **forgotten},
+        ),
+    )
     known.difference_update(forgotten)
     known.add(claim.id)
-    queue.finish(claim, failures, redact=_redact_of(context))
+    total.rows_read += reading.rows_read
+    total.rows_loaded += entry.rows_loaded
+    total.unit_count += reading.file_count - reading.problems.total()
+    total.waiting_count += reading.problems.total()
+    total.problems.update(reading.problems)
+    total.rejections.update(rejection.reason for rejection in reading.rejections)
+    if entry.dead_letter:
+        total.dead_letters.append(entry.dead_letter)
+    queue.finish(claim, reading.failures, redact=_redact_of(context))
 
 
 def _forgotten(queue: HookQueue, known: set[str]) -> State:
@@ -237,7 +306,7 @@ def _add(writer: RecordWriter, event: HookEvent, *, name: str, named: FileName, 
         file_event=named.event_name,
         file_session=named.session_id,
     )
-    writer.add(event.record, place, identity=event.identity)
+    writer.add(event.record, cast("Place", place), identity=event.identity)
 
 
 def _day_of(mtime_ns: int, _days: dict[int, date] = {}) -> date:  # noqa: B006 - a cache

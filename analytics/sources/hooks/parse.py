@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -18,10 +18,12 @@ from analytics.contracts.hook_events import EVENTS
 from analytics.errors import ContractViolation
 from analytics.records import canonical_json, parse_instant, parse_json
 from analytics.records.conversations import error_marker
-from analytics.records.writer import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from datetime import date
+
+    from analytics.records.writer import Place
 
 Row = dict[str, Any]
 
@@ -47,8 +49,7 @@ _EXIT_CODE = re.compile(r"(?:Error: )?Exit code (-?[0-9]{1,10})")
 _MCP_TOOL = re.compile(r"mcp__(.+?)__")
 
 
-@dataclass(frozen=True)
-class HookEvent:
+class HookEvent(NamedTuple):
     """One firing: the object as delivered, what the hook was given inside it, and when it was.
 
     `at_ns` is the time of the event, None where nothing tells it; `repeat` then counts the equal
@@ -71,10 +72,13 @@ class HookEvent:
         return {"payload": self.payload, "at": self.at_ns}
 
 
-@dataclass(frozen=True)
-class HookPlace(Place):
-    """A place that also knows what only the file, not the record, can tell."""
+class HookPlace(NamedTuple):
+    """A `Place` for the writer, with what only the file, not the record, can tell."""
 
+    file: str
+    position: int | None
+    fallback_date: date
+    source_record_id: str | None = None
     occurred_us: int | None = None
     captured_us: int | None = None
     time_source: str | None = None
@@ -345,7 +349,7 @@ _PRODUCER_BY_MODEL = (
 )
 
 
-def flatten_event(record: dict[str, Any], place: Place) -> Row:
+def flatten_event(record: dict[str, Any], place: Place | HookPlace) -> Row:
     """The typed columns of a delivered object, absent ones left out.
 
     A value of an unexpected type counts as absent; the payload keeps it.

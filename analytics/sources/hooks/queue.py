@@ -27,7 +27,7 @@ import time
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-BATCH_FILES = 20_000
+BATCH_FILES = 10_000
 BATCH_BYTES = 64 << 20
 LISTED_FILES = 500_000
 UNFINISHED_AGE_S = 86_400
@@ -54,8 +54,7 @@ def step(name: str) -> None:
     """A named point between two steps of input and output. Does nothing; fault tests replace it."""
 
 
-@dataclass(frozen=True, slots=True)
-class QueuedFile:
+class QueuedFile(NamedTuple):
     """A file as the listing shows it. `mtime_ns` is the time of capture, which renames keep."""
 
     name: str

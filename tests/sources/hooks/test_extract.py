@@ -332,6 +332,31 @@ def test_two_runs_at_once_never_take_a_file_twice(tmp_path, monkeypatch):
     assert names_in(tmp_path, "") == []
 
 
+def test_many_waiting_files_are_read_on_every_core(tmp_path, monkeypatch):
+    monkeypatch.setattr("analytics.sources.hooks.PARALLEL_FILES", 50)
+    monkeypatch.setattr("analytics.sources.hooks.queue.BATCH_FILES", 20)
+    fill(tmp_path, 110)
+    put(tmp_path, b"{", name="torn.json")
+    result = extract(make_context(tmp_path, workers="2"))
+    assert (result.rows_loaded, result.rows_rejected, result.unit_count) == (110, 1, 111)
+    assert numbers(tmp_path) == list(range(110))
+    assert names_in(tmp_path, "failed") == ["torn.json", "torn.json.reason.json"]
+    assert names_in(tmp_path, "processing") == []
+
+
+def test_a_failing_commit_among_many_leaves_everything_for_the_next_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("analytics.sources.hooks.PARALLEL_FILES", 50)
+    monkeypatch.setattr("analytics.sources.hooks.queue.BATCH_FILES", 20)
+    fill(tmp_path, 110)
+    with monkeypatch.context() as patched:
+        patched.setattr(Lake, "commit", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(OSError, match="No space"):
+            extract(make_context(tmp_path, workers="2"))
+    extract(make_context(tmp_path))
+    assert numbers(tmp_path) == list(range(110))
+    assert names_in(tmp_path, "") == []
+
+
 def test_a_living_runs_claim_is_left_alone(tmp_path):
     fill(tmp_path, 2)
     queue = queue_of(make_context(tmp_path).settings)
