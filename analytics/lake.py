@@ -24,6 +24,7 @@ import socket
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cached_property
@@ -35,7 +36,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analytics.contracts import PAYLOAD, load_contract
-from analytics.errors import LockHeld
+from analytics.errors import AnalyticsError, LockHeld
 
 CHECKPOINT_EVERY = 32
 ORPHAN_AGE_S = 86_400
@@ -97,7 +98,8 @@ class Commit:
     """One entry of a dataset's log.
 
     `kind` is `extract`, `compact`, or why files were removed (`quarantine`, `sample`, `prune`); a
-    `compact` alone leaves the rows as they were. `state` holds the source positions that changed, by key; a null forgets a position.
+    `compact` alone leaves the rows as they were. `state` holds the source positions that changed, by
+    key; a null forgets a position.
     """
 
     number: int
@@ -197,19 +199,20 @@ class Lake:
         folder = Path(dataset, f"date={record_date.isoformat()}", f"host={self.host_id}")
         make_private_folder(self.raw_dir / folder)
         unfinished = self._unfinished_path(".parquet")
-        with open_private(unfinished, "xb") as sink:
-            pq.write_table(
-                table,
-                sink,
-                compression="zstd",
-                compression_level=1,
-                use_dictionary=_dictionary_columns(table.schema),
-                write_statistics=["record_date", "occurred_at"],
-                store_schema=False,
-            )
-            sink.flush()
-            os.fsync(sink.fileno())
-        return self._adopt_part(unfinished, folder, record_date, table.num_rows)
+        with _whole_or_not(unfinished):
+            with open_private(unfinished, "xb") as sink:
+                pq.write_table(
+                    table,
+                    sink,
+                    compression="zstd",
+                    compression_level=1,
+                    use_dictionary=_dictionary_columns(table.schema),
+                    write_statistics=["record_date", "occurred_at"],
+                    store_schema=False,
+                )
+                sink.flush()
+                os.fsync(sink.fileno())
+            return self._adopt_part(unfinished, folder, record_date, table.num_rows)
 
     def _adopt_part(self, unfinished: Path, folder: Path, record_date: date, row_count: int) -> Part:
         step("part_written")
@@ -340,10 +343,13 @@ class Lake:
         return self.raw_dir / path
 
     def is_part_intact(self, path: str) -> bool:
-        """Whether a part's bytes are still those it was named after."""
+        """Whether a part's bytes are still those it was named after.
+
+        A file that cannot be read now (rights, a failing disk) raises OSError: it may be whole.
+        """
         try:
             return _hash_file(self.part_file(path)) == Path(path).stem
-        except OSError:
+        except FileNotFoundError:
             return False
 
     def _commit_folder(self, dataset: str) -> Path:
@@ -372,7 +378,12 @@ class Lake:
         for part in self.snapshot(dataset).parts.values():
             if part.record_date < before and f"/host={self.host_id}/" in part.path:
                 by_day.setdefault(part.record_date, []).append(part)
-        crowded = {day: parts for day, parts in by_day.items() if len(parts) >= COMPACT_AT_FILES}
+        # A damaged file keeps its day as it is: merged, it would get a name that vouches for it.
+        crowded = {
+            day: parts
+            for day, parts in by_day.items()
+            if len(parts) >= COMPACT_AT_FILES and all(self.is_part_intact(part.path) for part in parts)
+        }
         if not crowded:
             return None
         merged = [self._merge(dataset, day, parts) for day, parts in sorted(crowded.items())]
@@ -389,14 +400,12 @@ class Lake:
         unfinished = self._unfinished_path(".parquet")
         row_count = 0
         with (
+            _whole_or_not(unfinished),
             open_private(unfinished, "xb") as sink,
             pq.ParquetWriter(
                 sink,
                 schema,
-                compression="zstd",
-                use_dictionary=_dictionary_columns(schema),
-                write_statistics=["record_date", "occurred_at"],
-                store_schema=False,
+                **_parquet_options(schema),
             ) as writer,
         ):
             for part in sorted(parts, key=lambda entry: entry.path):
@@ -425,14 +434,13 @@ class Lake:
         removed = set(paths)
         if not removed:
             return []
-        forgotten: dict[str, State] = {}
-        for commit in self.iter_commits(dataset):
-            if forget_positions and any(part.path in removed for part in commit.adds):
-                forgotten.setdefault(commit.source, {}).update(dict.fromkeys(commit.state))
-        commits = [self.commit(dataset, kind, kind=kind, run_id=run_id, removes=sorted(removed))]
-        commits += [
-            self.commit(dataset, source, kind=kind, run_id=run_id, state=state) for source, state in forgotten.items()
+        # Positions go first: after a crash between the two, what is read twice is harmless.
+        forgotten = self._positions_behind(dataset, removed) if forget_positions else {}
+        commits = [
+            self.commit(dataset, source, kind=kind, run_id=run_id, state=dict.fromkeys(sorted(keys)))
+            for source, keys in sorted(forgotten.items())
         ]
+        commits.append(self.commit(dataset, kind, kind=kind, run_id=run_id, removes=sorted(removed)))
         for path in removed:
             with contextlib.suppress(FileNotFoundError):
                 if keep_in is None:
@@ -442,17 +450,53 @@ class Lake:
                     self.part_file(path).replace(keep_in / path.replace("/", "_"))
         return commits
 
-    def sweep_orphans(self, *, now: float | None = None) -> int:
+    def _positions_behind(self, dataset: str, removed: AbstractSet[str]) -> dict[str, set[str]]:
+        """By source, the keys of the positions that were reached when these files were written, or later.
+
+        A compacted file stands for the files it replaced. A position that took over from such a key,
+        because its file was renamed, goes too: it says "read" for the same bytes.
+        """
+        commits = list(self.iter_commits(dataset))
+        meant = set(removed)
+        for commit in reversed(commits):
+            if commit.kind == "compact" and any(part.path in meant for part in commit.adds):
+                days = {part.record_date for part in commit.adds if part.path in meant}
+                meant.update(path for path in commit.removes if date_of_part(path) in days)
+        found: dict[str, set[str]] = {}
+        for commit in commits:
+            keys = found.get(commit.source, set())
+            took_over = any(value is None and key in keys for key, value in commit.state.items())
+            if took_over or any(part.path in meant for part in commit.adds):
+                found.setdefault(commit.source, set()).update(commit.state)
+        found.pop("compaction", None)
+        return found
+
+    def sweep_orphans(self, *, now: float | None = None, is_dry_run: bool = False) -> int:
         """Delete files that no commit names and that are older than a day. Returns how many."""
         limit = (time.time() if now is None else now) - ORPHAN_AGE_S
-        committed = {path for dataset in self.datasets() for path in self.snapshot(dataset).parts}
-        candidates = [*self.raw_dir.glob("*/date=*/host=*/*.parquet"), *self.raw_dir.glob("_unfinished/*")]
+        committed = {f"raw/{path}" for dataset in self.datasets() for path in self.snapshot(dataset).parts}
+        committed |= {
+            commit.dead_letter
+            for dataset in self.datasets()
+            for commit in self.iter_commits(dataset)
+            if commit.dead_letter is not None
+        }
+        patterns = (
+            "raw/*/date=*/host=*/*.parquet",
+            "raw/_unfinished/*",
+            "raw/_unfinished/.*",
+            "raw/_commits/*/.*",
+            "dead_letter/*/*.jsonl",
+            "dead_letter/*/.*",
+        )
+        candidates = {file for pattern in patterns for file in self.data_dir.glob(pattern)}
         swept = 0
         for file in candidates:
             with contextlib.suppress(FileNotFoundError):
-                if file.relative_to(self.raw_dir).as_posix() not in committed and file.stat().st_mtime < limit:
-                    file.unlink()
+                if file.relative_to(self.data_dir).as_posix() not in committed and file.stat().st_mtime < limit:
                     swept += 1
+                    if not is_dry_run:
+                        file.unlink()
         return swept
 
     @contextlib.contextmanager
@@ -506,12 +550,29 @@ def make_private_folder(path: Path) -> None:
 def write_private_file(path: Path, content: bytes) -> None:
     """The file with this content, whole or not at all, durable, 0600."""
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    with open_private(unfinished, "xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
-    _sync_folder(path.parent)
+    with _whole_or_not(unfinished):
+        with open_private(unfinished, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+        _sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def _whole_or_not(unfinished: Path) -> Iterator[None]:
+    """Write a file under a temporary name that is gone if the disk refuses, as it needs the room.
+
+    Raises AnalyticsError then: an OSError would look like one of the source being read.
+    """
+    try:
+        yield
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        reason = os.strerror(error.errno) if error.errno else "the disk refuses"
+        raise AnalyticsError(
+            f"lake: {unfinished.parent} cannot be written ({reason}). Nothing is lost: mend that, then run again."
+        ) from error
 
 
 def open_private(path: Path, mode: str) -> Any:
@@ -536,7 +597,15 @@ def _commit_name(number: int) -> str:
     return f"{number:010d}.json"
 
 
-def _dictionary_columns(schema: pa.Schema) -> list[str]:
-    """Columns that repeat themselves. Ids and payloads never do, and trying costs time."""
+def _parquet_options(schema: pa.Schema) -> dict[str, Any]:
+    """How parts are encoded: content small, columns fast, no dictionary where nothing repeats."""
     unique = {PAYLOAD, "record_id", "source_record_id", "line_uuid", "parent_uuid", "prompt_text"}
-    return [entry.name for entry in schema if pa.types.is_string(entry.type) and entry.name not in unique]
+    return {
+        "compression": {name: "zstd" if name == PAYLOAD else "lz4" for name in schema.names},
+        "compression_level": {PAYLOAD: 1},
+        "use_dictionary": [
+            entry.name for entry in schema if pa.types.is_string(entry.type) and entry.name not in unique
+        ],
+        "write_statistics": ["record_date", "occurred_at"],
+        "store_schema": False,
+    }

@@ -11,6 +11,7 @@ other. The views find the files beside the database file that was opened, wherev
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analytics.config import Settings
-from analytics.errors import PublishError
+from analytics.errors import AnalyticsError, PublishError
 from analytics.lake import make_private_folder, step
 from analytics.loader import open_warehouse
 from analytics.targets import Target, TargetResult
@@ -32,6 +33,7 @@ CURRENT = "current"
 MARTS = "marts.duckdb"
 SNAPSHOT_TABLE = "published_snapshot"
 COMPLETE = "_complete"
+_RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6,12}Z")
 # Written so that DuckDB 1.4 and later, Metabase's driver among them, can open the file.
 STORAGE_VERSION = "v1.2.0"
 
@@ -41,6 +43,8 @@ def publish(settings: Settings, run_id: str) -> TargetResult:
 
     Raises PublishError when the disk refuses; readers then keep what they had.
     """
+    import duckdb
+
     started = time.monotonic()
     version = settings.published_dir / run_id
     try:
@@ -56,11 +60,17 @@ def publish(settings: Settings, run_id: str) -> TargetResult:
         _replace_marts(settings.published_dir, columns)
         step("marts_replaced")
         (version / COMPLETE).touch()
-        _remove_old_versions(settings.published_dir, settings.keep_versions)
-    except OSError as error:
-        shutil.rmtree(version, ignore_errors=True)
-        reason = os.strerror(error.errno or 0)
-        raise PublishError(f"publish: {settings.published_dir} cannot be written ({reason}). Free it, then publish.") from error
+        for old in old_versions(settings.published_dir, settings.keep_versions):
+            shutil.rmtree(old, ignore_errors=True)
+    except (OSError, duckdb.Error, AnalyticsError) as error:
+        if current_version(settings) != version.resolve():
+            shutil.rmtree(version, ignore_errors=True)
+        if isinstance(error, AnalyticsError):
+            raise
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "DuckDB could not write"
+        raise PublishError(
+            f"publish: {settings.published_dir} cannot be written ({reason}). Free the disk, then: analytics publish"
+        ) from error
     return TargetResult(
         target="snapshot",
         summary=f"{len(tables)} tables",
@@ -115,6 +125,8 @@ def open_current(settings: Settings) -> duckdb.DuckDBPyConnection:
 
 
 def _write_version(connection: duckdb.DuckDBPyConnection, version: Path, tables: Sequence[str], run_id: str) -> int:
+    import duckdb
+
     make_private_folder(version)
     connection.execute(
         f"create or replace temp table {SNAPSHOT_TABLE} as select ?::varchar as run_id, ?::timestamp as published_at",
@@ -125,9 +137,11 @@ def _write_version(connection: duckdb.DuckDBPyConnection, version: Path, tables:
     for name, source in sources.items():
         file = version / f"{name}.parquet"
         location = str(file).replace("'", "''")
-        written = connection.execute(
-            f"copy (select * from {source}) to '{location}' (format parquet, compression zstd, compression_level 1)"
-        ).fetchone()
+        copy = f"copy (select * from {source}) to '{location}' (format parquet, compression zstd, compression_level 1)"
+        try:
+            written = connection.execute(copy).fetchone()
+        except duckdb.Error as error:
+            raise PublishError(f"publish: {file} cannot be written. Free the disk, then: analytics publish") from error
         row_count += int(written[0]) if written else 0
         file.chmod(0o600)
     with ThreadPoolExecutor() as pool:
@@ -223,8 +237,14 @@ def is_complete(settings: Settings) -> bool:
     return version is not None and (version / COMPLETE).exists() and (settings.published_dir / MARTS).exists()
 
 
-def _remove_old_versions(published: Path, keep: int) -> None:
-    """Delete all but the newest versions. Names are run ids, which sort by time."""
-    versions = sorted(entry for entry in published.iterdir() if entry.is_dir() and not entry.is_symlink())
-    for old in versions[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+def published_versions(published: Path) -> list[Path]:
+    """The folders of all versions, oldest first. Names are run ids, which sort by time."""
+    if not published.is_dir():
+        return []
+    return sorted(entry for entry in published.iterdir() if _RUN_ID.fullmatch(entry.name) and not entry.is_symlink())
+
+
+def old_versions(published: Path, keep: int) -> list[Path]:
+    """All but the newest versions, and never the current one, which is not the newest after a clock went back."""
+    current = (published / CURRENT).resolve().name
+    return [version for version in published_versions(published)[:-keep] if version.name != current]

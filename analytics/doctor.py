@@ -1,0 +1,302 @@
+"""Checking the set-up: one finding per thing that can be wrong, each saying what to do about it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.util
+import json
+import os
+import shutil
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from analytics.config import Settings
+from analytics.errors import AnalyticsError
+from analytics.lake import Lake
+from analytics.redactor import KEY_BYTES, Redactor
+from analytics.sources.transcripts import DATASET, NAME
+from analytics.sources.transcripts.discovery import find_files, plan_tasks, transcript_roots
+from analytics.status import read_unpriced_models
+from analytics.targets.snapshot import open_current
+
+Verdict = Literal["ok", "warning", "failed"]
+
+PYTHON_VERSIONS = ((3, 11), (3, 14))
+LEAST_FREE_BYTES, LOW_FREE_BYTES = 200 << 20, 2 << 30
+DEFAULT_CLEANUP_DAYS = 30
+SECONDS_A_DAY = 86_400
+PRIVATE_NAMES = ("raw", "dead_letter", "quarantine", "published", "queue", "warehouse.duckdb", "local.key")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was examined. `failed` stops the pipeline or endangers data; `warning` may, later."""
+
+    verdict: Verdict
+    subject: str
+    message: str
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Every finding, in a fixed order. Changes nothing, and never waits for a run that is going on."""
+    checks: tuple[Callable[[Settings], Finding], ...] = (
+        _check_python,
+        _check_dbt,
+        _check_data_folder,
+        _check_disk,
+        _check_secret_rules,
+        _check_transcripts,
+        _check_cleanup,
+        _check_lock,
+        _check_warehouse,
+        _check_published,
+        _check_prices,
+    )
+    return [check(settings) for check in checks]
+
+
+def _check_python(_: Settings) -> Finding:
+    version = sys.version_info[:2]
+    shown = ".".join(map(str, version))
+    if PYTHON_VERSIONS[0] <= version < PYTHON_VERSIONS[1]:
+        return Finding("ok", "python", shown)
+    return Finding("failed", "python", f"{shown} is not supported. Use 3.11, 3.12 or 3.13: make PYTHON=python3.11 run")
+
+
+def _check_dbt(_: Settings) -> Finding:
+    for module in ("dbt.cli", "dbt.adapters.duckdb"):
+        try:
+            found = importlib.util.find_spec(module)
+        except ModuleNotFoundError:
+            found = None
+        if found is None:
+            return Finding("failed", "dbt", f"{module} cannot be imported. Remove .venv, then: make run")
+    return Finding("ok", "dbt", "installed")
+
+
+def _check_data_folder(settings: Settings) -> Finding:
+    folder = settings.data_dir
+    if not folder.exists():
+        parent = next(parent for parent in folder.parents if parent.exists())
+        if os.access(parent, os.W_OK | os.X_OK):
+            return Finding("ok", "data folder", f"{folder} is made by the first run")
+        return Finding("failed", "data folder", f"{parent} is not writable. Set ANALYTICS_DATA_DIR.")
+    if not folder.is_dir():
+        return Finding("failed", "data folder", f"{folder} is no folder. Set ANALYTICS_DATA_DIR to another path.")
+    status = folder.stat()
+    if status.st_uid != os.getuid():
+        return Finding("failed", "data folder", f"{folder} belongs to another user. Set ANALYTICS_DATA_DIR.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return Finding("failed", "data folder", f"{folder} is not writable. Run: chmod u+rwx {folder}")
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return Finding("failed", "data folder", f"others can write to {folder}. Run: chmod go-rwx {folder}")
+    if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        # A clone's own data/ is readable; what the pipeline makes below it is not.
+        for path in (folder / name for name in PRIVATE_NAMES):
+            if path.exists() and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                return Finding("warning", "data folder", f"others can read {path}. Run: chmod -R go-rwx {path}")
+    return Finding("ok", "data folder", f"{folder} is writable by you alone")
+
+
+def _check_disk(settings: Settings) -> Finding:
+    folder = next(path for path in (settings.data_dir, *settings.data_dir.parents) if path.exists())
+    free = shutil.disk_usage(folder).free
+    shown = f"{free / 1e9:,.1f} GB free"
+    if free < LEAST_FREE_BYTES:
+        return Finding("failed", "disk", f"{shown}: too little for a run. Free some, or run: analytics prune")
+    if free < LOW_FREE_BYTES:
+        return Finding("warning", "disk", f"{shown}. Free some soon; analytics prune removes what is past its keep.")
+    return Finding("ok", "disk", shown)
+
+
+def _check_secret_rules(settings: Settings) -> Finding:
+    try:
+        redactor = Redactor.load(settings.secret_rules_file, bytes(KEY_BYTES))
+    except AnalyticsError as error:
+        return Finding("failed", "secret rules", str(error))
+    if settings.content == "full":
+        return Finding("warning", "secret rules", "not applied: ANALYTICS_CONTENT is full, secrets are kept.")
+    return Finding("ok", "secret rules", f"{len(redactor.rules)} compile, content is {settings.content}")
+
+
+def _check_transcripts(settings: Settings) -> Finding:
+    roots = transcript_roots(settings)
+    missing = [root for root in roots if not root.is_dir()]
+    if missing:
+        return Finding("failed", "transcripts", f"{missing[0]} is missing. Mend ANALYTICS_TRANSCRIPT_DIRS.")
+    problems: list[str] = []
+    count = len(find_files(roots, problems))
+    if problems:
+        return Finding("warning", "transcripts", f"{count:,} files; {len(problems)} cannot be read. Check their rights.")
+    if not count:
+        return Finding(
+            "warning",
+            "transcripts",
+            "none found, runs use the sample. Use Claude Code on this machine, or set ANALYTICS_TRANSCRIPT_DIRS.",
+        )
+    return Finding("ok", "transcripts", f"{count:,} files")
+
+
+def _check_cleanup(settings: Settings) -> Finding:
+    """Whether Claude Code deletes transcripts before a run has read them."""
+    subject = "clean-up"
+    days = _read_cleanup_days(settings)
+    if days is None:
+        file = settings.claude_dir / "settings.json"
+        return Finding("warning", subject, f"cleanupPeriodDays in {file} cannot be read. Mend the file.")
+    if days <= 1:
+        return Finding(
+            "warning",
+            subject,
+            f"Claude Code deletes transcripts after {days} days (cleanupPeriodDays). Set it to 30 or more.",
+        )
+    if settings.run_interval_hours * 2 > days * 24:
+        return Finding(
+            "warning",
+            subject,
+            f"runs every {settings.run_interval_hours} h are too rare for cleanupPeriodDays {days}. Run more often.",
+        )
+    waiting = plan_tasks(
+        find_files(transcript_roots(settings), []),
+        Lake(settings.data_dir, settings.host_id).read_state(DATASET, NAME),
+        is_from_start=False,
+    )
+    last_run_at = _last_commit_at(settings)
+    idle_days = 0.0 if last_run_at is None else (datetime.now(UTC) - last_run_at).total_seconds() / SECONDS_A_DAY
+    if waiting and idle_days > days:
+        return Finding(
+            "warning",
+            subject,
+            f"nothing was extracted for {idle_days:.0f} days and Claude Code deletes after {days}: transcripts may be "
+            "lost already. Run now, then schedule it: make schedule",
+        )
+    oldest_days = max((time.time() - task.file.mtime_ns / 1e9 for task in waiting), default=0.0) / SECONDS_A_DAY
+    if oldest_days > days * 0.8:
+        return Finding(
+            "warning",
+            subject,
+            f"an unread transcript is {oldest_days:.0f} days old and Claude Code deletes after {days}. Run now.",
+        )
+    return Finding("ok", subject, f"Claude Code keeps transcripts {days} days")
+
+
+def _read_cleanup_days(settings: Settings) -> int | None:
+    """Claude Code's `cleanupPeriodDays`, its default where it is not set, None where it cannot be read."""
+    try:
+        content = json.loads((settings.claude_dir / "settings.json").read_bytes())
+    except FileNotFoundError:
+        return DEFAULT_CLEANUP_DAYS
+    except (OSError, ValueError):
+        return None
+    days = content.get("cleanupPeriodDays", DEFAULT_CLEANUP_DAYS) if isinstance(content, dict) else None
+    return days if isinstance(days, int) and not isinstance(days, bool) else None
+
+
+def _last_commit_at(settings: Settings) -> datetime | None:
+    lake = Lake(settings.data_dir, settings.host_id)
+    newest = list(lake.iter_commits(DATASET, after=lake.last_number(DATASET) - 1))
+    return datetime.fromisoformat(newest[-1].committed_at) if newest else None
+
+
+@contextlib.contextmanager
+def _lock_probed(settings: Settings) -> Iterator[str | None]:
+    """Who holds the lock, or None while this context keeps runs away. Writes nothing to the lock file."""
+    try:
+        file = (settings.data_dir / "run.lock").open(encoding="utf-8")
+    except FileNotFoundError:
+        yield None
+        return
+    with file:
+        holder = None
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = file.read(40).strip() or "another process"
+        yield holder
+
+
+def _check_lock(settings: Settings) -> Finding:
+    with _lock_probed(settings) as holder:
+        if holder is None:
+            return Finding("ok", "lock", "free")
+    number = holder.removeprefix("process ")
+    if number.isdigit() and not _is_alive(int(number)):
+        return Finding(
+            "warning",
+            "lock",
+            f"held, but {holder} is not on this machine: another one, or a child of it, uses {settings.data_dir}. "
+            "Give each machine its own ANALYTICS_DATA_DIR.",
+        )
+    return Finding("ok", "lock", f"{holder} is running the pipeline now")
+
+
+def _is_alive(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _check_warehouse(settings: Settings) -> Finding:
+    import duckdb
+
+    file = settings.warehouse_file
+    if not file.exists():
+        return Finding("ok", "warehouse", "not built yet, the next run does")
+    with _lock_probed(settings) as holder:
+        if holder is not None:
+            return Finding("ok", "warehouse", f"in use by {holder}")
+        try:
+            with duckdb.connect(str(file), read_only=True) as connection:
+                connection.execute("select count(*) from information_schema.tables").fetchone()
+        except duckdb.Error:
+            return Finding(
+                "warning",
+                "warehouse",
+                f"{file} cannot be opened. Close other programs that use it, or delete it: the next run rebuilds it.",
+            )
+    return Finding("ok", "warehouse", f"{file.stat().st_size / 1e6:,.0f} MB")
+
+
+def _check_published(settings: Settings) -> Finding:
+    import duckdb
+
+    try:
+        with open_current(settings) as connection:
+            tables = connection.execute("select view_name from duckdb_views() where schema_name = 'gold'").fetchall()
+            for (name,) in tables:
+                connection.execute(f"select count(*) from gold.{name}").fetchone()
+    except AnalyticsError:
+        return Finding("ok", "published", "nothing yet, the next run does")
+    except duckdb.Error:
+        return Finding("failed", "published", "a table cannot be read. Write it again: analytics publish")
+    return Finding("ok", "published", f"{len(tables)} tables can be read")
+
+
+def _check_prices(settings: Settings) -> Finding:
+    import duckdb
+
+    try:
+        with open_current(settings) as connection:
+            unpriced = read_unpriced_models(connection)
+    except (AnalyticsError, duckdb.Error):
+        return Finding("ok", "prices", "no requests to price yet")
+    if not unpriced:
+        return Finding("ok", "prices", "every model seen has a price")
+    shown = ", ".join(f"{model} ({count:,} requests)" for model, count, _ in unpriced[:5])
+    more = f" and {len(unpriced) - 5} more" if len(unpriced) > 5 else ""
+    return Finding(
+        "warning",
+        "prices",
+        f"no price for {shown}{more}. Add rows to a file of the shape of dbt/seeds/model_prices.csv and set "
+        "ANALYTICS_PRICES_FILE.",
+    )

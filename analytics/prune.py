@@ -1,0 +1,94 @@
+"""Deleting what is past its keep. Nothing the user wrote goes without being asked for by date.
+
+Always: files that no commit names and that are older than a day, and published versions beyond
+`ANALYTICS_KEEP_VERSIONS`. With `before`: the lake's days before that date, the dead letters committed
+before it, and quarantined files of these days, for good. Pruned lines do not come back with the next
+run although their transcripts may still exist; only a full backfill reads them again.
+"""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from datetime import date, datetime
+from pathlib import Path
+
+from analytics.config import Settings
+from analytics.lake import Lake, date_of_part
+from analytics.sources import iter_sources
+from analytics.targets.snapshot import old_versions
+
+
+def prune(settings: Settings, *, before: date | None = None, is_dry_run: bool = False) -> dict[str, int]:
+    """Delete what is past its keep and return the counts by kind; with `is_dry_run` only the counts.
+
+    The marts show the remaining days after the next run. A source package that keeps files of its own
+    may offer `prune(settings, before=..., is_dry_run=...)` with counts by kind; it is called too.
+
+    Raises:
+        LockHeld: a run is using the data folder.
+    """
+    if not settings.data_dir.is_dir():
+        return {}
+    lake = Lake(settings.data_dir, settings.host_id)
+    with lake.lock():
+        removed = {
+            "orphan_files": lake.sweep_orphans(is_dry_run=is_dry_run),
+            "published_versions": _prune_versions(settings, is_dry_run=is_dry_run),
+        }
+        if before is not None:
+            removed |= _prune_days(lake, before, is_dry_run=is_dry_run)
+        for source in iter_sources():
+            own = getattr(importlib.import_module(f"analytics.sources.{source.name}"), "prune", None)
+            if own is not None:
+                removed |= own(settings, before=before, is_dry_run=is_dry_run)
+    return removed
+
+
+def _prune_versions(settings: Settings, *, is_dry_run: bool) -> int:
+    versions = old_versions(settings.published_dir, settings.keep_versions)
+    for version in versions:
+        if not is_dry_run:
+            shutil.rmtree(version, ignore_errors=True)
+    return len(versions)
+
+
+def _prune_days(lake: Lake, before: date, *, is_dry_run: bool) -> dict[str, int]:
+    from analytics.pipeline import new_run_id
+
+    run_id = new_run_id()
+    removed = {"lake_rows": 0, "lake_files": 0, "dead_letter_files": 0, "quarantined_files": 0}
+    for dataset in lake.datasets():
+        parts = [part for part in lake.snapshot(dataset).parts.values() if part.record_date < before]
+        letters = _dead_letters_before(lake, dataset, before)
+        removed["lake_rows"] += sum(part.row_count for part in parts)
+        removed["lake_files"] += len(parts)
+        removed["dead_letter_files"] += len(letters)
+        if not is_dry_run:
+            lake.remove_parts(
+                dataset,
+                [part.path for part in parts],
+                run_id=run_id,
+                kind="prune",
+                forget_positions=False,
+                keep_in=None,
+            )
+            for letter in letters:
+                letter.unlink(missing_ok=True)
+    for file in sorted((lake.data_dir / "quarantine").glob("*_date=*.parquet")):
+        if date_of_part(file.name.replace("_date=", "/date=", 1)) < before:
+            removed["quarantined_files"] += 1
+            if not is_dry_run:
+                file.unlink(missing_ok=True)
+    return removed
+
+
+def _dead_letters_before(lake: Lake, dataset: str, before: date) -> list[Path]:
+    """Dead letters that exist and that only commits before a day named."""
+    last_named: dict[str, date] = {}
+    for commit in lake.iter_commits(dataset):
+        if commit.dead_letter is not None:
+            day = datetime.fromisoformat(commit.committed_at).date()
+            last_named[commit.dead_letter] = max(day, last_named.get(commit.dead_letter, day))
+    files = [lake.data_dir / name for name, day in last_named.items() if day < before]
+    return [file for file in files if file.exists()]

@@ -1,0 +1,157 @@
+"""What there is, how fresh it is, and what could not be priced or read: facts, never content.
+
+Reads commits, file sizes and the published version only. It takes no lock and opens no warehouse, so
+it answers while the pipeline runs, before the first run, and in well under a second.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analytics.config import Settings
+from analytics.errors import PublishError
+from analytics.lake import Lake
+from analytics.targets.snapshot import open_current, published_versions
+
+if TYPE_CHECKING:
+    import duckdb
+
+Facts = dict[str, Any]
+
+
+def read_status(settings: Settings) -> dict[str, Facts]:
+    """Facts by section and name. A section that has nothing to tell yet is left out, `published` never is."""
+    sections = {
+        "lake": _lake_facts(settings),
+        "queue": _queue_facts(settings),
+        "disk": _disk_facts(settings),
+    }
+    published: dict[str, Facts] = {"published": {"run_id": "nothing yet, run `analytics run`"}}
+    try:
+        with open_current(settings) as connection:
+            published = _published_facts(settings, connection)
+    except PublishError:
+        pass
+    return {name: facts for name, facts in {**published, **sections}.items() if facts}
+
+
+def _published_facts(settings: Settings, connection: duckdb.DuckDBPyConnection) -> dict[str, Facts]:
+    run_id, published_at = _rows(connection, "select run_id, published_at from published_snapshot")[0]
+    facts: dict[str, Facts] = {
+        "published": {
+            "run_id": run_id,
+            "published_at": _shown_at(published_at),
+            "table_count": _rows(connection, "select count(*) from duckdb_views() where schema_name = 'gold'")[0][0],
+            "version_count": len(published_versions(settings.published_dir)),
+        }
+    }
+    newest = _rows(connection, "select max(occurred_at) from fct_messages")
+    if newest and newest[0][0] is not None:
+        age = datetime.now(UTC) - newest[0][0].replace(tzinfo=UTC)
+        facts["freshness"] = {
+            "newest_message_at": _shown_at(newest[0][0]),
+            "lag_hours": round(age.total_seconds() / 3600, 1),
+        }
+    quality = _rows(
+        connection,
+        "select usage_quality, count(*), sum(count(*)) over () from fct_api_requests group by 1 order by 2 desc, 1",
+    )
+    if quality:
+        facts["usage"] = {"request_count": int(quality[0][2])}
+        facts["usage"] |= {f"{name}_ratio": round(count / int(total), 4) for name, count, total in quality}
+    unpriced = read_unpriced_models(connection)
+    if unpriced:
+        facts["unpriced"] = {
+            f"{model} {unit}": value
+            for model, request_count, token_count in unpriced
+            for unit, value in (("requests", request_count), ("tokens", token_count))
+        }
+    return facts
+
+
+def read_unpriced_models(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, int, int]]:
+    """(model, requests, tokens) of the models that no price is known for, the largest first."""
+    return _rows(
+        connection,
+        """
+        select
+            coalesce(dim_models.model_name, 'unknown'),
+            count(*),
+            cast(coalesce(sum(fct_api_requests.total_tokens), 0) as bigint)
+        from fct_api_requests
+        left join dim_models on fct_api_requests.model_key = dim_models.model_key
+        where fct_api_requests.cost_status = 'unpriced'
+        group by 1
+        order by 2 desc, 1
+        """,
+    )
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, sql: str) -> list[Any]:
+    """The rows of a query; none where the published version has no such table, as an older one may."""
+    import duckdb
+
+    try:
+        return connection.execute(sql).fetchall()
+    except duckdb.CatalogException:
+        return []
+
+
+def _lake_facts(settings: Settings) -> Facts:
+    lake = Lake(settings.data_dir, settings.host_id)
+    facts: Facts = {}
+    for dataset in lake.datasets():
+        snapshot = lake.snapshot(dataset)
+        facts[f"{dataset}_rows"] = sum(part.row_count for part in snapshot.parts.values())
+        facts[f"{dataset}_rejected"] = snapshot.rows_rejected
+        facts[f"{dataset}_files"] = len(snapshot.parts)
+        facts[f"{dataset}_bytes"] = sum(part.byte_count for part in snapshot.parts.values())
+        for commit in lake.iter_commits(dataset, after=snapshot.number - 1):
+            committed_at = datetime.fromisoformat(commit.committed_at)
+            facts[f"{dataset}_last_commit"] = f"{commit.number} ({commit.kind}, {_shown_at(committed_at)})"
+    return facts
+
+
+def _queue_facts(settings: Settings) -> Facts:
+    queue = settings.data_dir / "queue"
+    folders = {"waiting": "incoming", "claimed": "processing", "failed": "failed", "archived": "archive"}
+    return {
+        f"{name}_files": sum(1 for _ in _iter_files(queue / folder))
+        for name, folder in folders.items()
+        if (queue / folder).is_dir()
+    }
+
+
+def _disk_facts(settings: Settings) -> Facts:
+    if not settings.data_dir.is_dir():
+        return {}
+    facts: Facts = {}
+    for name in ("published", "dead_letter", "quarantine"):
+        if (settings.data_dir / name).is_dir():
+            facts[f"{name}_bytes"] = sum(entry.stat().st_size for entry in _iter_files(settings.data_dir / name))
+    if settings.warehouse_file.exists():
+        facts["warehouse_bytes"] = settings.warehouse_file.stat().st_size
+    return {**facts, "free_bytes": shutil.disk_usage(settings.data_dir).free}
+
+
+def _iter_files(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """Regular files below a folder, as far as they are still there."""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    yield from _iter_files(Path(entry.path))
+                elif entry.is_file(follow_symlinks=False) and not entry.name.startswith("."):
+                    yield entry
+    except FileNotFoundError:
+        return
+
+
+def _shown_at(moment: datetime) -> str:
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return aware.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
