@@ -55,6 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"error      {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        if parsed.debug:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error      {where}{os.strerror(error.errno or 0)}. Mend that, then run again.", file=sys.stderr)
+        return 1
     return code
 
 

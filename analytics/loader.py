@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from analytics.config import Settings
 from analytics.contracts import PAYLOAD, Contract, iter_contracts
-from analytics.errors import ConfigError
+from analytics.errors import AnalyticsError, ConfigError, LockHeld
 from analytics.lake import Lake, Part, Snapshot, make_private_folder
 
 if TYPE_CHECKING:
@@ -123,17 +123,33 @@ def open_warehouse(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     path = settings.warehouse_file
     try:
         connection = duckdb.connect(str(path), config={"memory_limit": MEMORY_LIMIT, "preserve_insertion_order": False})
-    except (duckdb.IOException, duckdb.SerializationException) as error:
-        if "lock" in str(error).lower():
-            raise
+    except duckdb.Error as error:
+        if "could not set lock" in str(error).lower():
+            raise LockHeld(f"warehouse: another program has {path} open. Close it, then run again.") from error
         # Half a file after a full disk, or another version's: it is disposable, the lake is the truth.
         for leftover in (path, path.with_suffix(".duckdb.wal")):
             leftover.unlink(missing_ok=True)
-        connection = duckdb.connect(str(path), config={"memory_limit": MEMORY_LIMIT, "preserve_insertion_order": False})
-    with connection:
-        connection.execute("set timezone = 'UTC'")
-        path.chmod(0o600)
-        yield connection
+        try:
+            connection = duckdb.connect(
+                str(path), config={"memory_limit": MEMORY_LIMIT, "preserve_insertion_order": False}
+            )
+        except duckdb.Error as again:
+            raise _broken_warehouse(path) from again
+    try:
+        with connection:
+            connection.execute("set timezone = 'UTC'")
+            path.chmod(0o600)
+            yield connection
+    except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.FatalException, duckdb.InternalException) as error:
+        raise _broken_warehouse(path) from error
+
+
+def _broken_warehouse(path: Path) -> AnalyticsError:
+    """What to do about a warehouse that DuckDB cannot read or write. Its own message may hold data."""
+    return AnalyticsError(
+        f"warehouse: {path} cannot be read or written. Free the disk; if that does not help, delete the file: "
+        "the next run rebuilds it."
+    )
 
 
 class DuckDBLoader:
@@ -168,7 +184,10 @@ class DuckDBLoader:
 
     def _load_dataset(self, contract: Contract, run_id: str) -> DatasetLoad | None:
         snapshot = self._lake.snapshot(contract.dataset)
-        schema_hash = hashlib.sha256(str(contract.warehouse_schema).encode()).hexdigest()[:16]
+        # The first commit tells one lake from another that took its place.
+        first = next(self._lake.iter_commits(contract.dataset), None)
+        origin = f"{contract.warehouse_schema}|{first.run_id if first else ''}"
+        schema_hash = hashlib.sha256(origin.encode()).hexdigest()[:16]
         loaded = self._connection.execute(
             "select commit_number from raw._loads where dataset = ? and schema_hash = ?", [contract.dataset, schema_hash]
         ).fetchone()
@@ -177,9 +196,6 @@ class DuckDBLoader:
             dates = {part.record_date for part in snapshot.parts.values()}
         elif loaded[0] == snapshot.number:
             return None
-        elif loaded[0] > snapshot.number:  # another lake under the same warehouse
-            self._create_table(contract)
-            dates = {part.record_date for part in snapshot.parts.values()}
         else:
             commits = list(self._lake.iter_commits(contract.dataset, after=loaded[0]))
             dates = {day for commit in commits for day in commit.changed_dates}
@@ -197,13 +213,18 @@ class DuckDBLoader:
         # A comment rather than a primary key: an index would make loading four times slower.
         grain = contract.grain.replace("'", "''")
         self._connection.execute(f"comment on table raw.{contract.dataset} is '{grain}'")
+        self._connection.execute("delete from raw._entities where dataset = ?", [contract.dataset])
+        self._connection.execute("delete from raw._builds")
 
     def _replace_dates(
         self, contract: Contract, schema_hash: str, snapshot: Snapshot, dates: Sequence[date], run_id: str
     ) -> DatasetLoad:
-        parts = [part for part in snapshot.parts.values() if part.record_date in set(dates)]
+        days = set(dates)
+        parts = [part for part in snapshot.parts.values() if part.record_date in days]
         damaged = self._set_aside_damaged(contract, parts, run_id)
         if damaged:
+            # Their rows may come back under other dates or never: what was built of them must go.
+            self._connection.execute("delete from raw._builds")
             snapshot = self._lake.snapshot(contract.dataset)
             parts = [part for part in parts if part.path not in damaged]
         connection = self._connection
@@ -252,27 +273,44 @@ class DuckDBLoader:
         Rows written under an older contract lack columns, which are null then.
         """
         connection = self._connection
-        connection.register("empty_rows", contract.warehouse_schema.empty_table())
-        row = connection.execute(
+        files = [str(self._lake.part_file(part.path)) for part in parts]
+        days = sorted({part.record_date for part in parts})
+        inserted = connection.execute(
             f"""
             insert into raw.{contract.dataset} by name
-            select * exclude (copy_number) from (
-                select {", ".join(contract.warehouse_schema.names)}, row_number() over (
-                    partition by record_date, record_id
-                    order by source, _source_file nulls last, _source_position nulls last, _extracted_at, _run_id
-                ) as copy_number
-                from (
-                    select * from empty_rows
-                    union all by name
-                    select * exclude ({PAYLOAD})
-                    from read_parquet(?, hive_partitioning = false, union_by_name = true)
-                )
-            ) where copy_number = 1
+            select * exclude ({PAYLOAD}) from read_parquet(?, hive_partitioning = false, union_by_name = true)
             """,
-            [[str(self._lake.part_file(part.path)) for part in parts]],
+            [files],
         ).fetchone()
-        connection.unregister("empty_rows")
-        return int(row[0]) if row else 0
+        # Copies are rare: ranking only them, afterwards, keeps the wide rows streaming (5 times faster
+        # than ranking all, measured on 310,000 rows).
+        removed = connection.execute(
+            f"""
+            delete from raw.{contract.dataset} where rowid in (
+                select row_place from (
+                    select row_place, row_number() over (
+                        partition by record_date, record_id
+                        order by source, _source_file nulls last, _source_position nulls last, _extracted_at, _run_id
+                    ) as copy_number
+                    from (
+                        select *, rowid as row_place, count(*) over (partition by record_date, record_id) as copy_count
+                        from (
+                            select rowid, record_date, record_id, source, _source_file, _source_position, _extracted_at,
+                                _run_id
+                            from raw.{contract.dataset}
+                            where record_date in (select unnest(?::date[])) and record_id in (
+                                select record_id from raw.{contract.dataset}
+                                where record_date in (select unnest(?::date[]))
+                                group by record_date, record_id having count(*) > 1
+                            )
+                        )
+                    ) where copy_count > 1
+                ) where copy_number > 1
+            )
+            """,
+            [days, days],
+        ).fetchone()
+        return (int(inserted[0]) if inserted else 0) - (int(removed[0]) if removed else 0)
 
     def _replace_entities(self, dataset: str, dates: Sequence[date]) -> None:
         """Keep `raw._entities` in step with the replaced days. Ids are hashed: they are only compared."""

@@ -137,7 +137,9 @@ def run(
             on_progress=watcher.on_progress,
             on_result=watcher.on_extract,
         )
-        removed = remove_sample(lake, run_id) if not is_sample and extraction.rows_loaded else 0
+        # Asked of the lake, not of this run: the run that brought the first real rows may have died here.
+        hosts = _hosts(lake)
+        removed = remove_sample(lake, run_id) if SAMPLE_HOST in hosts and hosts != {SAMPLE_HOST} else 0
         result = RunResult(run_id, extraction, is_sample=is_sample, removed_sample_rows=removed)
         result = _build(settings, lake, result, watcher, is_full_refresh=is_full_refresh)
         lake.compact_all(run_id=run_id, before=datetime.now(UTC).date() - timedelta(days=1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import unicodedata
 from decimal import Decimal
 from pathlib import Path
@@ -19,7 +20,7 @@ from analytics.targets.snapshot import open_current
 Form = Literal["table", "json", "csv"]
 MAX_CELL_CHARS = 60
 # A spreadsheet takes a cell that begins so for a formula.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def quote(name: str) -> str:
@@ -75,6 +76,8 @@ def _plain(value: Any) -> Any:
     """Decimals without a fraction as integers: DuckDB sums bigints into them."""
     if isinstance(value, Decimal):
         return int(value) if value.as_tuple().exponent == 0 else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON has no word for it
     return value
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -12,6 +13,7 @@ import orjson
 
 from analytics.errors import ContractViolation
 
+_NOT_BLANK = re.compile(r"[^ \t\r]")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EPOCH_DATE = date(1970, 1, 1)
 MICROSECONDS_A_DAY = 86_400_000_000
@@ -35,10 +37,11 @@ def parse_json(text: bytes) -> Any:
     if "\\u" not in decoded:
         raise ContractViolation(_explain(text, strict_error))
     try:
-        value = json.loads(decoded, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
+        return _repair(json.loads(decoded, parse_constant=_refuse_constant))
+    except RecursionError as error:
+        raise ContractViolation("nested too deeply") from error
+    except ValueError as error:
         raise ContractViolation(_explain(text, strict_error)) from error
-    return _repair(value)
 
 
 def _explain(text: bytes, error: orjson.JSONDecodeError) -> str:
@@ -85,8 +88,8 @@ def iter_concatenated(text: bytes) -> list[tuple[int, bytes]]:
             _, end = decoder.raw_decode(decoded, position)
             part = decoded[position:end].encode()
             parts.append((byte_offset, part))
-            rest = decoded[end:]
-            skipped = len(rest) - len(rest.lstrip(" \t\r"))
+            following = _NOT_BLANK.search(decoded, end)
+            skipped = (following.start() if following else len(decoded)) - end
             position, byte_offset = end + skipped, byte_offset + len(part) + skipped
     except (ValueError, RecursionError) as error:
         raise ContractViolation("not JSON") from error
@@ -101,7 +104,8 @@ def canonical_json(record: Any) -> bytes:
     try:
         return orjson.dumps(record, option=orjson.OPT_SORT_KEYS)
     except (TypeError, ValueError) as error:
-        raise ContractViolation("cannot be written as JSON") from error
+        is_deep = "recursion" in str(error).lower()
+        raise ContractViolation("nested too deeply" if is_deep else "cannot be written as JSON") from error
 
 
 def record_id(canonical: bytes) -> str:

@@ -118,7 +118,7 @@ def flatten_line(line: Mapping[str, Any], *, keep_text: bool) -> Row:
         if (result := line.get("toolUseResult")) is not None:
             _flatten_result(row, result)
         if (cost := line.get("costUSD")) is not None and isinstance(cost, int | float) and not isinstance(cost, bool):
-            row["reported_cost_nusd"] = int(round(Decimal(str(cost)) * 1_000_000_000))
+            _put_count(row, "reported_cost_nusd", int(round(Decimal(str(cost)) * 1_000_000_000)))
     else:
         _flatten_other(row, line, line_type, keep_text=keep_text)
     return row
@@ -244,7 +244,7 @@ def _put_cache_creation(row: Row, flat: Any, nested: Any) -> None:
         _put_count(row, "cache_creation_5m_tokens", nested.get("ephemeral_5m_input_tokens"))
         _put_count(row, "cache_creation_1h_tokens", nested.get("ephemeral_1h_input_tokens"))
         split = row.get("cache_creation_5m_tokens", 0) + row.get("cache_creation_1h_tokens", 0)
-        row["cache_creation_tokens"] = max(row.get("cache_creation_tokens", 0), split)
+        _put_count(row, "cache_creation_tokens", max(row.get("cache_creation_tokens", 0), split))
 
 
 def _flatten_advisor(index: int, entry: Mapping[str, Any]) -> Row:

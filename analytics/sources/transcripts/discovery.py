@@ -73,10 +73,10 @@ def find_files(roots: Iterable[Path], problems: list[str]) -> list[TranscriptFil
             try:
                 status = entry.stat()
             except OSError as error:
-                problems.append(f"{transcript_name(entry.path, str(root))}: {os.strerror(error.errno or 0)}")
+                problems.append(f"{_written_name(entry.path, str(root))}: {os.strerror(error.errno or 0)}")
                 continue
             if stat.S_ISREG(status.st_mode):
-                name = transcript_name(entry.path, str(root))
+                name = _written_name(entry.path, str(root))
                 identity = f"{status.st_dev}:{status.st_ino}"
                 file = TranscriptFile(Path(entry.path), name, status.st_size, status.st_mtime_ns, identity)
                 found.setdefault(identity, file)
@@ -96,7 +96,12 @@ def _walk(root: str, problems: list[str]) -> Iterator[os.DirEntry[str]]:
                     else:
                         yield entry
         except OSError as error:
-            problems.append(f"{transcript_name(folder, root)}: {os.strerror(error.errno or 0)}")
+            problems.append(f"{_written_name(folder, root)}: {os.strerror(error.errno or 0)}")
+
+
+def _written_name(path: str, root: str) -> str:
+    """The name of a transcript as UTF-8, which a name on disk need not be."""
+    return os.fsencode(transcript_name(path, root)).decode("utf-8", "replace")
 
 
 def plan_tasks(files: Iterable[TranscriptFile], state: State, *, is_from_start: bool) -> list[Task]:
@@ -115,7 +120,7 @@ def plan_tasks(files: Iterable[TranscriptFile], state: State, *, is_from_start: 
             entry = by_identity.get(file.identity)
         if entry is None:
             tasks.append(Task(file))
-        elif is_renamed or (file.size, file.mtime_ns) != (entry["size"], entry["mtime_ns"]):
+        elif is_renamed or any(getattr(file, name) != entry[name] for name in ("size", "mtime_ns", "identity")):
             tasks.append(_resume(file, entry))
     return tasks
 

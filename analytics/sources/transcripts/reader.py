@@ -22,6 +22,8 @@ PROBE_BYTES = 64 << 10
 _BOM = b"\xef\xbb\xbf"
 _BLANKS = b" \t\r\0"
 _SESSION_OF_IFLOW = re.compile(r"session-[0-9a-f]{8}-[0-9a-f-]{27}")
+# Cheap to look for, so that Claude Code's own files are parsed once only.
+_FOREIGN_TELLS = (b'"payload"', b'"parts"', b'"systemPayload"', b'"toolCallResult"', b'"session-')
 _CODEX_TYPES = frozenset({"session_meta", "response_item", "event_msg", "turn_context", "compacted"})
 
 
@@ -30,6 +32,7 @@ class Line:
     """The bytes of one line and where they start. `content` is None for a line over the limit."""
 
     position: int
+    byte_count: int
     content: bytes | None
     is_terminated: bool
 
@@ -83,10 +86,12 @@ class FileReader:
 
     def _iter_records(self) -> Iterator[tuple[dict[str, Any], int]]:
         for line in iter_lines(self.opened, self.offset, self.max_line_bytes):
-            end = line.position + (self.max_line_bytes if line.content is None else len(line.content))
             if self.refused is not None:
                 self.refused_count += bool(line.content is None or line.content.strip(_BLANKS))
             elif line.content is None:
+                if not line.is_terminated:
+                    self.is_waiting = True
+                    return
                 self.rejections.append((line.position, f"longer than {self.max_line_bytes >> 20} MB", b""))
             else:
                 try:
@@ -94,7 +99,7 @@ class FileReader:
                 except _HalfWritten:
                     self.is_waiting = True
                     return
-            self.offset = self.opened.tell() if line.content is None else end + line.is_terminated
+            self.offset = line.position + line.byte_count + line.is_terminated
 
     def _parse(self, line: Line) -> Iterator[tuple[dict[str, Any], int]]:
         content = line.content or b""
@@ -135,43 +140,33 @@ class _HalfWritten(Exception):  # noqa: N818 - control flow inside this module, 
 def iter_lines(opened: BinaryIO, offset: int, max_line_bytes: int) -> Iterator[Line]:
     """Lines from an offset on, without their newline. At most one line and one chunk are in memory.
 
-    After an over-long line the file stands behind it; it is skipped without being held.
+    A line over the limit is passed over without being held.
     """
     opened.seek(offset)
     pieces: list[bytes] = []
-    held = 0
+    size = 0
     position = offset
     while chunk := opened.read(CHUNK_BYTES):
         lines = chunk.split(b"\n")
-        if len(lines) == 1:
-            pieces.append(chunk)
-            held += len(chunk)
-            if held > max_line_bytes:
-                pieces.clear()
-                opened.seek(_skip_line(opened))
-                yield Line(position, None, is_terminated=True)
-                position = opened.tell()
-                held = 0
-            continue
-        pieces.append(lines[0])
-        lines[0] = b"".join(pieces) if len(pieces) > 1 else pieces[0]
         rest = lines.pop()
         for content in lines:
-            yield Line(position, content, is_terminated=True)
-            position += len(content) + 1
-        pieces = [rest]
-        held = len(rest)
-    if held:
-        yield Line(position, b"".join(pieces), is_terminated=False)
-
-
-def _skip_line(opened: BinaryIO) -> int:
-    """The offset just behind the next newline, or the end."""
-    while chunk := opened.read(CHUNK_BYTES):
-        newline = chunk.find(b"\n")
-        if newline >= 0:
-            return opened.tell() - len(chunk) + newline + 1
-    return opened.tell()
+            size += len(content)
+            if size > max_line_bytes:
+                yield Line(position, size, None, is_terminated=True)
+            else:
+                pieces.append(content)
+                yield Line(position, size, b"".join(pieces) if len(pieces) > 1 else content, is_terminated=True)
+            position += size + 1
+            pieces, size = [], 0
+        size += len(rest)
+        if size > max_line_bytes:
+            pieces.clear()
+        else:
+            pieces.append(rest)
+    if size > max_line_bytes:
+        yield Line(position, size, None, is_terminated=False)
+    elif size:
+        yield Line(position, size, b"".join(pieces), is_terminated=False)
 
 
 def find_foreign_producer(head: bytes) -> str | None:
@@ -180,6 +175,8 @@ def find_foreign_producer(head: bytes) -> str | None:
     Judged by keys that Claude Code never writes: other tools keep their sessions in the same form,
     and their tokens are nobody's Claude usage.
     """
+    if not any(tell in head for tell in _FOREIGN_TELLS):
+        return None
     for line in head.split(b"\n")[:50]:
         try:
             record = parse_json(line)
