@@ -204,11 +204,7 @@ class Lake:
                 pq.write_table(
                     table,
                     sink,
-                    compression="zstd",
-                    compression_level=1,
-                    use_dictionary=_dictionary_columns(table.schema),
-                    write_statistics=["record_date", "occurred_at"],
-                    store_schema=False,
+                    **_parquet_options(table.schema),
                 )
                 sink.flush()
                 os.fsync(sink.fileno())

@@ -6,7 +6,7 @@ be forgotten by a new one: a source hands over parsed records and gets parts bac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from itertools import pairwise
@@ -148,57 +148,51 @@ class RecordWriter:
 def build_table(
     rows: list[Row], payloads: list[bytes | None], schema: pa.Schema, constants: Mapping[str, Any]
 ) -> pa.Table:
-    """Rows, which leave out what is null, as a table of the schema. Unknown columns raise KeyError.
-
-    Most of the columns are null in most of the rows, so values are gathered with their positions and
-    spread by Arrow: a column costs what it holds.
-    """
-    values: dict[str, list[Any]] = {name: [] for name in schema.names}
-    positions: dict[str, list[int]] = {name: [] for name in schema.names}
-    for index, row in enumerate(rows):
-        for name, value in row.items():
-            values[name].append(value)
-            positions[name].append(index)
-    columns = []
+    """Rows, which leave out what is null, as a table of the schema. Unknown columns raise KeyError."""
+    columns = _gather(rows, schema.names)
+    arrays = []
     for entry in schema:
         if entry.name == PAYLOAD:
-            columns.append(pa.array(payloads, pa.binary()).cast(pa.string()))
+            arrays.append(pa.array(payloads, pa.binary()).cast(pa.string()))
         elif entry.name in constants:
-            columns.append(pa.repeat(pa.scalar(constants[entry.name], entry.type), len(rows)))
+            arrays.append(pa.repeat(pa.scalar(constants[entry.name], entry.type), len(rows)))
         else:
-            columns.append(_spread(values[entry.name], positions[entry.name], len(rows), entry.type))
-    return pa.table(columns, schema=schema)
+            arrays.append(_build_array(columns[entry.name], len(rows), entry.type))
+    return pa.table(arrays, schema=schema)
 
 
-def _spread(values: list[Any], positions: list[int], length: int, kind: pa.DataType) -> pa.Array:
+def _gather(rows: Sequence[Row], names: Sequence[str]) -> dict[str, list[Any]]:
+    """The values of each column. A list ends at its last value, so an absent column costs nothing."""
+    columns: dict[str, list[Any]] = {name: [] for name in names}
+    for index, row in enumerate(rows):
+        for name, value in row.items():
+            column = columns[name]
+            if (gap := index - len(column)) > 0:
+                column.extend([None] * gap)
+            column.append(value)
+    return columns
+
+
+def _build_array(values: list[Any], length: int, kind: pa.DataType) -> pa.Array:
     if not values:
         return pa.nulls(length, kind)
-    packed = _build_structs(values, kind) if pa.types.is_list(kind) else pa.array(values, kind)
-    if len(values) == length:
-        return packed
-    indices = np.zeros(length, dtype=np.int32)
-    is_null = np.ones(length, dtype=bool)
-    where = np.asarray(positions, dtype=np.int32)
-    indices[where] = np.arange(len(values), dtype=np.int32)
-    is_null[where] = False
-    return packed.take(pa.array(indices, mask=is_null))
+    values.extend([None] * (length - len(values)))
+    return _build_structs(values, kind) if pa.types.is_list(kind) else pa.array(values, kind)
 
 
-def _build_structs(lists: list[list[Row]], kind: pa.ListType) -> pa.Array:
+def _build_structs(lists: list[list[Row] | None], kind: pa.ListType) -> pa.Array:
     """A list-of-struct array by columns, which is several times faster than by dictionaries."""
-    offsets = [0]
+    offsets: list[int | None] = []
+    flat: list[Row] = []
     for entry in lists:
-        offsets.append(offsets[-1] + len(entry))
-    flat = [item for entry in lists for item in entry]
-    members = {member.name: member for member in (kind.value_type[i] for i in range(kind.value_type.num_fields))}
-    values: dict[str, list[Any]] = {name: [] for name in members}
-    positions: dict[str, list[int]] = {name: [] for name in members}
-    for index, item in enumerate(flat):
-        for name, value in item.items():
-            values[name].append(value)
-            positions[name].append(index)
-    arrays = [_spread(values[name], positions[name], len(flat), member.type) for name, member in members.items()]
-    structs = pa.StructArray.from_arrays(arrays, fields=list(members.values()))
+        offsets.append(None if entry is None else len(flat))
+        if entry:
+            flat.extend(entry)
+    offsets.append(len(flat))
+    members = [kind.value_type[index] for index in range(kind.value_type.num_fields)]
+    columns = _gather(flat, [member.name for member in members])
+    arrays = [_build_array(columns[member.name], len(flat), member.type) for member in members]
+    structs = pa.StructArray.from_arrays(arrays, fields=members)
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), structs, type=kind)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import os
 import time
 from collections import Counter
@@ -155,7 +156,7 @@ def _run_units(context: ExtractContext, tasks: list[Task], byte_count: int) -> I
             yield read_unit(context, unit)
         return
     arguments = dataclasses.replace(context, on_progress=None, lake=Lake(context.lake.data_dir, context.lake.host_id))
-    with ProcessPoolExecutor(context.settings.workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(context.settings.workers, mp_context=get_context("spawn"), initializer=gc.disable) as pool:
         waiting = iter(units)
         running = {pool.submit(read_unit, arguments, unit) for unit in islice(waiting, context.settings.workers * 2)}
         while running:
@@ -225,7 +226,7 @@ def _read_file(
         if context.has_window and not is_in_window(context, record):
             continue
         try:
-            writer.add(record, Place(name, position, day, _text_or_none(record.get("uuid"))))
+            writer.add(record, Place(name, position, day))
             result.rows_read += 1
         except ContractViolation as violation:
             rejections.append((position, str(violation), b""))
@@ -287,7 +288,3 @@ def reject(context: ExtractContext, source: str, file: str, position: int, reaso
     kept = content if policy == "full" else context.redactor.redact_bytes(content)
     text = kept[:REJECTED_CONTENT_LIMIT].decode("utf-8", "backslashreplace")
     return Rejection(source, file, position, reason, content=text)
-
-
-def _text_or_none(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
