@@ -39,7 +39,8 @@
     {{ return(adapter.dispatch('exploded')(relation, list_column, element)) }}
 {%- endmacro %}
 {% macro duckdb__exploded(relation, list_column, element) -%}
-    {{ relation }} cross join unnest({{ relation }}.{{ list_column }}) as exploded_rows ({{ element }})
+    {#- In the select list and not in `from`, where DuckDB would join each line with its own list: 10 times slower. -#}
+    (select *, unnest({{ list_column }}) as {{ element }} from {{ relation }}) as {{ relation }}
 {%- endmacro %}
 {% macro spark__exploded(relation, list_column, element) -%}
     {{ relation }} lateral view explode({{ relation }}.{{ list_column }}) exploded_rows as {{ element }}

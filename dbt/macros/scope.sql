@@ -54,7 +54,7 @@
   ),
   tool_lines as (
       select record_date, fact_date, session_id, message_id, block.tool_use_id as tool_use_id
-      from lines, unnest(lines.blocks) as unnested (block)
+      from (select record_date, fact_date, session_id, message_id, unnest(blocks) as block from lines)
       where block.tool_use_id is not null
   ),
   touched_sessions as (

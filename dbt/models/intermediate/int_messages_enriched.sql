@@ -2,8 +2,12 @@
 
 with
 
+-- The flag is taken here, so that no join below carries the lists of blocks.
 lines as (
-    select * from {{ ref('stg_messages') }}
+    select
+        *,
+        {{ has_block('blocks', 'tool_result') }} as is_tool_result
+    from {{ ref('stg_messages') }}
     where {{ is_read('record_date') }}
 ),
 
@@ -100,7 +104,7 @@ messages_classified as (
             when first_lines.role = 'assistant' and first_lines.is_api_error then 'api_error'
             when first_lines.role = 'assistant' and first_lines.model_name = '<synthetic>' then 'synthetic'
             when first_lines.role = 'assistant' then 'assistant'
-            when {{ has_block('first_lines.blocks', 'tool_result') }} then 'tool_result'
+            when first_lines.is_tool_result then 'tool_result'
             when first_lines.is_compact_summary then 'compact_summary'
             when first_lines.leading_tag = 'interrupt' then 'interrupt'
             when first_lines.leading_tag in ('command-name', 'command-message', 'command-args') then 'command'
