@@ -123,6 +123,11 @@ class Settings:
     )
     hook_retry_limit: int = _setting(3, _parse_int(0), "Runs that try again a queue file that cannot be read now")
     max_hook_mb: int = _setting(64, _parse_int(1), "Largest hook payload that is read from the queue, in MB")
+    validate: Literal["auto", "always", "never"] = _setting(
+        "auto",
+        _parse_choice("auto", "always", "never"),
+        "When Great Expectations audits `analytics run`: auto leaves small increments to the dbt tests",
+    )
     keep_versions: int = _setting(3, _parse_int(3), "Published versions that are kept")
     run_interval_hours: int = _setting(1, _parse_int(1), "Hours between scheduled runs; doctor compares clean-ups with it")
     home_dir: Path = field(default_factory=Path.home)
