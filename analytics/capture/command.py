@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what follows `analytics capture`."""
+    """Declare what follows `analytics capture`; `--json` is every verb's and comes from there."""
     parser.add_argument(
         "action",
         choices=("install", "uninstall", "status", "replay"),
@@ -33,7 +33,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--settings-file", type=Path, metavar="PATH", help="settings file to use in place of the scope's"
     )
-    parser.add_argument("--json", action="store_true", help="print the facts as JSON")
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
@@ -51,7 +50,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         lines, facts = _describe_change("install", installer.install(path, data_dir=settings.data_dir, events=chosen))
     else:
         lines, facts = _describe_change("uninstall", installer.uninstall(path))
-    print(json.dumps(facts, default=str, indent=2) if arguments.json else "\n".join(lines))
+    print(json.dumps(facts, default=str, indent=2) if getattr(arguments, "json", False) else "\n".join(lines))
     return 0
 
 

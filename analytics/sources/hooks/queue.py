@@ -293,6 +293,30 @@ class HookQueue:
             count += 1
         return count
 
+    def prune_archive(
+        self, *, max_age_days: int | None = None, max_bytes: int | None = None, now: float | None = None
+    ) -> int:
+        """Delete archived files beyond an age or, oldest first, beyond a total size. Returns how many."""
+        limit = None if max_age_days is None else ((time.time() if now is None else now) - max_age_days * 86_400) * 1e9
+        found = sorted(
+            (queued.mtime_ns, queued.size, folder / queued.name)
+            for entry in _list_folder(self.archive)
+            if entry.is_dir(follow_symlinks=False) and (folder := self.archive / entry.name)
+            for queued in _iter_files(folder)
+        )
+        excess = sum(size for _, size, _ in found) - max_bytes if max_bytes is not None else 0
+        count = 0
+        for mtime_ns, size, path in found:
+            if excess <= 0 and (limit is None or mtime_ns >= limit):
+                break
+            path.unlink(missing_ok=True)
+            excess -= size
+            count += 1
+        for entry in _list_folder(self.archive):
+            with contextlib.suppress(OSError):
+                (self.archive / entry.name).rmdir()
+        return count
+
     def sweep(self, *, now: float | None = None) -> int:
         """Delete what captures that died left in `tmp` more than a day ago. Returns how many."""
         limit = ((time.time() if now is None else now) - UNFINISHED_AGE_S) * 1e9

@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from analytics.capture import installer
 from analytics.config import load_settings
 from analytics.lake import Lake
 from analytics.sources import ExtractContext
@@ -364,6 +365,39 @@ def test_a_living_runs_claim_is_left_alone(tmp_path):
     assert extract(make_context(tmp_path)).rows_read == 0
     claim.release()
     assert extract(make_context(tmp_path)).rows_loaded == 2
+
+
+def test_prune_bounds_the_archive_by_age_and_size(tmp_path):
+    for number in range(4):
+        put(tmp_path, make_payload(n=number), name=f"{number}.json", at_ns=T0_NS + number * 86_400 * 10**9)
+    context = make_context(tmp_path, hook_files="archive")
+    extract(context)
+    queue = queue_of(context.settings)
+    assert queue.prune_archive(max_age_days=2, now=T0_NS / 1e9 + 3 * 86_400 + 1) == 2
+    assert names_in(tmp_path, "archive") == ["2.json", "3.json"]
+    assert queue.prune_archive(max_bytes=100) == 1
+    assert queue.prune_archive(max_bytes=100) == 0
+    assert names_in(tmp_path, "archive") == ["3.json"]
+    assert len(list(queue.archive.iterdir())) == 1
+
+
+def test_a_registered_command_brings_its_event_into_the_lake(tmp_path):
+    """The whole way: install, the command as Claude Code runs it, extract."""
+    settings_file = tmp_path / "claude" / "settings.json"
+    installer.install(settings_file, data_dir=tmp_path / "data")
+    hooks = json.loads(settings_file.read_text())["hooks"]
+    for event in ("PreToolUse", "PostToolUse", "SessionEnd"):
+        handler = hooks[event][0]["hooks"][0]
+        payload = json.dumps(
+            {"session_id": "s-1", "hook_event_name": event, "tool_use_id": "toolu_1", "duration_ms": 7}
+        )
+        subprocess.run([handler["command"], *handler["args"]], input=payload.encode(), check=True)
+    extract(make_context(tmp_path / "data"))
+    found = rows(tmp_path / "data")
+    assert {row["event_name"] for row in found} == {"PreToolUse", "PostToolUse", "SessionEnd"}
+    assert {(row["session_id"], row["tool_use_id"], row["time_source"]) for row in found} == {
+        ("s-1", "toolu_1", "mtime")
+    }
 
 
 def test_old_unfinished_captures_are_swept(tmp_path):
