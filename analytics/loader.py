@@ -371,17 +371,16 @@ class DuckDBLoader:
             is_new_day=built is not None and built[1] != local_date,
         )
 
-    def is_current(self, fingerprint: str) -> bool:
-        """Whether everything committed is loaded and built with this fingerprint, on this local day."""
+    def current_build(self, fingerprint: str) -> str | None:
+        """The run that built what is there, if that is all: everything committed, this fingerprint, this local day."""
         local_date = datetime.now(zoneinfo.ZoneInfo(self._settings.timezone)).date()
-        built = self._connection.execute("select fingerprint, local_date from raw._builds").fetchone()
+        built = self._connection.execute("select fingerprint, local_date, run_id from raw._builds").fetchone()
         dirty = self._connection.execute("select count(*) from raw._dirty_dates").fetchone()
         loaded = dict(self._connection.execute("select dataset, commit_number from raw._loads").fetchall())
-        return (
-            built == (fingerprint, local_date)
-            and dirty == (0,)
-            and all(loaded.get(dataset) == self._lake.last_number(dataset) for dataset in self._lake.datasets())
-        )
+        is_loaded = all(loaded.get(dataset) == self._lake.last_number(dataset) for dataset in self._lake.datasets())
+        if built is None or built[:2] != (fingerprint, local_date) or dirty != (0,) or not is_loaded:
+            return None
+        return str(built[2])
 
     def finish_build(self, *, run_id: str, fingerprint: str) -> None:
         """Record that a transformation succeeded: the dirty days are clean, the fingerprint is known."""

@@ -18,7 +18,7 @@ from analytics.loader import BuildPlan, DuckDBLoader, LoadResult, open_warehouse
 from analytics.publisher import PublishResult, publish
 from analytics.sources import ExtractResult, Progress
 from analytics.targets import TargetResult
-from analytics.targets.snapshot import is_complete
+from analytics.targets.snapshot import is_published
 from analytics.transformer import TransformResult, preload, project_fingerprint, transform
 
 SAMPLE_DIR = PROJECT_DIR / "data" / "sample"
@@ -121,6 +121,7 @@ def run(
     watcher = observer or Observer()
     started = time.monotonic()
     run_id = new_run_id()
+    warm_up = _WarmUp(watcher.on_progress)
     lake = Lake(settings.data_dir, settings.host_id)
     with lake.lock():
         effective, is_sample = with_sample_if_empty(settings, lake)
@@ -134,28 +135,50 @@ def run(
             since=since,
             until=until,
             is_full_backfill=is_full_backfill,
-            on_progress=watcher.on_progress,
+            on_progress=warm_up.on_progress,
             on_result=watcher.on_extract,
         )
         # Asked of the lake, not of this run: the run that brought the first real rows may have died here.
         hosts = _hosts(lake)
         removed = remove_sample(lake, run_id) if SAMPLE_HOST in hosts and hosts != {SAMPLE_HOST} else 0
         result = RunResult(run_id, extraction, is_sample=is_sample, removed_sample_rows=removed)
-        result = _build(settings, lake, result, watcher, is_full_refresh=is_full_refresh)
+        result = _build(settings, lake, result, watcher, warm_up, is_full_refresh=is_full_refresh)
         lake.compact_all(run_id=run_id, before=datetime.now(UTC).date() - timedelta(days=1))
     return dataclasses.replace(result, elapsed_ms=round((time.monotonic() - started) * 1000))
 
 
+class _WarmUp:
+    """Imports dbt beside the extraction, from the moment there is something new: it takes over a second."""
+
+    def __init__(self, on_progress: Progress | None) -> None:
+        self._on_progress = on_progress
+        self._thread: threading.Thread | None = None
+
+    def on_progress(self, done: int, total: int) -> None:
+        self.start()
+        if self._on_progress:
+            self._on_progress(done, total)
+
+    def start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=preload, name="preload")
+            self._thread.start()
+
+    def join(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+
+
 def _build(
-    settings: Settings, lake: Lake, result: RunResult, watcher: Observer, *, is_full_refresh: bool
+    settings: Settings, lake: Lake, result: RunResult, watcher: Observer, warm_up: _WarmUp, *, is_full_refresh: bool
 ) -> RunResult:
     """Load, transform and publish, as far as there is something new."""
     fingerprint = project_fingerprint(settings)
     with open_warehouse(settings) as connection:
         loader = DuckDBLoader(settings, lake, connection)
-        if loader.is_current(fingerprint) and is_complete(settings) and not is_full_refresh:
+        build = loader.current_build(fingerprint)
+        if build is not None and is_published(settings, build) and not is_full_refresh:
             return result
-        warm_up = threading.Thread(target=preload, daemon=True)
         warm_up.start()
         load = loader.load(run_id=result.run_id)
         plan = loader.plan_build(run_id=result.run_id, fingerprint=fingerprint, is_full_refresh=is_full_refresh)
