@@ -27,6 +27,7 @@ from analytics.sources.hooks.parse import (
     parse_file_name,
 )
 from analytics.sources.hooks.queue import (
+    REASON_SUFFIX,
     Claim,
     HookQueue,
     PassingFailure,
@@ -342,7 +343,11 @@ def _redact_of(context: ExtractContext) -> Callable[[bytes], bytes] | None:
 
 
 def _find_archives(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*.json*") if path.is_file() and not path.is_symlink())
+    return sorted(
+        path
+        for path in folder.rglob("*.json*")
+        if path.is_file() and not path.is_symlink() and not path.name.endswith(REASON_SUFFIX)
+    )
 
 
 def _import_files(context: ExtractContext, paths: Iterable[Path], total: _Total, *, root: Path) -> None:
