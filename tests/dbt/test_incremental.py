@@ -103,7 +103,7 @@ def _day(chance: random.Random) -> object:
 
 
 @settings(
-    max_examples=int(os.environ.get("INCREMENTAL_EXAMPLES", "4")),
+    max_examples=int(os.environ.get("INCREMENTAL_EXAMPLES", "3")),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

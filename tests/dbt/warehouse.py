@@ -69,7 +69,7 @@ def make_answer(message_id: str | None = "m1", occurred_at: str | datetime | Non
     fields = {
         "message_id": message_id,
         "request_id": None if message_id is None else f"r-{message_id}",
-        "line_uuid": f"a-{message_id}-{occurred_at}",
+        "line_uuid": f"a-{message_id}-{occurred_at}-{columns.get('blocks')}",
         "model": "claude-sonnet-4-6",
         "stop_reason": "end_turn",
         "has_usage": True,

@@ -10,13 +10,37 @@ overrides as (
 
 all_prices as (
     select
-        model_prefix, family, speed, prompt_tokens_from, valid_from, valid_to, input, output,
-        cache_write_5m, cache_write_1h, cache_read, us_geo_multiplier, confidence, 1 as precedence
+        model_prefix,
+        family,
+        speed,
+        prompt_tokens_from,
+        valid_from,
+        valid_to,
+        input,
+        output,
+        cache_write_5m,
+        cache_write_1h,
+        cache_read,
+        us_geo_multiplier,
+        confidence,
+        1 as precedence
     from published_prices
     union all
     select
-        model_prefix, family, speed, prompt_tokens_from, valid_from, valid_to, input, output,
-        cache_write_5m, cache_write_1h, cache_read, us_geo_multiplier, confidence, 0 as precedence
+        model_prefix,
+        family,
+        speed,
+        prompt_tokens_from,
+        valid_from,
+        valid_to,
+        input,
+        output,
+        cache_write_5m,
+        cache_write_1h,
+        cache_read,
+        us_geo_multiplier,
+        confidence,
+        0 as precedence
     from overrides
 ),
 

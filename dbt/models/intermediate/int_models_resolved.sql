@@ -17,9 +17,12 @@ advisors as (
 ),
 
 models_seen as (
-    select coalesce(model_name, 'unknown') as model_name from messages where has_usage
+    select coalesce(model_name, 'unknown') as model_name
+    from messages
+    where has_usage
     union
-    select coalesce(model_name, 'unknown') as model_name from advisors
+    select coalesce(model_name, 'unknown') as model_name
+    from advisors
 ),
 
 -- Providers decorate a name: `us.anthropic.claude-sonnet-4-5-20250929-v1:0`, `claude-opus-4-1@20250805`,
@@ -84,7 +87,9 @@ models_matched as (
                 substr(models_undated.undated_name, 1, length(prefixes.model_prefix)) = prefixes.model_prefix
                 and (
                     {{ matches('prefixes.model_prefix', '[-.]$') }}
-                    or {{ matches('substr(models_undated.undated_name, length(prefixes.model_prefix) + 1)', '^-[^0-9]') }}
+                    or {{ matches(
+                        'substr(models_undated.undated_name, length(prefixes.model_prefix) + 1)', '^-[^0-9]'
+                    ) }}
                 )
             )
             or (

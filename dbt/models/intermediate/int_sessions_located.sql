@@ -12,8 +12,12 @@ session_folders as (
     select
         session_id,
         coalesce(
-            {{ first_value_by('first_main_cwd', ['started_at', "coalesce(agent_id, '')"], 'first_main_cwd is not null') }},
-            {{ first_value_by('first_cwd', ['started_at', "coalesce(agent_id, '')"], 'first_cwd is not null') }}
+            {{ first_value_by(
+                'first_main_cwd', ['started_at', "coalesce(agent_id, '')"], 'first_main_cwd is not null'
+            ) }},
+            {{ first_value_by(
+                'first_cwd', ['started_at', "coalesce(agent_id, '')"], 'first_cwd is not null'
+            ) }}
         ) as cwd,
         min(started_at) as started_at,
         max(ended_at) as ended_at

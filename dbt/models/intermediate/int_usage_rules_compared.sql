@@ -33,34 +33,54 @@ lines_numbered as (
 
 rule_rows as (
     select
-        'every_line' as counting_rule, input_tokens, output_tokens, cache_creation_tokens, cache_read_tokens
+        'every_line' as counting_rule,
+        input_tokens,
+        output_tokens,
+        cache_creation_tokens,
+        cache_read_tokens
     from lines_numbered
     union all
     select
-        'line_once' as counting_rule, input_tokens, output_tokens, cache_creation_tokens, cache_read_tokens
+        'line_once' as counting_rule,
+        input_tokens,
+        output_tokens,
+        cache_creation_tokens,
+        cache_read_tokens
     from lines_numbered
     where uuid_rank = 1
     union all
     select
-        'response_once_per_session' as counting_rule, input_tokens, output_tokens, cache_creation_tokens,
+        'response_once_per_session' as counting_rule,
+        input_tokens,
+        output_tokens,
+        cache_creation_tokens,
         cache_read_tokens
     from lines_numbered
     where session_rank = 1
     union all
     select
-        'first_line_of_response' as counting_rule, input_tokens, output_tokens, cache_creation_tokens,
+        'first_line_of_response' as counting_rule,
+        input_tokens,
+        output_tokens,
+        cache_creation_tokens,
         cache_read_tokens
     from lines_numbered
     where first_rank = 1
     union all
     select
-        'response_once' as counting_rule, input_tokens, output_tokens,
-        cache_creation_5m_tokens + cache_creation_1h_tokens as cache_creation_tokens, cache_read_tokens
+        'response_once' as counting_rule,
+        input_tokens,
+        output_tokens,
+        cache_creation_5m_tokens + cache_creation_1h_tokens as cache_creation_tokens,
+        cache_read_tokens
     from responses
     union all
     select
-        'response_once_estimated_output' as counting_rule, input_tokens, estimated_output_tokens as output_tokens,
-        cache_creation_5m_tokens + cache_creation_1h_tokens as cache_creation_tokens, cache_read_tokens
+        'response_once_estimated_output' as counting_rule,
+        input_tokens,
+        estimated_output_tokens as output_tokens,
+        cache_creation_5m_tokens + cache_creation_1h_tokens as cache_creation_tokens,
+        cache_read_tokens
     from responses
 ),
 

@@ -20,7 +20,7 @@ tool_blocks as (
         lines.record_id,
         lines.session_id,
         lines.agent_id,
-        block.tool_use_id as tool_use_id,
+        block.tool_use_id,
         case
             when coalesce(lines.progress_message_type, lines.line_type) = 'assistant'
                 then
@@ -36,12 +36,12 @@ tool_blocks as (
         lines.result_agent_id,
 
         ---------- attributes
-        block.block_type as block_type,
-        block.tool_name as tool_name,
-        block.file_path as file_path,
-        block.subagent_type as subagent_type,
-        block.skill_name as skill_name,
-        block.error_marker as error_marker,
+        block.block_type,
+        block.tool_name,
+        block.file_path,
+        block.subagent_type,
+        block.skill_name,
+        block.error_marker,
         lines.result_shape,
         lines.result_operation,
         lines.result_file_path,
@@ -52,13 +52,13 @@ tool_blocks as (
         lines.attribution_mcp_server,
 
         ---------- measures
-        block.block_index as block_index,
-        block.text_char_count as text_char_count,
-        block.input_char_count as input_char_count,
-        block.input_line_count as input_line_count,
-        block.input_removed_line_count as input_removed_line_count,
-        block.input_edit_count as input_edit_count,
-        block.exit_code as exit_code,
+        block.block_index,
+        block.text_char_count,
+        block.input_char_count,
+        block.input_line_count,
+        block.input_removed_line_count,
+        block.input_edit_count,
+        block.exit_code,
         lines.patch_added_line_count,
         lines.patch_removed_line_count,
         lines.patch_hunk_count,
@@ -66,7 +66,7 @@ tool_blocks as (
         lines.result_duration_ms,
 
         ---------- booleans
-        block.is_error as is_error,
+        block.is_error,
         lines.is_result_interrupted,
         lines.is_user_modified,
         lines.line_type = 'progress' as is_progress_copy,

@@ -2,16 +2,18 @@ with
 
 -- 168 cells whatever happened: a heat map needs its empty ones.
 weekdays as (
-    select column_day as day_of_week, column_name_en as day_of_week_name
+    select
+        weekday_values.day_of_week,
+        weekday_values.day_of_week_name
     from (
         values
         (1, 'Monday'), (2, 'Tuesday'), (3, 'Wednesday'), (4, 'Thursday'),
         (5, 'Friday'), (6, 'Saturday'), (7, 'Sunday')
-    ) as weekday_values (column_day, column_name_en)
+    ) as weekday_values (day_of_week, day_of_week_name)
 ),
 
 hours as (
-    select hour_of_day_local
+    select hour_values.hour_of_day_local
     from (
         values
         (0), (1), (2), (3), (4), (5), (6), (7), (8), (9), (10), (11),

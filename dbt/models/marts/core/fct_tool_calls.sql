@@ -32,7 +32,7 @@ tool_calls as (
         tool_usage.error_type,
         tool_usage.duration_source,
         tool_usage.subagent_type,
-        tool_usage.skill_name as skill_name,
+        tool_usage.skill_name,
 
         ---------- measures
         tool_usage.duration_ms,

@@ -1,0 +1,96 @@
+"""The project as people run it: unit tests and data tests on a small warehouse with every kind of line."""
+
+from __future__ import annotations
+
+from tests.dbt.test_incremental import make_universe
+from tests.dbt.warehouse import Row, Warehouse, make_answer, make_prompt, make_tool_result, make_tool_use
+
+TABLES_ONLY = ("run", "--select", "config.materialized:table", "config.materialized:incremental")
+
+
+def test_all_dbt_tests_pass(warehouse: Warehouse) -> None:
+    warehouse.reset("Asia/Tokyo")
+    warehouse.load(make_universe(7))
+    warehouse.run("build")
+
+
+def test_all_dbt_tests_pass_on_an_empty_warehouse(warehouse: Warehouse) -> None:
+    warehouse.reset()
+    warehouse.run("test", "--select", "test_type:data")
+
+
+def build(warehouse: Warehouse, lines: list[Row], timezone: str = "UTC") -> None:
+    warehouse.reset(timezone)
+    warehouse.load(lines)
+    warehouse.run(*TABLES_ONLY)
+
+
+def test_a_session_from_prompt_to_file(warehouse: Warehouse) -> None:
+    edit = {"file_path": "/home/dev/app/main.py"}
+    patch = {"result_shape": "object", "patch_added_line_count": 3, "patch_removed_line_count": 1, "patch_hunk_count": 1}
+    lines = [
+        make_prompt("fix the bug", "01 12:00"),
+        make_tool_use("t1", "01 12:01", "Edit", edit, output_tokens=4, stop_reason=None),
+        make_tool_use("t2", "01 12:01", "mcp__github__search", output_tokens=100),
+        make_tool_result("t1", "01 12:02", **patch),
+        make_tool_result("t2", "01 12:02", {"is_error": True, "error_marker": "user_rejected"}),
+    ]
+    build(warehouse, lines)
+    session = warehouse.query("select * from gold.dim_sessions")[0]
+    assert (session["human_prompt_count"], session["request_count"], session["tool_call_count"]) == (1, 1, 2)
+    assert session["duration_ms"] == 120_000
+    request = warehouse.query("select * from gold.fct_api_requests")[0]
+    assert (request["output_tokens"], request["usage_quality"], request["line_count"]) == (100, "final", 2)
+    assert str(request["estimated_cost_usd"]) == "0.001530000"
+    calls = warehouse.query("select tool_name, outcome, duration_ms from gold.fct_tool_calls order by 1")
+    assert [tuple(call.values()) for call in calls] == [
+        ("Edit", "success", 60_000),
+        ("mcp__github__search", "rejected", 60_000),
+    ]
+    tool = warehouse.query("select * from gold.dim_tools where is_mcp")[0]
+    assert (tool["tool_category"], tool["mcp_server_name"]) == ("mcp", "github")
+    change = warehouse.query("select * from gold.fct_file_operations")[0]
+    assert (change["operation_type"], change["file_extension"]) == ("edit", "py")
+    assert (change["added_line_count"], change["removed_line_count"]) == (3, 1)
+
+
+def test_a_user_price_wins_over_the_published_one(warehouse: Warehouse) -> None:
+    warehouse.reset()
+    with warehouse.connect() as connection:
+        connection.execute(
+            """
+            insert into raw.model_price_overrides by name select
+                'glm-4.7' as model_prefix, 'glm' as family, 'standard' as speed, '0' as prompt_tokens_from,
+                '2026-01-01' as valid_from, '1' as input, '2' as output, '0' as cache_write_5m, '0' as cache_write_1h,
+                '0' as cache_read, '1' as us_geo_multiplier, 'published' as confidence
+            """
+        )
+    warehouse.load([make_answer(model="glm-4.7")])
+    warehouse.run(*TABLES_ONLY)
+    request = warehouse.query("select cost_status, cast(estimated_cost_usd as varchar) as usd from gold.fct_api_requests")
+    assert request == [{"cost_status": "priced", "usd": "0.000210000"}]
+
+
+def test_us_inference_costs_a_tenth_more_and_searches_a_cent(warehouse: Warehouse) -> None:
+    build(warehouse, [make_answer(inference_geo="us", input_tokens=1000, output_tokens=0, web_search_count=2)])
+    assert [str(row["usd"]) for row in warehouse.query("select estimated_cost_usd as usd from gold.fct_api_requests")] == [
+        "0.023300000"
+    ]
+
+
+def test_an_advisor_is_a_request_of_its_own(warehouse: Warehouse) -> None:
+    advisor = {"iteration_index": 0, "model": "claude-opus-4-8", "input_tokens": 1000, "output_tokens": 0}
+    build(warehouse, [make_answer(advisor_iterations=[advisor])])
+    rows = warehouse.query("select model_name, is_advisor, input_tokens from gold.fct_api_requests order by 2")
+    assert [tuple(row.values()) for row in rows] == [("claude-sonnet-4-6", False, 10), ("claude-opus-4-8", True, 1000)]
+
+
+def test_text_never_reaches_gold(warehouse: Warehouse) -> None:
+    build(warehouse, [make_prompt("fix marker-of-a-secret"), make_answer()])
+    assert "marker-of-a-secret" not in str(warehouse.snapshot())
+
+
+def test_the_local_day_is_the_reporting_zone_s(warehouse: Warehouse) -> None:
+    build(warehouse, [make_answer(occurred_at="01 16:30")], timezone="Asia/Tokyo")
+    row = warehouse.query("select occurred_date, occurred_date_local, hour_of_day_local from gold.fct_api_requests")[0]
+    assert [str(value) for value in row.values()] == ["2026-06-01", "2026-06-02", "1"]
