@@ -7,6 +7,7 @@ failed and nothing published, 75 another run holds the lock.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import sys
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     os.umask(0o077)
     os.environ.update(QUIET_ENVIRONMENT)
+    gc.set_threshold(200_000, 50, 50)  # rows and imports are many objects and no cycles
     parser = build_parser()
     parsed = parser.parse_args(arguments)
     try:

@@ -78,7 +78,7 @@ def transform(settings: Settings, plan: BuildPlan) -> TransformResult:
 
 
 def preload() -> None:
-    """Import dbt, which takes over a second, while something else waits for the disk."""
+    """Import dbt ahead of its use."""
     import dbt.adapters.duckdb
     import dbt.cli.main
 

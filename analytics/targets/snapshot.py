@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from analytics.config import Settings
 from analytics.errors import AnalyticsError, PublishError
-from analytics.lake import make_private_folder, step
+from analytics.lake import make_private_folder, step, write_private_file
 from analytics.loader import open_warehouse
 from analytics.targets import Target, TargetResult
 
@@ -50,6 +50,7 @@ def publish(settings: Settings, run_id: str) -> TargetResult:
     try:
         with open_warehouse(settings) as connection:
             tables = gold_tables(connection)
+            build = _build_run(connection)
             if not tables:
                 raise PublishError("publish: there is no gold yet. Run `analytics transform` first.")
             row_count = _write_version(connection, version, tables, run_id)
@@ -59,7 +60,7 @@ def publish(settings: Settings, run_id: str) -> TargetResult:
         step("version_flipped")
         _replace_marts(settings.published_dir, columns)
         step("marts_replaced")
-        (version / COMPLETE).touch()
+        write_private_file(version / COMPLETE, build.encode())
         for old in old_versions(settings.published_dir, settings.keep_versions):
             shutil.rmtree(old, ignore_errors=True)
     except (OSError, duckdb.Error, AnalyticsError) as error:
@@ -96,6 +97,12 @@ def gold_tables(connection: duckdb.DuckDBPyConnection) -> list[str]:
         "select table_name from information_schema.tables where table_schema = 'gold' order by table_name"
     ).fetchall()
     return [name for (name,) in rows]
+
+
+def _build_run(connection: duckdb.DuckDBPyConnection) -> str:
+    """The run that built gold; empty where a person's own dbt did."""
+    row = connection.execute("select run_id from raw._builds").fetchone()
+    return str(row[0]) if row else ""
 
 
 def current_version(settings: Settings) -> Path | None:
@@ -231,10 +238,14 @@ def _flip(published: Path, run_id: str) -> None:
     _sync(published)
 
 
-def is_complete(settings: Settings) -> bool:
-    """Whether the last publish got to its end."""
+def is_published(settings: Settings, build: str) -> bool:
+    """Whether readers see what that run built, and the publish got to its end."""
     version = current_version(settings)
-    return version is not None and (version / COMPLETE).exists() and (settings.published_dir / MARTS).exists()
+    try:
+        is_seen = version is not None and (version / COMPLETE).read_text(encoding="utf-8") == build
+    except OSError:
+        return False
+    return is_seen and (settings.published_dir / MARTS).exists()
 
 
 def published_versions(published: Path) -> list[Path]:

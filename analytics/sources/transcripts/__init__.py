@@ -102,6 +102,8 @@ def extract(context: ExtractContext) -> ExtractResult:
 
     byte_count = sum(task.byte_count for task in tasks)
     done_bytes = 0
+    if tasks and context.on_progress:
+        context.on_progress(0, byte_count)
     for unit in _run_units(context, tasks, byte_count):
         pending.merge(unit)
         done_bytes += unit.byte_count
