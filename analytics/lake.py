@@ -282,14 +282,14 @@ class Lake:
                 state=state or {},
             )
             unfinished = self._unfinished_path(".json")
-            write_private_file(unfinished, orjson.dumps(commit.as_json()))
-            step("commit_written")
             try:
+                write_private_file(unfinished, orjson.dumps(commit.as_json()))
+                step("commit_written")
                 os.link(unfinished, folder / _commit_name(number))
             except FileExistsError:
                 continue
             finally:
-                unfinished.unlink()
+                unfinished.unlink(missing_ok=True)
             _sync_folder(folder)
             step("committed")
             if number % CHECKPOINT_EVERY == 0:
@@ -540,7 +540,11 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 def make_private_folder(path: Path) -> None:
     """The folder and its missing parents, for this user only."""
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if path.is_dir():
+        return
+    if path.parent != path:
+        make_private_folder(path.parent)
+    path.mkdir(exist_ok=True, mode=0o700)  # `parents` would make them with the umask's rights
 
 
 def write_private_file(path: Path, content: bytes) -> None:

@@ -47,7 +47,7 @@ def parse_json(text: bytes) -> Any:
 def _explain(text: bytes, error: orjson.JSONDecodeError) -> str:
     if b"\0" in text:
         return "NUL bytes"
-    if "recursion" in str(error).lower():
+    if "recursion" in str(error).lower() or "depth" in str(error).lower():
         return "nested too deeply"
     return "not JSON"
 
