@@ -1,0 +1,144 @@
+"""Small worlds for tests: settings below one folder, transcript lines, and what a run left behind.
+
+Builders fill the boring fields, so that a test shows only the odd one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from analytics.config import Settings
+from analytics.extractor import Extraction, extract
+from analytics.lake import Lake
+from analytics.sources import ExtractResult
+
+RUN_COLUMNS = {"_extracted_at", "_run_id", "_loaded_at"}
+Line = dict[str, Any]
+
+
+def make_settings(folder: Path, **fields: Any) -> Settings:
+    """Settings whose every path lies below `folder`; one process, UTC, a fixed host."""
+    projects = folder / "projects"
+    projects.mkdir(parents=True, exist_ok=True)
+    defaults: dict[str, Any] = {
+        "data_dir": folder / "data",
+        "transcript_dirs": (projects,),
+        "timezone": "UTC",
+        "host_id": "test",
+        "workers": 1,
+        "home_dir": folder / "home",
+    }
+    return Settings(**{**defaults, **fields})
+
+
+def make_prompt(text: str = "fix the bug", at: str = "2026-01-02T10:00:00.000Z", **fields: Any) -> Line:
+    """A line as a person's prompt leaves it."""
+    return {
+        "type": "user",
+        "uuid": f"u-{text[:20]}-{at}",
+        "parentUuid": None,
+        "sessionId": "s1",
+        "timestamp": at,
+        "cwd": "/home/dev/app",
+        "version": "2.1.200",
+        "message": {"role": "user", "content": text},
+        **fields,
+    }
+
+
+def make_answer(
+    message_id: str = "m1", at: str = "2026-01-02T10:00:01.000Z", content: list[Any] | None = None, **usage: Any
+) -> Line:
+    """A line of an assistant's message with usage."""
+    return {
+        "type": "assistant",
+        "uuid": f"a-{message_id}-{at}",
+        "parentUuid": None,
+        "sessionId": "s1",
+        "requestId": f"r-{message_id}",
+        "timestamp": at,
+        "cwd": "/home/dev/app",
+        "version": "2.1.200",
+        "message": {
+            "id": message_id,
+            "role": "assistant",
+            "model": "claude-sonnet-4-6",
+            "stop_reason": "end_turn",
+            "content": [{"type": "text", "text": "done"}] if content is None else content,
+            "usage": {"input_tokens": 10, "output_tokens": 20, **usage},
+        },
+    }
+
+
+def encode(*lines: Mapping[str, Any] | bytes) -> bytes:
+    """Lines as a transcript holds them; bytes pass as they are, their newline is added."""
+    return b"".join((line if isinstance(line, bytes) else json.dumps(line).encode()) + b"\n" for line in lines)
+
+
+def write_transcript(settings: Settings, *lines: Mapping[str, Any] | bytes, name: str = "-home-dev-app/s1.jsonl") -> Path:
+    """A transcript of these lines, in place of what had its name."""
+    path = settings.transcript_dirs[0] / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encode(*lines))
+    return path
+
+
+def run_extract(settings: Settings, run_id: str = "run", **arguments: Any) -> ExtractResult:
+    """Extract the transcripts. Fails where the source could not be read."""
+    extraction = try_extract(settings, run_id, **arguments)
+    assert not extraction.failures, extraction.failures
+    return extraction.results[0]
+
+
+def try_extract(settings: Settings, run_id: str = "run", **arguments: Any) -> Extraction:
+    lake = Lake(settings.data_dir, settings.host_id)
+    return extract(settings, lake, run_id=run_id, select=["transcripts"], **arguments)
+
+
+def committed_rows(settings: Settings, dataset: str = "conversations") -> list[Line]:
+    """Every committed row, copies included."""
+    lake = Lake(settings.data_dir, settings.host_id)
+    paths = sorted(lake.snapshot(dataset).parts)
+    return [row for path in paths for row in pq.read_table(lake.part_file(path), partitioning=None).to_pylist()]
+
+
+def distinct_rows(settings: Settings, *, without: Iterable[str] = ()) -> dict[str, Line]:
+    """Committed rows by record id, without what differs by run."""
+    hidden = RUN_COLUMNS | set(without)
+    return {
+        row["record_id"]: {name: value for name, value in row.items() if name not in hidden}
+        for row in committed_rows(settings)
+    }
+
+
+def dead_letters(settings: Settings, dataset: str = "conversations") -> list[Line]:
+    files = sorted((settings.data_dir / "dead_letter" / dataset).glob("*.jsonl"))
+    return [json.loads(line) for file in files for line in file.read_bytes().splitlines()]
+
+
+def iter_contents(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Everything a folder holds, as bytes to search: names, files, and Parquet after decompression."""
+    for path in sorted(folder.rglob("*")):
+        yield "name", str(path.relative_to(folder)).encode()
+        if path.is_file():
+            yield str(path), path.read_bytes()
+            if path.suffix == ".parquet":
+                yield f"{path} decoded", repr(pq.read_table(path, partitioning=None).to_pydict()).encode()
+
+
+def published_rows(settings: Settings) -> dict[str, list[str]]:
+    """Every published table, sorted, without what differs by run or by the hour of the run."""
+    version = (settings.published_dir / "current").resolve()
+    tables = {}
+    for file in sorted(version.glob("*.parquet")):
+        if file.stem in ("published_snapshot", "agg_cost_projection"):
+            continue
+        table = pq.read_table(file)
+        kept = table.drop_columns([name for name in table.column_names if name.startswith("_")])
+        tables[file.stem] = sorted(map(repr, kept.to_pylist()))
+    return tables

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from analytics.config import iter_settings, load_settings, machine_timezone, read_dotenv
+from analytics.errors import ConfigError
+
+
+def load(tmp_path: Path, environment: dict[str, str] | None = None, **overrides: str):
+    return load_settings(overrides, environment=environment or {}, dotenv=tmp_path / ".env")
+
+
+def test_load_settings_has_a_working_default_for_every_setting(tmp_path):
+    settings = load(tmp_path)
+    assert settings.content == "redacted"
+    assert settings.data_dir == Path.cwd() / "data"
+    assert settings.warehouse_file.parent == settings.published_dir.parent == settings.data_dir
+
+
+def test_load_settings_lets_flags_win_over_the_environment_and_that_over_dotenv(tmp_path):
+    (tmp_path / ".env").write_text("ANALYTICS_CONTENT=full\nANALYTICS_KEEP_VERSIONS=5\nANALYTICS_TIMEZONE=Asia/Tokyo\n")
+    environment = {"ANALYTICS_CONTENT": "metadata", "ANALYTICS_TIMEZONE": "Europe/Berlin"}
+    settings = load(tmp_path, environment, timezone="UTC")
+    assert (settings.timezone, settings.content, settings.keep_versions) == ("UTC", "metadata", 5)
+
+
+def test_load_settings_takes_an_empty_value_for_the_default(tmp_path):
+    assert load(tmp_path, {"ANALYTICS_CONTENT": ""}).content == "redacted"
+
+
+def test_load_settings_names_an_unknown_setting_and_its_neighbour(tmp_path):
+    with pytest.raises(ConfigError, match="ANALYTICS_DATA_DRI is no setting. Did you mean ANALYTICS_DATA_DIR"):
+        load(tmp_path, {"ANALYTICS_DATA_DRI": "x"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CONTENT", "everything"),
+        ("TIMEZONE", "Mars/Olympus"),
+        ("TIMEZONE", "../../etc/passwd"),
+        ("WORKERS", "0"),
+        ("WORKERS", "-1"),
+        ("WORKERS", "2.5"),
+        ("WORKERS", "\u0662"),
+        ("KEEP_VERSIONS", "2"),
+        ("HOST_ID", "a/b"),
+        ("HOST_ID", "x" * 65),
+        ("HOOK_FILES", "keep"),
+        ("MAX_LINE_MB", "lots"),
+    ],
+)
+def test_load_settings_names_the_setting_that_does_not_parse(tmp_path, name, value):
+    with pytest.raises(ConfigError, match=f"^ANALYTICS_{name} "):
+        load(tmp_path, {f"ANALYTICS_{name}": value})
+
+
+def test_load_settings_never_repeats_the_value_of_a_secret(tmp_path):
+    secrets = [entry for entry in iter_settings() if entry.metadata["is_secret"]]
+    for entry in secrets:
+        try:
+            load(tmp_path, {f"ANALYTICS_{entry.name.upper()}": "canary-value"})
+        except ConfigError as error:
+            assert "canary-value" not in str(error)
+
+
+def test_load_settings_finds_claude_code_by_its_own_variable(tmp_path):
+    assert load(tmp_path, {"HOME": "/h"}).claude_dir == Path("/h/.claude")
+    assert load(tmp_path, {"HOME": "/h", "CLAUDE_CONFIG_DIR": "/c"}).claude_dir == Path("/c")
+
+
+def test_load_settings_splits_folders_and_expands_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/h")
+    assert load(tmp_path, {"ANALYTICS_TRANSCRIPT_DIRS": "~/a:/b:"}).transcript_dirs == (Path("/h/a"), Path("/b"))
+
+
+def test_read_dotenv_takes_comments_quotes_and_export(tmp_path):
+    file = tmp_path / ".env"
+    file.write_text("# note\n\nexport A=1\nB = 'two words'\nC=\"3\"\nD=a=b\n")
+    assert read_dotenv(file) == {"A": "1", "B": "two words", "C": "3", "D": "a=b"}
+
+
+def test_read_dotenv_names_the_bad_line_without_its_text(tmp_path):
+    file = tmp_path / ".env"
+    file.write_text("A=1\ncanary secret\n")
+    with pytest.raises(ConfigError, match="line 2") as caught:
+        read_dotenv(file)
+    assert "canary" not in str(caught.value)
+
+
+def test_read_dotenv_says_so_when_the_file_is_no_text(tmp_path):
+    file = tmp_path / ".env"
+    file.write_bytes(b"A=\xff\n")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_dotenv(file)
+
+
+@pytest.mark.parametrize(("zone", "expected"), [(":Europe/Berlin", "Europe/Berlin"), ("Asia/Tokyo", "Asia/Tokyo")])
+def test_machine_timezone_believes_tz_first(monkeypatch, zone, expected):
+    monkeypatch.setenv("TZ", zone)
+    assert machine_timezone() == expected
+
+
+def test_machine_timezone_always_names_a_zone_there_is(monkeypatch):
+    monkeypatch.setenv("TZ", "CET-1CEST")
+    assert load_settings({"timezone": machine_timezone()}, environment={}, dotenv=Path("/nowhere")).timezone
