@@ -68,6 +68,18 @@ def _parse_host_id(text: str) -> str:
     return text
 
 
+def _parse_mongo_uri(text: str) -> str:
+    if not re.match(r"mongodb(\+srv)?://.", text):
+        raise ValueError("must begin with mongodb:// or mongodb+srv://")
+    return text
+
+
+def _parse_mongo_name(text: str) -> str:
+    if not re.fullmatch(r"[^\0$\s/\\\"]{1,120}", text):
+        raise ValueError("is no name of a MongoDB database or collection")
+    return text
+
+
 def machine_timezone() -> str:
     """IANA name of the machine's time zone; UTC where the machine does not tell one."""
     named = os.environ.get("TZ", "").lstrip(":")
@@ -90,8 +102,8 @@ def machine_timezone() -> str:
 def _setting(default: Any, parse: Callable[[str], Any], meaning: str, *, is_secret: bool = False) -> Any:
     metadata = {"parse": parse, "meaning": meaning, "is_secret": is_secret}
     if callable(default):
-        return field(default_factory=default, metadata=metadata)
-    return field(default=default, metadata=metadata)
+        return field(default_factory=default, metadata=metadata, repr=not is_secret)
+    return field(default=default, metadata=metadata, repr=not is_secret)
 
 
 @dataclass(frozen=True)
@@ -128,6 +140,15 @@ class Settings:
         _parse_choice("auto", "always", "never"),
         "When Great Expectations audits `analytics run`: auto leaves small increments to the dbt tests",
     )
+    mongo_uri: str = _setting(
+        "", _parse_mongo_uri, "MongoDB that a sync service fills, mongodb://...; empty leaves it out", is_secret=True
+    )
+    mongo_database: str = _setting("claude_logs", _parse_mongo_name, "Database of the conversations")
+    mongo_collection: str = _setting("conversations", _parse_mongo_name, "Collection of the conversations")
+    mongo_overlap_s: int = _setting(
+        600, _parse_int(0), "Seconds before the last run that are looked at again, for documents that came late"
+    )
+    mongo_batch_size: int = _setting(1_000, _parse_int(1), "Documents that the MongoDB server sends at once")
     keep_versions: int = _setting(3, _parse_int(3), "Published versions that are kept")
     run_interval_hours: int = _setting(1, _parse_int(1), "Hours between scheduled runs; doctor compares clean-ups with it")
     home_dir: Path = field(default_factory=Path.home)

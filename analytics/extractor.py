@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from analytics.config import Settings
 from analytics.errors import AnalyticsError, ConfigError
@@ -77,6 +78,15 @@ def extract(
         if on_result:
             on_result(result)
     return Extraction(tuple(results), failures)
+
+
+def __getattr__(name: str) -> Any:
+    """`MongoExtractor` too is to be had here, without its driver being imported by those who do not use it."""
+    if name != "MongoExtractor":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from analytics.sources.mongo.extraction import MongoExtractor
+
+    return MongoExtractor
 
 
 if __name__ == "__main__":

@@ -1,0 +1,337 @@
+"""From BSON documents to the lines they carry, and on to the lake.
+
+A document is a transcript line spread at the top level, plus four keys of the sync service. Without
+those it is the line again, so it has the canonical form and the `record_id` of the line in its file.
+"""
+
+from __future__ import annotations
+
+import base64
+import gc
+import hashlib
+import math
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import bson
+import orjson
+from bson import json_util
+from bson.binary import UUID_SUBTYPE, Binary
+from bson.code import Code
+from bson.codec_options import CodecOptions, DatetimeConversion
+from bson.datetime_ms import DatetimeMS
+from bson.dbref import DBRef
+from bson.decimal128 import Decimal128
+from bson.errors import InvalidBSON
+from bson.int64 import Int64
+from bson.objectid import ObjectId
+from bson.son import SON
+
+from analytics.errors import ContractViolation
+from analytics.lake import Part, Rejection
+from analytics.records import EPOCH, canonical_json, instant_date, parse_instant
+from analytics.records.conversations import agent_id_of_path, flatten_line, transcript_name
+from analytics.records.writer import Place
+from analytics.sources.mongo import DATASET, NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from decimal import Decimal
+
+    from analytics.sources import ExtractContext
+
+Document = dict[str, Any]
+Row = dict[str, Any]
+
+# Dates stay milliseconds: no date is too early or late to be read, and none passes for JSON unseen.
+CODEC: CodecOptions[Document] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
+LENIENT_CODEC: CodecOptions[Document] = CODEC.with_options(unicode_decode_error_handler="replace")
+REJECTED_CONTENT_LIMIT = 1 << 20
+DIGEST_BYTES = 8
+
+_STRICT = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
+_WHOLE_DOUBLE = re.compile(rb"[0-9]{10,16}\.0[,}\]]")
+_JSON_INTEGERS_END = 2**53
+_INT32_END = 2**31
+
+
+@dataclass
+class UnitResult:
+    """What some documents brought: parts on disk, not committed yet, and what was refused.
+
+    `digests` are those of documents young enough to be met again by the next increment.
+    """
+
+    parts: list[Part] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
+    digests: list[bytes] = field(default_factory=list)
+    rows_read: int = 0
+    document_count: int = 0
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Which documents the last run has already read, by digest, and from which `ingestedAt` (ms) on to remember."""
+
+    seen: frozenset[bytes] = frozenset()
+    remember_from_ms: int | None = None
+
+
+def to_line(document: Document) -> Document:
+    """The transcript line in a document that has lost the service's keys: JSON values only.
+
+    Types that a deployment may have stored give the text or number that Claude Code wrote: dates as
+    ISO with milliseconds and `Z`, ids and UUIDs as text, binary as base64, decimals as numbers, and
+    NaN and the infinities, which JSON lacks, as null, like JavaScript's own writer. A whole double
+    too large for 32 bits is an integer: that is how JavaScript's driver stores one.
+
+    Raises:
+        ContractViolation: some value has no JSON form, such as a regular expression.
+    """
+    is_odd = False
+
+    def convert(value: Any) -> Any:
+        nonlocal is_odd
+        is_odd = True
+        return to_json(value)
+
+    try:
+        text = orjson.dumps(document, default=convert, option=_STRICT)
+    except (TypeError, ValueError) as error:
+        if isinstance(error.__cause__, ContractViolation):
+            raise error.__cause__ from None
+        is_deep = "recursion" in str(error).lower()
+        raise ContractViolation("nested too deeply" if is_deep else "cannot be written as JSON") from error
+    line: Document = orjson.loads(text) if is_odd else document
+    if (b".0," in text or b".0}" in text or b".0]" in text) and _WHOLE_DOUBLE.search(text):
+        line = _mend_doubles(line)
+    return line
+
+
+def to_json(value: Any) -> Any:
+    """The JSON value of a BSON value that is none yet. Raises ContractViolation where there is none."""
+    if isinstance(value, Int64):
+        return int(value)
+    if isinstance(value, DatetimeMS):
+        try:
+            moment = value.as_datetime(CodecOptions(tz_aware=True, tzinfo=UTC))
+        except (OverflowError, ValueError, InvalidBSON) as error:
+            raise ContractViolation("a date beyond the year 9999 or before the year 1") from error
+        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if isinstance(value, ObjectId):
+        return str(value)
+    if isinstance(value, Decimal128):
+        return _number(value.to_decimal())
+    if isinstance(value, Binary) and value.subtype == UUID_SUBTYPE and len(value) == 16:
+        return str(value.as_uuid())
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, DBRef):
+        return dict(value.as_doc())
+    if isinstance(value, SON):
+        return dict(value)
+    if type(value) is str or (isinstance(value, str) and not isinstance(value, Code)):
+        return str(value)
+    raise ContractViolation(f"a value of BSON type {type(value).__name__} has no JSON form")
+
+
+def _number(value: Decimal) -> int | float | None:
+    if not value.is_finite():
+        return None
+    if value.as_tuple().exponent == 0 and abs(value) < _JSON_INTEGERS_END:
+        return int(value)
+    number = float(value)
+    return number if abs(number) != float("inf") else None
+
+
+def _mend_doubles(value: Any) -> Any:
+    if type(value) is float:
+        return int(value) if value.is_integer() and _INT32_END <= abs(value) <= _JSON_INTEGERS_END else value
+    if isinstance(value, dict):
+        return {key: _mend_doubles(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_mend_doubles(item) for item in value]
+    return value
+
+
+def flatten_with(*, keep_text: bool) -> Callable[[Any, Place], Row]:
+    """What turns a line into a row, as it does for the line in its file."""
+
+    def flatten(line: Mapping[str, Any], place: Place) -> Row:
+        try:
+            row = flatten_line(line, keep_text=keep_text)
+        except (ArithmeticError, ValueError):  # NaN or an infinity where the line must have a number
+            row = flatten_line(orjson.loads(canonical_json(line)), keep_text=keep_text)
+        agent_id = agent_id_of_path(place.file)
+        if agent_id is not None:
+            row.setdefault("agent_id", agent_id)
+        return row
+
+    return flatten
+
+
+def split_documents(batch: bytes) -> Iterator[bytes]:
+    """The single documents of a raw batch."""
+    position = 0
+    while position < len(batch):
+        end = position + int.from_bytes(batch[position : position + 4], "little")
+        yield batch[position:end]
+        position = end
+
+
+def ingested_ms(document: Mapping[str, Any]) -> int | None:
+    """`ingestedAt` in milliseconds since 1970; None where it is no date."""
+    value = document.get("ingestedAt")
+    return int(value) if isinstance(value, DatetimeMS) else None
+
+
+def id_text(value: Any) -> str:
+    """An `_id` of any type as text."""
+    if isinstance(value, ObjectId | str | int):
+        return str(value)
+    return json_util.dumps(value)
+
+
+class DocumentReader:
+    """Hands documents to a writer of the lake, and keeps count. `finish` gives the result."""
+
+    def __init__(self, context: ExtractContext) -> None:
+        self._context = context
+        flatten = flatten_with(keep_text=context.settings.content != "metadata")
+        self._writer = context.writer(NAME, DATASET, flatten)
+        self._names: dict[str, str] = {}
+        self._result = UnitResult()
+        self._since = _microseconds(context.since, -math.inf)
+        self._until = _microseconds(context.until, math.inf)
+
+    @property
+    def row_count(self) -> int:
+        """Documents taken in so far, rejected ones included."""
+        return self._result.rows_read
+
+    def read_batch(self, batch: bytes, overlap: Overlap) -> None:
+        """Take in a raw batch, less the documents that the last run has already read."""
+        pieces: Iterable[bytes] = ()
+        if overlap.seen or overlap.remember_from_ms is not None:
+            pieces = list(split_documents(batch))
+        try:
+            documents = bson.decode_all(batch, CODEC)
+        except InvalidBSON:
+            self._read_damaged(batch)
+            return
+        if not pieces:
+            for document in documents:
+                self.add(document)
+            return
+        for document, piece in zip(documents, pieces, strict=True):
+            at_ms = ingested_ms(document)
+            if at_ms is not None and overlap.remember_from_ms is not None and at_ms >= overlap.remember_from_ms:
+                digest = digest_of(piece)
+                self._result.digests.append(digest)
+            else:
+                digest = digest_of(piece) if overlap.seen else b""
+            if digest not in overlap.seen:
+                self.add(document)
+
+    def _read_damaged(self, batch: bytes) -> None:
+        for piece in split_documents(batch):
+            try:
+                document = bson.decode(piece, CODEC)
+            except InvalidBSON:
+                self._result.document_count += 1
+                self._reject_damaged(piece)
+            else:
+                self.add(document)
+
+    def _reject_damaged(self, piece: bytes) -> None:
+        try:
+            document = bson.decode(piece, LENIENT_CODEC)
+        except InvalidBSON:
+            document = {}
+        reason = "invalid UTF-8" if document else "invalid BSON"
+        self._reject(document, document.get("_id"), self._name(document.get("sourceFile")), reason)
+
+    def add(self, document: Document) -> None:
+        """Take in one document, decoded with `CODEC`. What cannot be a line is rejected with its `_id`."""
+        self._result.document_count += 1
+        identity = document.pop("_id", None)
+        at_ms = ingested_ms(document)
+        document.pop("ingestedAt", None)
+        document.pop("projectId", None)
+        name = self._name(document.pop("sourceFile", None))
+        try:
+            line = to_line(document)
+            if not self._is_in_window(line):
+                return
+            place = Place(name, None, self._fallback_date(at_ms, identity), self._id(identity))
+            self._writer.add(line, place)
+        except ContractViolation as violation:
+            self._reject(document, identity, name, str(violation))
+            return
+        self._result.rows_read += 1
+
+    def finish(self) -> UnitResult:
+        """Write what is buffered and hand over what there is."""
+        self._result.parts = self._writer.flush()
+        return self._result
+
+    def _name(self, source_file: Any) -> str:
+        if not isinstance(source_file, str) or not source_file:
+            return "unknown"
+        name = self._names.get(source_file)
+        if name is None:
+            name = self._names[source_file] = self._context.redactor.redact_text(transcript_name(source_file))
+        return name
+
+    def _id(self, identity: Any) -> str:
+        return str(identity) if type(identity) is ObjectId else self._context.redactor.redact_text(id_text(identity))
+
+    def _fallback_date(self, at_ms: int | None, identity: Any) -> date:
+        """The day that files a line without an instant: of its insertion, as far as the document tells."""
+        if at_ms is not None and (instant := parse_instant(at_ms)) is not None:
+            return instant_date(instant)
+        if isinstance(identity, ObjectId):
+            return identity.generation_time.date()
+        return self._context.extracted_at.date()
+
+    def _is_in_window(self, line: Document) -> bool:
+        if not self._context.has_window:
+            return True
+        instant = parse_instant(line.get("timestamp"))
+        return instant is not None and self._since <= instant < self._until
+
+    def _reject(self, document: Document, identity: Any, name: str, reason: str) -> None:
+        self._result.rows_read += 1
+        content = None
+        policy = self._context.settings.content
+        if policy != "metadata" and document:
+            text = json_util.dumps(document).encode("utf-8", "surrogatepass")
+            kept = text if policy == "full" else self._context.redactor.redact_bytes(text)
+            content = kept[:REJECTED_CONTENT_LIMIT].decode("utf-8", "backslashreplace")
+        file = f"{name} _id={self._id(identity)}"
+        self._result.rejections.append(Rejection(NAME, file, 0, reason, content=content))
+
+
+def _microseconds(moment: datetime | None, otherwise: float) -> float:
+    return otherwise if moment is None else (moment - EPOCH) // timedelta(microseconds=1)
+
+
+def digest_of(piece: bytes) -> bytes:
+    """By which the very same document is known again, content and all."""
+    return hashlib.blake2b(piece, digest_size=DIGEST_BYTES).digest()
+
+
+def read_unit(context: ExtractContext, batches: Iterable[bytes], overlap: Overlap) -> UnitResult:
+    """Read raw batches into parts. Runs in a worker or here; what it returns counts once it is committed."""
+    is_collecting = gc.isenabled()
+    gc.disable()  # decoded documents hold no cycles, and looking for some takes a seventh of the time
+    try:
+        reader = DocumentReader(context)
+        for batch in batches:
+            reader.read_batch(batch, overlap)
+        return reader.finish()
+    finally:
+        if is_collecting:
+            gc.enable()

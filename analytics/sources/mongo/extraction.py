@@ -1,0 +1,413 @@
+"""A run of the source: what to read, in units on every core, committed with the mark that goes with it."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import chain
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, Any
+
+from bson import json_util
+from pymongo.errors import OperationFailure
+
+from analytics.lake import Lake, Part, Rejection, State
+from analytics.records import EPOCH
+from analytics.sources import ExtractContext, ExtractResult
+from analytics.sources.mongo import DATASET, NAME
+from analytics.sources.mongo.connection import Server, address_of, find_order, open_server
+from analytics.sources.mongo.documents import DIGEST_BYTES, Document, Overlap, UnitResult, read_unit
+from analytics.sources.mongo.scan import Key, Scan, ingested_between, iter_batches, strays
+
+if TYPE_CHECKING:
+    from analytics.config import Settings
+
+UNIT_BYTES = 16 << 20
+COMMIT_BYTES = 128 << 20
+UPPER_LAG_MS = 5_000
+FUTURE_MS = 3_600_000
+WINDOW_SKEW_MS = 86_400_000
+SMALL_COUNT = 200_000
+MAX_DIGESTS = 16_384
+MAX_MS = 2**62
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How far a collection is durably read. Kept in commits, under one key, so that it is forgotten whole.
+
+    Every document ingested before `ingested_ms` is in the lake, but for those that arrive later than
+    the overlap. `backfill_until_ms` and `backfill_id` are set while a backfill is unfinished: it has read
+    up to that `_id`, and leaves that mark. `digests` are the documents read that lie in the overlap.
+    `stray_count` and `stray_id` are the documents that have no date, and the last one read.
+    """
+
+    ingested_ms: int | None = None
+    backfill_until_ms: int | None = None
+    backfill_id: str | None = None
+    stray_count: int = 0
+    stray_id: str | None = None
+    digests: str = ""
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether nothing was ever read."""
+        return self.ingested_ms is None and self.backfill_until_ms is None
+
+
+Advance = Callable[[Mark, Key, list[bytes]], Mark]
+
+
+@dataclass
+class _Unit:
+    batches: list[bytes]
+    byte_count: int
+    last: Key
+
+
+@dataclass
+class _Pending:
+    """What was read since the last commit."""
+
+    parts: list[Part] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
+    rows_read: int = 0
+    byte_count: int = 0
+
+
+@dataclass
+class _Total:
+    rows_read: int = 0
+    rows_loaded: int = 0
+    unit_count: int = 0
+    document_count: int = 0
+    byte_count: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    dead_letters: list[str] = field(default_factory=list)
+
+
+def state_key(settings: Settings) -> str:
+    """What a mark is filed under: another server, database or collection starts anew instead of skipping."""
+    place = f"{address_of(settings.mongo_uri)}/{settings.mongo_database}.{settings.mongo_collection}"
+    return f"watermark:{hashlib.sha256(place.encode()).hexdigest()[:16]}"
+
+
+class MongoExtractor:
+    """Extracts one collection into the lake, under one run. Each call connects anew.
+
+    All of them may be stopped at any point and called again: what was committed stays, what was not is
+    read again, and equal lines are one record. They raise SourceUnavailable when the server cannot be read.
+    """
+
+    def __init__(self, context: ExtractContext) -> None:
+        self._context = context
+        self._settings = context.settings
+        self._key = state_key(context.settings)
+        self._total = _Total()
+        self._pending = _Pending()
+
+    def extract(self) -> ExtractResult:
+        """What the context asks for: a window, a full backfill, or what is new."""
+        if self._context.has_window:
+            return self._window_extract()
+        return self.full_extract() if self._context.is_full_backfill else self.incremental_extract()
+
+    def full_extract(self) -> ExtractResult:
+        """Read every document, by `_id`, whatever was read before; needs no further index.
+
+        One that is stopped is finished by the next `incremental_extract`; calling this again starts over.
+        """
+        started = time.monotonic()
+        with open_server(self._settings) as server:
+            self._backfill(server, self._start_backfill(server))
+        return self._result(started)
+
+    def incremental_extract(self, since: datetime | None = None) -> ExtractResult:
+        """Read what was ingested since the mark, less the overlap; everything where there is no mark yet.
+
+        Args:
+            since: Read from this instant of `ingestedAt` on instead (inclusive, aware). The mark moves
+                only if that leaves no gap.
+        """
+        started = time.monotonic()
+        with open_server(self._settings) as server:
+            mark = self._read_mark()
+            if since is not None:
+                self._increment_since(server, mark, since)
+            elif mark.is_fresh:
+                self._backfill(server, self._start_backfill(server))
+            else:
+                if mark.backfill_until_ms is not None:
+                    mark = self._backfill(server, mark)
+                self._increment(server, mark)
+        return self._result(started)
+
+    # ---- the passes
+
+    def _start_backfill(self, server: Server) -> Mark:
+        now_ms = server.now_ms()
+        stray_count = server.collection.count_documents(strays(now_ms + FUTURE_MS))
+        self._report_strays(server, stray_count)
+        return dataclasses.replace(
+            self._read_mark(),
+            backfill_until_ms=now_ms - UPPER_LAG_MS,
+            backfill_id=None,
+            stray_count=stray_count,
+            stray_id=None,
+            digests="",
+        )
+
+    def _backfill(self, server: Server, mark: Mark) -> Mark:
+        until_ms = mark.backfill_until_ms or 0
+        after = None if mark.backfill_id is None else Key(None, _load_id(mark.backfill_id))
+        overlap = Overlap(remember_from_ms=until_ms - self._overlap_ms)
+
+        def advance(reached: Mark, last: Key, digests: list[bytes]) -> Mark:
+            return dataclasses.replace(
+                reached, backfill_id=_dump_id(last.id), digests=_join_digests(reached.digests, digests)
+            )
+
+        mark = self._read(server, Scan("id", after=after), overlap, mark, advance)
+        mark = dataclasses.replace(mark, ingested_ms=until_ms, backfill_until_ms=None, backfill_id=None)
+        self._commit(mark)
+        return mark
+
+    def _increment(self, server: Server, before: Mark) -> None:
+        known_ms = before.ingested_ms or 0
+        now_ms = server.now_ms()
+        # Never past the server's clock: a document from the future would take the mark along.
+        upper_ms = max(now_ms - UPPER_LAG_MS, known_ms)
+        scan = self._range(server, known_ms - self._overlap_ms, upper_ms)
+        overlap = Overlap(_split_digests(before.digests), remember_from_ms=upper_ms - self._overlap_ms)
+
+        def advance(reached: Mark, last: Key, digests: list[bytes]) -> Mark:
+            mark = dataclasses.replace(reached, digests=_join_digests(reached.digests, digests))
+            if scan.order == "id" or last.ingested_ms is None:
+                return mark
+            return dataclasses.replace(mark, ingested_ms=min(max(known_ms, last.ingested_ms), upper_ms))
+
+        mark = self._read(server, scan, overlap, dataclasses.replace(before, digests=""), advance)
+        mark = self._read_strays(server, mark, now_ms)
+        mark = dataclasses.replace(mark, ingested_ms=upper_ms)
+        # Nothing new is no commit: the next run asks for the same range, which costs nothing when empty.
+        if self._pending.rows_read or self._total.rows_read or mark.stray_count != before.stray_count:
+            self._commit(mark)
+
+    def _increment_since(self, server: Server, mark: Mark, since: datetime) -> None:
+        lower_ms = (since - EPOCH) // timedelta(milliseconds=1)
+        upper_ms = max(server.now_ms() - UPPER_LAG_MS, lower_ms)
+        mark = self._read(server, self._range(server, lower_ms, upper_ms), Overlap(), mark)
+        known_ms = mark.ingested_ms
+        if known_ms is not None and lower_ms <= known_ms - self._overlap_ms and upper_ms > known_ms:
+            mark = dataclasses.replace(mark, ingested_ms=upper_ms, digests="")
+        if self._pending.rows_read:
+            self._commit(mark)
+
+    def _window_extract(self) -> ExtractResult:
+        """Lines whose own instant lies in the window, read again. The mark stays as it is.
+
+        The server leaves out what was ingested a day or more before the window: no line is older than
+        its ingestion but for a wrong clock. What has no date is looked at.
+        """
+        started = time.monotonic()
+        with open_server(self._settings) as server:
+            where: Document = {}
+            if self._context.since is not None:
+                since_ms = (self._context.since - EPOCH) // timedelta(milliseconds=1)
+                dated = ingested_between(since_ms - WINDOW_SKEW_MS, MAX_MS)
+                where = {"$or": [dated, *strays(MAX_MS)["$or"]]}
+            self._commit(self._read(server, Scan("id", where), Overlap(), self._read_mark()))
+        return self._result(started)
+
+    def _range(self, server: Server, lower_ms: int, upper_ms: int) -> Scan:
+        order, index = find_order(server, small_count=SMALL_COUNT)
+        if order == "id":
+            return Scan("id", ingested_between(lower_ms, upper_ms))
+        return Scan(order, {}, lower_ms, upper_ms, index=index)
+
+    def _read_strays(self, server: Server, mark: Mark, now_ms: int) -> Mark:
+        """Documents that no increment meets: those behind the last one, or all if the count tells of others."""
+        where = strays(now_ms + FUTURE_MS)
+        count = server.collection.count_documents(where)
+        self._report_strays(server, count)
+        if count == mark.stray_count:
+            return mark
+
+        def advance(reached: Mark, last: Key, _: list[bytes]) -> Mark:
+            return dataclasses.replace(reached, stray_id=_dump_id(last.id))
+
+        known_count, before = mark.stray_count, self._total.document_count
+        is_partial = mark.stray_id is not None
+        after = None if mark.stray_id is None else Key(None, _load_id(mark.stray_id))
+        mark = self._read(server, Scan("id", where, after=after), Overlap(), mark, advance)
+        if is_partial and known_count + self._total.document_count - before < count:
+            mark = self._read(server, Scan("id", where), Overlap(), mark, advance)
+        return dataclasses.replace(mark, stray_count=count)
+
+    def _report_strays(self, server: Server, count: int) -> None:
+        if count:
+            run_id = self._context.run_id
+            _log.warning("mongo: run_id=%s documents_without_date=%d in %s", run_id, count, server.name)
+
+    @property
+    def _overlap_ms(self) -> int:
+        return self._settings.mongo_overlap_s * 1_000
+
+    # ---- units and commits
+
+    def _read(
+        self,
+        server: Server,
+        scan: Scan,
+        overlap: Overlap,
+        mark: Mark,
+        advance: Advance = lambda mark, _last, _digests: mark,
+    ) -> Mark:
+        """Read a scan to its end, committing on the way. `advance` gives the mark that a unit leaves once durable."""
+        size = self._size_of(server) if self._context.on_progress else 0
+        units = _iter_units(iter_batches(server, scan, batch_size=self._settings.mongo_batch_size))
+        for unit, result in self._run_units(units, overlap):
+            self._pending.parts += result.parts
+            self._pending.rejections += result.rejections
+            self._pending.rows_read += result.rows_read
+            self._pending.byte_count += unit.byte_count
+            self._total.document_count += result.document_count
+            self._total.byte_count += unit.byte_count
+            self._total.unit_count += 1
+            mark = advance(mark, unit.last, result.digests)
+            if self._pending.byte_count >= COMMIT_BYTES:
+                self._commit(mark)
+            if self._context.on_progress:
+                self._context.on_progress(self._total.byte_count, max(size, self._total.byte_count))
+        return mark
+
+    def _size_of(self, server: Server) -> int:
+        try:
+            return int(server.collection.database.command("collStats", server.collection.name)["size"])
+        except OperationFailure:
+            return 0
+
+    def _run_units(self, units: Iterator[_Unit], overlap: Overlap) -> Iterator[tuple[_Unit, UnitResult]]:
+        """Results in the order of the units, read here when there is little to do, else on every core."""
+        context = self._context
+        heads = [unit for unit in (next(units, None), next(units, None)) if unit is not None]
+        if len(heads) < 2 or context.settings.workers == 1:
+            for unit in chain(heads, units):
+                yield unit, read_unit(context, unit.batches, overlap)
+            return
+        lake = Lake(context.lake.data_dir, context.lake.host_id)
+        bare = dataclasses.replace(context, on_progress=None, lake=lake)
+        with ProcessPoolExecutor(
+            context.settings.workers, get_context("spawn"), initializer=_start_worker, initargs=(bare, overlap)
+        ) as pool:
+            running: deque[tuple[_Unit, Future[UnitResult]]] = deque()
+            for unit in chain(heads, units):
+                running.append((unit, pool.submit(_read_in_worker, unit.batches)))
+                unit.batches = []
+                if len(running) > context.settings.workers + 1:
+                    done, future = running.popleft()
+                    yield done, future.result()
+            while running:
+                done, future = running.popleft()
+                yield done, future.result()
+
+    def _commit(self, mark: Mark) -> None:
+        """Make what is pending count, together with the mark; a window leaves the mark as it is."""
+        pending, self._pending = self._pending, _Pending()
+        state = {} if self._context.has_window else self._state(mark)
+        if not (pending.rows_read or state):
+            return
+        entry = self._context.lake.commit(
+            DATASET,
+            NAME,
+            run_id=self._context.run_id,
+            adds=pending.parts,
+            rows_read=pending.rows_read,
+            rejections=pending.rejections,
+            state=state,
+        )
+        self._total.rows_read += pending.rows_read
+        self._total.rows_loaded += entry.rows_loaded
+        for rejection in pending.rejections:
+            self._total.reasons[rejection.reason] += rejection.row_count
+        if entry.dead_letter:
+            self._total.dead_letters.append(entry.dead_letter)
+
+    def _read_mark(self) -> Mark:
+        entry = self._context.lake.read_state(DATASET, NAME).get(self._key)
+        return Mark(**entry) if entry else Mark()
+
+    def _state(self, mark: Mark) -> State:
+        return {} if mark.is_fresh else {self._key: dataclasses.asdict(mark)}
+
+    def _result(self, started: float) -> ExtractResult:
+        total = self._total
+        return ExtractResult(
+            source=NAME,
+            dataset=DATASET,
+            rows_read=total.rows_read,
+            rows_loaded=total.rows_loaded,
+            rows_rejected=total.reasons.total(),
+            unit_count=total.unit_count,
+            elapsed_ms=round((time.monotonic() - started) * 1000),
+            dead_letters=tuple(total.dead_letters),
+            rejected_by_reason=dict(total.reasons),
+        )
+
+
+_worker: list[Any] = []
+
+
+def _start_worker(context: ExtractContext, overlap: Overlap) -> None:
+    _worker[:] = [context, overlap]
+
+
+def _read_in_worker(batches: list[bytes]) -> UnitResult:
+    context, overlap = _worker
+    return read_unit(context, batches, overlap)
+
+
+def _iter_units(batches: Iterable[tuple[bytes, Key]]) -> Iterator[_Unit]:
+    unit: _Unit | None = None
+    for batch, last in batches:
+        if unit is None:
+            unit = _Unit([], 0, last)
+        unit.batches.append(batch)
+        unit.byte_count += len(batch)
+        unit.last = last
+        if unit.byte_count >= UNIT_BYTES:
+            yield unit
+            unit = None
+    if unit is not None:
+        yield unit
+
+
+def _dump_id(identity: Any) -> str:
+    return json_util.dumps(identity, json_options=json_util.CANONICAL_JSON_OPTIONS)
+
+
+def _load_id(text: str) -> Any:
+    return json_util.loads(text, json_options=json_util.CANONICAL_JSON_OPTIONS)
+
+
+def _join_digests(known: str, added: list[bytes]) -> str:
+    """The digests as one text, the oldest left out beyond a limit: their documents are read again, no more."""
+    if not added:
+        return known
+    joined = base64.b64decode(known) + b"".join(added)
+    return base64.b64encode(joined[-MAX_DIGESTS * DIGEST_BYTES :]).decode()
+
+
+def _split_digests(text: str) -> frozenset[bytes]:
+    joined = base64.b64decode(text)
+    return frozenset(joined[start : start + DIGEST_BYTES] for start in range(0, len(joined), DIGEST_BYTES))
