@@ -100,6 +100,8 @@ def extract(context: ExtractContext) -> ExtractResult:
     for claim in queue.take_back():
         if (entry := committed.get(claim.id)) is not None:
             queue.finish(claim, entry["failures"], redact=_redact_of(context))
+        elif not claim.files:
+            queue.finish(claim, {})
         else:
             reading = _guard(queue, claim, partial(_read_claim, context, queue, claim))
             _consume(context, queue, claim, reading, known, total)
@@ -176,16 +178,14 @@ def _read_batches(
     """
     batches = iter_batches(waiting)
     if len(waiting) < PARALLEL_FILES or context.settings.workers == 1:
-        for batch in batches:
-            claim = queue.claim(batch)
+        for claim in _iter_claims(queue, batches):
             yield claim, _guard(queue, claim, partial(_read_claim, context, queue, claim))
         return
     arguments = dataclasses.replace(context, on_progress=None, lake=Lake(context.lake.data_dir, context.lake.host_id))
     running: deque[tuple[Claim, Future[_Reading]]] = deque()
     try:
         with ProcessPoolExecutor(context.settings.workers, mp_context=get_context("spawn")) as pool:
-            for batch in batches:
-                claim = queue.claim(batch)
+            for claim in _iter_claims(queue, batches):
                 running.append((claim, pool.submit(_read_claim, arguments, queue, claim)))
                 if len(running) > context.settings.workers:
                     yield _next_reading(queue, running)
@@ -194,6 +194,16 @@ def _read_batches(
     finally:
         for claim, _ in running:
             queue.abandon(claim, is_innocent=True)
+
+
+def _iter_claims(queue: HookQueue, batches: Iterable[list[QueuedFile]]) -> Iterator[Claim]:
+    """The batches as claims, without those of which another run has taken every file."""
+    for batch in batches:
+        claim = queue.claim(batch)
+        if claim.files:
+            yield claim
+        else:
+            queue.finish(claim, {})
 
 
 def _next_reading(queue: HookQueue, running: deque[tuple[Claim, Future[_Reading]]]) -> tuple[Claim, _Reading]:

@@ -135,9 +135,6 @@ class HookQueue:
             if lock is None:
                 continue
             claim = Claim(entry.name, folder, lock)
-            if not folder.is_dir():  # its run finished it just now
-                claim.release()
-                continue
             if entry.name.startswith(_UNBORN):
                 self._remove_claim(claim)
                 continue
@@ -381,10 +378,13 @@ def _try_lock(path: Path) -> int | None:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
+        # The holder before us may have removed the file while we waited at its door: then we hold nothing.
+        if os.fstat(descriptor).st_ino == path.stat(follow_symlinks=False).st_ino:
+            return descriptor
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    os.close(descriptor)
+    return None
 
 
 def _read_attempts(folder: Path) -> int:
