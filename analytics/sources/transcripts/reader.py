@@ -111,9 +111,7 @@ class FileReader:
         try:
             value = parse_json(stripped)
         except ContractViolation as violation:
-            if not line.is_terminated:
-                raise _HalfWritten from violation
-            yield from self._recover(line.position + content.index(stripped[:1]), stripped, str(violation))
+            yield from self._recover(line, line.position + content.index(stripped[:1]), stripped, str(violation))
             return
         if isinstance(value, dict):
             yield value, line.position
@@ -122,11 +120,15 @@ class FileReader:
         else:
             self.rejections.append((line.position, "not a JSON object", stripped))
 
-    def _recover(self, position: int, content: bytes, reason: str) -> Iterator[tuple[dict[str, Any], int]]:
+    def _recover(
+        self, line: Line, position: int, content: bytes, reason: str
+    ) -> Iterator[tuple[dict[str, Any], int]]:
         """The objects of a line that holds several; otherwise a rejection for the first reason."""
         try:
             parts = [(position + offset, parse_json(part)) for offset, part in iter_concatenated(content)]
-        except ContractViolation:
+        except ContractViolation as violation:
+            if not line.is_terminated:
+                raise _HalfWritten from violation
             self.rejections.append((position, reason, content))
             return
         for place, value in parts:
