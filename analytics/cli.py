@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analytics import __version__
+from analytics.capture.command import add_arguments as add_capture_arguments
 from analytics.config import Settings, load_settings
 from analytics.errors import AnalyticsError, ConfigError
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from analytics.sources import ExtractResult
     from analytics.targets import TargetResult
     from analytics.transformer import TransformResult
+    from analytics.validator import ValidateResult
 
 # Telemetry of the tools underneath is off before any of them is imported.
 QUIET_ENVIRONMENT = {
@@ -88,7 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
         return added
 
     for name, command, text in (
-        ("run", _run, "extract, load, transform and publish what is new"),
+        ("run", _run, "extract, load, transform, validate and publish what is new"),
         ("extract", _extract, "read what is new in the sources into the lake"),
     ):
         added = verb(name, command, text)
@@ -96,13 +98,20 @@ def build_parser() -> argparse.ArgumentParser:
         added.add_argument("--since", type=_instant, help="only records from this day or instant on (inclusive)")
         added.add_argument("--until", type=_instant, help="only records before this day or instant (exclusive)")
         added.add_argument("--full-backfill", action="store_true", help="read everything again, from the start")
+        if name == "extract":
+            added.add_argument(
+                "--import", dest="import_path", type=Path, metavar="PATH", help="read an archive of the selected source's events"
+            )
         if name == "run":
             added.add_argument("--full-refresh", action="store_true", help="rebuild every model from the lake")
         added.add_argument("--keep-going", action="store_true", help="end with 0 even if a source failed")
     verb("load", _load, "load the lake's new days into the warehouse")
     added = verb("transform", _transform, "build and test the models that the loaded days touch")
     added.add_argument("--full-refresh", action="store_true", help="rebuild every model")
+    verb("validate", _validate, "audit everything in the warehouse with Great Expectations")
     verb("publish", _publish, "hand gold to every target")
+    added = verb("capture", _capture, "register the hook command with Claude Code, or look after its queue")
+    add_capture_arguments(added)
     verb("status", _status, "show what there is, how fresh it is, and what could not be priced or read")
     verb("doctor", _doctor, "check the set-up and say what to mend")
     added = verb("show", _show, "print a published table")
@@ -211,6 +220,17 @@ class _Printer:
         for name in result.warnings:
             print(f"warning    transform: {name} warns", file=sys.stderr)
 
+    def on_validate(self, result: ValidateResult) -> None:
+        if result.skipped:
+            self.line("validate", "gx", "not due", elapsed_ms=result.elapsed_ms, note=result.skipped)
+            return
+        counts = (f"{result.suite_count} suites", f"{result.check_count} checks", f"{len(result.failed)} failed")
+        self.line(
+            "validate", "gx", *counts, elapsed_ms=result.elapsed_ms, note=result.report if result.failed else ""
+        )
+        for name in result.warnings:
+            print(f"warning    validate: {name} warns; what to do: {result.report}", file=sys.stderr)
+
     def on_publish(self, result: TargetResult) -> None:
         self.line("publish", result.target, result.summary, elapsed_ms=result.elapsed_ms, note=result.location)
 
@@ -234,6 +254,7 @@ def _run(parsed: argparse.Namespace, settings: Settings) -> int:
         on_extract=printer.on_extract,
         on_load=printer.on_load,
         on_transform=printer.on_transform,
+        on_validate=printer.on_validate,
         on_publish=printer.on_publish,
     )
     result = run(
@@ -266,29 +287,39 @@ def _finish_run(parsed: argparse.Namespace, settings: Settings, result: RunResul
 
 
 def _extract(parsed: argparse.Namespace, settings: Settings) -> int:
-    from analytics.extractor import extract
+    from analytics.extractor import extract, import_archive
     from analytics.lake import Lake
     from analytics.pipeline import new_run_id
 
     printer = _Printer(parsed, settings)
     lake = Lake(settings.data_dir, settings.host_id)
     with lake.lock():
-        result = extract(
-            settings,
-            lake,
-            run_id=new_run_id(),
-            select=parsed.select,
-            since=parsed.since,
-            until=parsed.until,
-            is_full_backfill=parsed.full_backfill,
-            on_progress=printer.on_progress,
-            on_result=printer.on_extract,
-        )
+        if parsed.import_path is not None:
+            result = import_archive(settings, lake, parsed.import_path, run_id=new_run_id(), select=parsed.select)
+            printer.on_extract(result.results[0])
+        else:
+            result = extract(
+                settings,
+                lake,
+                run_id=new_run_id(),
+                select=parsed.select,
+                since=parsed.since,
+                until=parsed.until,
+                is_full_backfill=parsed.full_backfill,
+                on_progress=printer.on_progress,
+                on_result=printer.on_extract,
+            )
     for name, reason in result.failures.items():
         print(f"failed     {name}: {reason}", file=sys.stderr)
     if parsed.json:
         _print_json({"results": [entry.__dict__ for entry in result.results], "failures": result.failures})
     return 1 if result.failures and not parsed.keep_going else 0
+
+
+def _capture(parsed: argparse.Namespace, settings: Settings) -> int:
+    from analytics.capture.command import run
+
+    return run(parsed, settings)
 
 
 def _load(parsed: argparse.Namespace, settings: Settings) -> int:
@@ -307,20 +338,35 @@ def _load(parsed: argparse.Namespace, settings: Settings) -> int:
 
 def _transform(parsed: argparse.Namespace, settings: Settings) -> int:
     from analytics.lake import Lake
-    from analytics.loader import DuckDBLoader, open_warehouse
-    from analytics.pipeline import new_run_id, transform_and_record
-    from analytics.transformer import project_fingerprint
+    from analytics.pipeline import new_run_id, transform_and_plan
 
     lake = Lake(settings.data_dir, settings.host_id)
-    run_id, fingerprint = new_run_id(), project_fingerprint(settings)
     with lake.lock():
-        with open_warehouse(settings) as connection:
-            loader = DuckDBLoader(settings, lake, connection)
-            plan = loader.plan_build(run_id=run_id, fingerprint=fingerprint, is_full_refresh=parsed.full_refresh)
-        result = transform_and_record(settings, lake, plan, run_id=run_id, fingerprint=fingerprint)
+        result = transform_and_plan(settings, lake, run_id=new_run_id(), is_full_refresh=parsed.full_refresh)
     _Printer(parsed, settings).on_transform(result)
     if parsed.json:
         _print_json(result.__dict__)
+    return 0
+
+
+def _validate(parsed: argparse.Namespace, settings: Settings) -> int:
+    from analytics.lake import Lake
+    from analytics.pipeline import new_run_id
+    from analytics.validator import AuditFailed, validate
+
+    lake = Lake(settings.data_dir, settings.host_id)
+    printer = _Printer(parsed, settings)
+    failure: AuditFailed | None = None
+    with lake.lock():
+        try:
+            result = validate(settings, lake, run_id=new_run_id(), is_forced=True, is_everything=True)
+        except AuditFailed as error:
+            failure, result = error, error.result
+    printer.on_validate(result)
+    if parsed.json:
+        _print_json(result.__dict__ | {"checks": [check.__dict__ for check in result.checks]})
+    if failure:
+        raise failure
     return 0
 
 
@@ -328,8 +374,10 @@ def _publish(parsed: argparse.Namespace, settings: Settings) -> int:
     from analytics.lake import Lake
     from analytics.pipeline import new_run_id
     from analytics.publisher import publish
+    from analytics.validator import require_passed_audit
 
     with Lake(settings.data_dir, settings.host_id).lock():
+        require_passed_audit(settings)
         result = publish(settings, run_id=new_run_id(), on_result=_Printer(parsed, settings).on_publish)
     for name, reason in result.failures.items():
         print(f"failed     {name}: {reason}", file=sys.stderr)

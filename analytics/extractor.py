@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from analytics.config import Settings
@@ -36,6 +37,17 @@ def select_sources(settings: Settings, names: Sequence[str] = ()) -> list[Source
         for name, source in available.items()
         if (name in names if names else source.is_enabled(settings))
     ]
+
+
+def import_archive(settings: Settings, lake: Lake, path: Path, *, run_id: str, select: Sequence[str]) -> Extraction:
+    """Read an archive of one source's events. Raises ConfigError unless one source is named that can."""
+    able = {source.name: source.import_archive for source in iter_sources() if source.import_archive}
+    name = select[0] if len(select) == 1 else ""
+    read = able.get(name)
+    if read is None:
+        raise ConfigError(f"--import: name whose events these are, with --select {' or --select '.join(able)}.")
+    context = ExtractContext(settings=settings, lake=lake, run_id=run_id, extracted_at=datetime.now(UTC))
+    return Extraction((read(context, path),), {})
 
 
 def extract(

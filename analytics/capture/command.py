@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analytics.capture import installer
-from analytics.sources.hooks import queue_of
 
 if TYPE_CHECKING:
     import argparse
@@ -43,6 +42,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     if arguments.action == "status":
         lines, facts = _describe_status(installer.read_status(path, data_dir=settings.data_dir))
     elif arguments.action == "replay":
+        from analytics.sources.hooks import queue_of
+
         count = queue_of(settings).replay()
         lines, facts = [f"capture    replay     {count:>6,} files   failed to incoming"], {"file_count": count}
     elif arguments.action == "install":

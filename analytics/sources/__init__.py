@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from analytics.config import Settings
@@ -87,12 +88,16 @@ class ExtractResult:
 
 @dataclass(frozen=True)
 class Source:
-    """One source: its name in summaries and rows, the dataset it feeds, and how it is read."""
+    """One source: its name in summaries and rows, the dataset it feeds, and how it is read.
+
+    `import_archive` reads events that were kept elsewhere, from a file or a folder, once.
+    """
 
     name: str
     dataset: str
     is_enabled: Callable[[Settings], bool]
     extract: Callable[[ExtractContext], ExtractResult]
+    import_archive: Callable[[ExtractContext, Path], ExtractResult] | None = None
 
 
 def iter_sources() -> Iterator[Source]:

@@ -135,7 +135,7 @@ def import_events(context: ExtractContext, path: Path) -> ExtractResult:
     return _result(total, started)
 
 
-SOURCE = Source(name=NAME, dataset=DATASET, is_enabled=is_enabled, extract=extract)
+SOURCE = Source(name=NAME, dataset=DATASET, is_enabled=is_enabled, extract=extract, import_archive=import_events)
 
 
 def _result(total: _Total, started: float) -> ExtractResult:
