@@ -1,0 +1,245 @@
+"""Target `report`: every dashboard in one HTML file that needs nothing else.
+
+    <data>/published/report.html    opens from the file system, asks the network nothing
+
+The page holds the cubes of the cards (their rows at the finest grain a filter can ask for, compressed)
+and rolls them up itself, so that date range, project, model and thread can be chosen in it. The chart
+library comes out of a pinned package once and is kept under `<data>/cache`.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import gzip
+import importlib.metadata
+import os
+import time
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analytics.cards import DATE, PROJECT, Cube, Dashboard, has_column, iter_cubes, load_dashboards
+from analytics.config import PROJECT_DIR, Settings
+from analytics.errors import PublishError
+from analytics.lake import Lake, make_private_folder
+from analytics.targets import Target, TargetResult
+from analytics.targets.snapshot import open_current
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import duckdb
+    import pyarrow as pa
+
+REPORT = "report.html"
+SAMPLE_DIR = PROJECT_DIR / "data" / "sample"
+SAMPLE_HOST = "sample"
+# A card of single files would need a row per file and day. The page gets the files that lead a month.
+FILES_PER_MONTH = 60
+_HERE = Path(__file__).parent
+
+
+@dataclasses.dataclass(frozen=True)
+class Restriction:
+    """What of gold goes into the page: all, or some days, or one project (by path or by name)."""
+
+    since: date | None = None
+    until: date | None = None
+    project: str = ""
+
+    def conditions(self, cube: Cube) -> list[str]:
+        """Clauses for a where. A query without projects gives nothing of a single project."""
+        clauses = []
+        if self.since and DATE in cube.dimensions:
+            clauses.append(f"and {DATE} >= date '{self.since.isoformat()}'")
+        if self.until and DATE in cube.dimensions:
+            clauses.append(f"and {DATE} < date '{self.until.isoformat()}'")
+        if self.project:
+            text = self.project.replace("'", "''")
+            is_there = f"({PROJECT} = '{text}' or {PROJECT} like '%/' || '{text}')"
+            clauses.append(f"and {is_there}" if has_column(cube.query, PROJECT) else "and false")
+        return clauses
+
+
+def publish(settings: Settings, run_id: str) -> TargetResult:
+    """Write the report over what is published."""
+    started = time.monotonic()
+    file = settings.published_dir / REPORT
+    size = write_report(settings, file)
+    try:
+        shown = file.relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        shown = str(file)
+    return TargetResult(
+        target="report",
+        summary=f"{size / 1e6:.1f} MB",
+        location=shown,
+        elapsed_ms=round((time.monotonic() - started) * 1000),
+        facts={"byte_count": size, "run_id": run_id},
+    )
+
+
+TARGET = Target(name="report", is_enabled=lambda _: True, publish=publish)
+
+
+def write_report(settings: Settings, file: Path, restriction: Restriction | None = None) -> int:
+    """Write the page, whole or not at all. Returns its size in bytes; raises PublishError."""
+    text = render_page(settings, restriction or Restriction())
+    unfinished = file.with_name(f".{file.name}.unfinished")
+    try:
+        unfinished.write_bytes(text)
+        unfinished.chmod(0o600)
+        unfinished.replace(file)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise PublishError(f"report: {file} cannot be written ({os.strerror(error.errno or 0)}).") from error
+    return len(text)
+
+
+def render_page(settings: Settings, restriction: Restriction) -> bytes:
+    """The whole page as bytes."""
+    dashboards = load_dashboards()
+    with open_current(settings) as connection:
+        cubes = {cube.query.name: read_cube(connection, cube, restriction) for cube in iter_cubes(dashboards)}
+        page = _describe_page(connection, settings)
+    model = {"page": page, "dashboards": [_as_json(dashboard) for dashboard in dashboards], "cubes": cubes}
+    parts = {
+        "css": (_HERE / "page.css").read_bytes(),
+        "script": (_HERE / "page.js").read_bytes(),
+        "data": pack(to_json(model)),
+        "library": read_library(settings.data_dir / "cache"),
+    }
+    page_text = (_HERE / "page.html").read_bytes()
+    for name, content in parts.items():
+        page_text = page_text.replace(b"{{ %s }}" % name.encode(), content, 1)
+    return page_text
+
+
+def pack(content: bytes) -> bytes:
+    """Compressed and in letters that mean nothing to HTML, so that no name in the data can end a script."""
+    return base64.b64encode(gzip.compress(content, compresslevel=6, mtime=0))
+
+
+def to_json(value: Any) -> bytes:
+    """JSON, numpy arrays as lists."""
+    import orjson
+
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def read_library(cache: Path) -> bytes:
+    """The chart library, packed. Making it takes 1.5 s, so it is kept until the package's version changes."""
+    version = importlib.metadata.version("vl-convert-python")
+    kept = cache / f"chart-library-{version}.txt"
+    if kept.exists():
+        return kept.read_bytes()
+    import vl_convert
+
+    packed = pack(vl_convert.javascript_bundle(None).encode())
+    make_private_folder(cache)
+    unfinished = kept.with_suffix(".unfinished")
+    unfinished.write_bytes(packed)
+    unfinished.replace(kept)
+    return packed
+
+
+def read_cube(connection: duckdb.DuckDBPyConnection, cube: Cube, restriction: Restriction) -> dict[str, Any]:
+    """The rows of a cube by column: strings as indexes, days as day numbers, money in whole nano-dollars."""
+    table = connection.sql(_page_sql(cube, restriction)).to_arrow_table()
+    columns = {name: _encode(table.column(name)) for name in table.column_names}
+    note = (
+        f"The page holds the {FILES_PER_MONTH} most-edited files of each month."
+        if "file_path" in cube.dimensions
+        else ""
+    )
+    return {"name": cube.query.name, "row_count": table.num_rows, "columns": columns, "note": note}
+
+
+def _page_sql(cube: Cube, restriction: Restriction) -> str:
+    measures = []
+    for column, function in cube.measures:
+        value = f"{function}({column})"
+        # Whole numbers, so that the page's sums are those of the database to the last digit.
+        exact = f"cast({value} * 1000000000 as bigint)" if column.endswith("_usd") else value
+        measures.append(f'{exact} as "{function}:{column}"')
+    rows = [f"with card_rows as (\n{cube.query.sql}\n)"]
+    source = "card_rows"
+    if "file_path" in cube.dimensions:
+        rows.append(  # every name in it is ours
+            f""", leading_files as (
+    select distinct file_path from (
+        select file_path, row_number() over (
+            partition by date_trunc('month', {DATE}) order by sum(edit_count) desc, file_path asc
+        ) as place
+        from card_rows group by file_path, date_trunc('month', {DATE})
+    ) where place <= {FILES_PER_MONTH}
+)"""  # noqa: S608
+        )
+        source = "card_rows semi join leading_files using (file_path)"
+    rows.append("select " + ", ".join([*cube.dimensions, *measures]))
+    rows.append(f"from {source} where 1 = 1")
+    rows.extend(restriction.conditions(cube))
+    rows.append("group by all order by all")
+    return "\n".join(rows)
+
+
+def _encode(column: pa.ChunkedArray) -> dict[str, Any]:
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        encoded = column.combine_chunks().dictionary_encode()
+        return {"values": encoded.dictionary.to_pylist(), "data": _numbers(encoded.indices)}
+    if pa.types.is_date(kind):
+        return {"data": _numbers(column.cast(pa.int32()))}
+    if pa.types.is_timestamp(kind):
+        return {"data": _numbers(column.cast(pa.timestamp("ms")).cast(pa.int64()))}
+    if pa.types.is_boolean(kind):
+        return {"data": _numbers(column.cast(pa.int8()))}
+    if pa.types.is_decimal(kind):
+        is_whole = kind.scale == 0
+        return {"data": _numbers(column.cast(pa.int64() if is_whole else pa.float64()))}
+    return {"data": _numbers(column)}
+
+
+def _numbers(column: pa.Array | pa.ChunkedArray) -> Any:
+    return column.to_pylist() if column.null_count else column.to_numpy()
+
+
+def _as_json(dashboard: Dashboard) -> dict[str, Any]:
+    return {
+        "slug": dashboard.slug,
+        "title": dashboard.title,
+        "description": dashboard.description,
+        "cards": [{**dataclasses.asdict(card), "query": card.query.name} for card in dashboard.cards],
+    }
+
+
+def _describe_page(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Mapping[str, Any]:
+    run_id, published_at = _one_row(connection, "select run_id, published_at from gold.published_snapshot")
+    (newest_at,) = _one_row(connection, "select max(last_active_at) from gold.dim_projects")
+    return {
+        "run_id": run_id,
+        "published_at": _minute(published_at),
+        "newest_at": _minute(newest_at),
+        "timezone": settings.timezone,
+        "is_synthetic": is_synthetic(settings),
+    }
+
+
+def _one_row(connection: duckdb.DuckDBPyConnection, sql: str) -> Sequence[Any]:
+    row = connection.execute(sql).fetchone()
+    return row or (None, None)
+
+
+def _minute(instant: datetime | None) -> str:
+    return "" if instant is None else instant.replace(tzinfo=UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def is_synthetic(settings: Settings) -> bool:
+    """Whether the published rows come from the repository's sample."""
+    if any(folder.absolute().is_relative_to(SAMPLE_DIR) for folder in settings.transcript_dirs):
+        return True
+    lake = Lake(settings.data_dir, settings.host_id)
+    return any(f"/host={SAMPLE_HOST}/" in path for name in lake.datasets() for path in lake.snapshot(name).parts)
