@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from analytics.config import PROJECT_DIR, Settings
-from analytics.extractor import Extraction, extract
+from analytics.errors import AnalyticsError
+from analytics.extractor import Extraction, extract, select_sources
+from analytics.journal import DATASETS, InputLake, StageRecord, record_stage, write_records
 from analytics.lake import Lake
 from analytics.loader import BuildPlan, DuckDBLoader, LoadResult, open_warehouse
 from analytics.publisher import PublishResult, publish
@@ -20,6 +23,7 @@ from analytics.sources import ExtractResult, Progress
 from analytics.targets import TargetResult
 from analytics.targets.snapshot import is_published
 from analytics.transformer import TransformResult, preload, project_fingerprint, transform
+from analytics.validator import AuditFailed, ValidateResult, note_build, validate
 
 SAMPLE_DIR = PROJECT_DIR / "data" / "sample"
 SAMPLE_HOST = "sample"
@@ -33,17 +37,19 @@ class Observer:
     on_extract: Callable[[ExtractResult], None] | None = None
     on_load: Callable[[LoadResult], None] | None = None
     on_transform: Callable[[TransformResult], None] | None = None
+    on_validate: Callable[[ValidateResult], None] | None = None
     on_publish: Callable[[TargetResult], None] | None = None
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """A whole run. `load`, `transform` and `publish` are None where nothing was new."""
+    """A whole run. `load` and the stages after it are None where nothing was new."""
 
     run_id: str
     extraction: Extraction
     load: LoadResult | None = None
     transform: TransformResult | None = None
+    validate: ValidateResult | None = None
     publish: PublishResult | None = None
     is_sample: bool = False
     elapsed_ms: int = 0
@@ -56,6 +62,8 @@ class RunResult:
     def as_json(self) -> dict[str, Any]:
         """The same facts as the printed summary, for `--json`."""
         result = dataclasses.asdict(self)
+        if result["validate"]:
+            del result["validate"]["checks"]
         return {**result, "failures": self.failures, "result": "failed" if self.failures else "ok"}
 
 
@@ -79,7 +87,8 @@ def with_sample_if_empty(settings: Settings, lake: Lake) -> tuple[Settings, bool
 
 
 def _hosts(lake: Lake) -> set[str]:
-    return {_host_of(path) for dataset in lake.datasets() for path in lake.snapshot(dataset).parts}
+    inputs = InputLake(lake.data_dir, lake.host_id)
+    return {_host_of(path) for dataset in inputs.datasets() for path in lake.snapshot(dataset).parts}
 
 
 def _host_of(path: str) -> str:
@@ -103,6 +112,188 @@ def remove_sample(lake: Lake, run_id: str) -> int:
     return removed
 
 
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run is asked for; the flags of `analytics run` and the parameters of the flow."""
+
+    select: Sequence[str] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+    is_full_backfill: bool = False
+    is_full_refresh: bool = False
+    is_audit_forced: bool = False
+    trigger: str = "command"
+
+
+class PipelineRun:
+    """One run under the folder's lock: its stages, to be called in their order, each at most once.
+
+    The command line and the flow call the same methods. `load` returns None when nothing is new;
+    then the run is over. A failing audit raises before anything is called clean or published, so the
+    next run builds, audits and publishes the same days again, even if nothing arrives.
+    """
+
+    def __init__(self, settings: Settings, options: RunOptions, observer: Observer) -> None:
+        self._settings = settings
+        self._options = options
+        self._watcher = observer
+        self._started = time.monotonic()
+        self._warm_up = _WarmUp(observer.on_progress)
+        self._stages: list[StageRecord] = []
+        self._plan = BuildPlan(is_full_refresh=False)
+        lake = Lake(settings.data_dir, settings.host_id)
+        self._source_settings, is_sample = with_sample_if_empty(settings, lake)
+        self._lake = Lake(settings.data_dir, self._source_settings.host_id) if is_sample else lake
+        self._fingerprint = project_fingerprint(settings)
+        self.result = RunResult(new_run_id(), Extraction((), {}), is_sample=is_sample)
+
+    @property
+    def source_names(self) -> list[str]:
+        """The sources that this run reads, by name."""
+        return [source.name for source in select_sources(self._source_settings, self._options.select)]
+
+    def extract(self, names: Sequence[str] = ()) -> Extraction:
+        """Read what is new in the named sources, or in all that this run reads.
+
+        A source that fails is in `failures` of what is returned and of the run, until a later call succeeds.
+        """
+        with record_stage(self._stages, "extract") as record:
+            extraction = extract(
+                self._source_settings,
+                self._lake,
+                run_id=self.result.run_id,
+                select=names or self._options.select,
+                since=self._options.since,
+                until=self._options.until,
+                is_full_backfill=self._options.is_full_backfill,
+                on_progress=self._warm_up.on_progress,
+                on_result=self._watcher.on_extract,
+            )
+            so_far = self.result.extraction
+            done = {result.source for result in extraction.results}
+            failures = {name: why for name, why in so_far.failures.items() if name not in done} | extraction.failures
+            merged = Extraction((*so_far.results, *extraction.results), failures)
+            self.result = dataclasses.replace(self.result, extraction=merged)
+            record.row_count = merged.rows_loaded
+            record.rejected_count = sum(result.rows_rejected for result in merged.results)
+            record.unit_count = len(merged.results) + len(failures)
+            record.failed_count = len(failures)
+            record.result = "failed" if failures else "ok"
+            record.error_type = "SourceUnavailable" if failures else None
+        return extraction
+
+    def load(self) -> LoadResult | None:
+        """Load what is new and plan the build; None when everything is built and published already."""
+        run_id = self.result.run_id
+        # Asked of the lake, not of this run: the run that brought the first real rows may have died here.
+        hosts = _hosts(self._lake)
+        if SAMPLE_HOST in hosts and hosts != {SAMPLE_HOST}:
+            self.result = dataclasses.replace(self.result, removed_sample_rows=remove_sample(self._lake, run_id))
+        with record_stage(self._stages, "load") as record, open_warehouse(self._settings) as connection:
+            inputs = InputLake(self._settings.data_dir, self._lake.host_id)
+            build = DuckDBLoader(self._settings, inputs, connection).current_build(self._fingerprint)
+            if build is not None and is_published(self._settings, build) and not self._options.is_full_refresh:
+                return None
+            self._warm_up.start()
+            loader = DuckDBLoader(self._settings, self._lake, connection)
+            load = loader.load(run_id=run_id)
+            # What earlier runs wrote about themselves is loaded too, and is nobody's news.
+            news = tuple(entry for entry in load.datasets if entry.dataset not in DATASETS)
+            load = dataclasses.replace(load, datasets=news)
+            self._plan = loader.plan_build(
+                run_id=run_id, fingerprint=self._fingerprint, is_full_refresh=self._options.is_full_refresh
+            )
+            note_build(connection, self._plan, row_count=load.row_count)
+            record.row_count, record.unit_count = load.row_count, load.date_count
+        self.result = dataclasses.replace(self.result, load=load)
+        if self._watcher.on_load:
+            self._watcher.on_load(load)
+        return load
+
+    def transform(self) -> TransformResult:
+        """Build and test the models that the plan touches."""
+        self._warm_up.join()
+        with record_stage(self._stages, "transform") as record:
+            transformed = transform(self._settings, self._plan)
+            record.unit_count = transformed.model_count
+            record.warning_count = len(transformed.warnings)
+        self.result = dataclasses.replace(self.result, transform=transformed)
+        if self._watcher.on_transform:
+            self._watcher.on_transform(transformed)
+        return transformed
+
+    def validate(self) -> ValidateResult:
+        """Audit what was built and, only when the audit passes, call the changed days clean."""
+        audit = ValidateResult()
+        with record_stage(self._stages, "validate") as record:
+            try:
+                audit = validate(
+                    self._settings,
+                    self._lake,
+                    run_id=self.result.run_id,
+                    is_forced=self._options.is_audit_forced,
+                )
+            except AuditFailed as error:
+                audit = error.result
+                raise
+            finally:
+                self.result = dataclasses.replace(self.result, validate=audit)
+                record.unit_count, record.warning_count = audit.check_count, len(audit.warnings)
+                record.failed_count = len(audit.failed)
+                record.result = "skipped" if audit.skipped else record.result
+                if self._watcher.on_validate:
+                    self._watcher.on_validate(audit)
+            with open_warehouse(self._settings) as connection:
+                loader = DuckDBLoader(self._settings, self._lake, connection)
+                loader.finish_build(run_id=self.result.run_id, fingerprint=self._fingerprint)
+        return audit
+
+    def publish(self) -> PublishResult:
+        """Hand gold to every target. May be called again after a PublishError."""
+        with record_stage(self._stages, "publish") as record:
+            published = publish(self._settings, run_id=self.result.run_id, on_result=self._watcher.on_publish)
+            record.unit_count = len(published.targets) + len(published.failures)
+            record.failed_count = len(published.failures)
+            record.row_count = next((int(t.facts["row_count"]) for t in published.targets if "row_count" in t.facts), None)
+            record.result = "failed" if published.failures else "ok"
+            record.error_type = "PublishError" if published.failures else None
+        self.result = dataclasses.replace(self.result, publish=published)
+        return published
+
+    def close(self) -> None:
+        """Write the run's own record, unless it found nothing to do, and tidy the lake."""
+        self._warm_up.join()
+        elapsed_ms = round((time.monotonic() - self._started) * 1000)
+        self.result = dataclasses.replace(self.result, elapsed_ms=elapsed_ms)
+        if self.result.load is not None or any(stage.result == "failed" for stage in self._stages):
+            write_records(
+                self._lake,
+                run_id=self.result.run_id,
+                trigger=self._options.trigger,
+                is_full_refresh=self._plan.is_full_refresh,
+                stages=self._stages,
+                checks=self.result.validate.checks if self.result.validate else (),
+            )
+        self._lake.compact_all(run_id=self.result.run_id, before=datetime.now(UTC).date() - timedelta(days=1))
+
+
+@contextlib.contextmanager
+def open_run(
+    settings: Settings, options: RunOptions | None = None, observer: Observer | None = None
+) -> Iterator[PipelineRun]:
+    """A run under the folder's lock, closed at the end, however it ends. Raises LockHeld when another has it."""
+    with Lake(settings.data_dir, settings.host_id).lock():
+        pipeline_run = PipelineRun(settings, options or RunOptions(), observer or Observer())
+        try:
+            yield pipeline_run
+        except Exception:
+            # The record of a failed run is worth less than its reason: a full disk may refuse it.
+            with contextlib.suppress(OSError, AnalyticsError):
+                pipeline_run.close()
+            raise
+        pipeline_run.close()
+
+
 def run(
     settings: Settings,
     *,
@@ -113,38 +304,19 @@ def run(
     is_full_refresh: bool = False,
     observer: Observer | None = None,
 ) -> RunResult:
-    """Extract, load, transform and publish what is new; rebuild and publish nothing when nothing is.
+    """Extract, load, transform, validate and publish what is new; rebuild and publish nothing when nothing is.
 
     Takes the folder's lock; raises LockHeld when another run has it. A source or a target that fails
     is in `failures`, and the rest goes on; a failing check raises ChecksFailed before publishing.
     """
-    watcher = observer or Observer()
-    started = time.monotonic()
-    run_id = new_run_id()
-    warm_up = _WarmUp(watcher.on_progress)
-    lake = Lake(settings.data_dir, settings.host_id)
-    with lake.lock():
-        effective, is_sample = with_sample_if_empty(settings, lake)
-        if is_sample:
-            lake = Lake(settings.data_dir, effective.host_id)
-        extraction = extract(
-            effective,
-            lake,
-            run_id=run_id,
-            select=select,
-            since=since,
-            until=until,
-            is_full_backfill=is_full_backfill,
-            on_progress=warm_up.on_progress,
-            on_result=watcher.on_extract,
-        )
-        # Asked of the lake, not of this run: the run that brought the first real rows may have died here.
-        hosts = _hosts(lake)
-        removed = remove_sample(lake, run_id) if SAMPLE_HOST in hosts and hosts != {SAMPLE_HOST} else 0
-        result = RunResult(run_id, extraction, is_sample=is_sample, removed_sample_rows=removed)
-        result = _build(settings, lake, result, watcher, warm_up, is_full_refresh=is_full_refresh)
-        lake.compact_all(run_id=run_id, before=datetime.now(UTC).date() - timedelta(days=1))
-    return dataclasses.replace(result, elapsed_ms=round((time.monotonic() - started) * 1000))
+    options = RunOptions(select, since, until, is_full_backfill, is_full_refresh)
+    with open_run(settings, options, observer) as pipeline_run:
+        pipeline_run.extract()
+        if pipeline_run.load() is not None:
+            pipeline_run.transform()
+            pipeline_run.validate()
+            pipeline_run.publish()
+    return pipeline_run.result
 
 
 class _WarmUp:
@@ -169,37 +341,15 @@ class _WarmUp:
             self._thread.join()
 
 
-def _build(
-    settings: Settings, lake: Lake, result: RunResult, watcher: Observer, warm_up: _WarmUp, *, is_full_refresh: bool
-) -> RunResult:
-    """Load, transform and publish, as far as there is something new."""
-    fingerprint = project_fingerprint(settings)
+def transform_and_plan(settings: Settings, lake: Lake, *, run_id: str, is_full_refresh: bool) -> TransformResult:
+    """Build and test by hand what is loaded. Only a run that is audited calls days clean: it builds them again."""
     with open_warehouse(settings) as connection:
         loader = DuckDBLoader(settings, lake, connection)
-        build = loader.current_build(fingerprint)
-        if build is not None and is_published(settings, build) and not is_full_refresh:
-            return result
-        warm_up.start()
-        load = loader.load(run_id=result.run_id)
-        plan = loader.plan_build(run_id=result.run_id, fingerprint=fingerprint, is_full_refresh=is_full_refresh)
-    if watcher.on_load:
-        watcher.on_load(load)
-    warm_up.join()
-    transformed = transform_and_record(settings, lake, plan, run_id=result.run_id, fingerprint=fingerprint)
-    if watcher.on_transform:
-        watcher.on_transform(transformed)
-    published = publish(settings, run_id=result.run_id, on_result=watcher.on_publish)
-    return dataclasses.replace(result, load=load, transform=transformed, publish=published)
-
-
-def transform_and_record(
-    settings: Settings, lake: Lake, plan: BuildPlan, *, run_id: str, fingerprint: str
-) -> TransformResult:
-    """Transform, and only after it succeeded call the changed days clean."""
-    transformed = transform(settings, plan)
-    with open_warehouse(settings) as connection:
-        DuckDBLoader(settings, lake, connection).finish_build(run_id=run_id, fingerprint=fingerprint)
-    return transformed
+        plan = loader.plan_build(
+            run_id=run_id, fingerprint=project_fingerprint(settings), is_full_refresh=is_full_refresh
+        )
+        note_build(connection, plan, row_count=0)
+    return transform(settings, plan)
 
 
 def data_path(settings: Settings, relative: str) -> Path:

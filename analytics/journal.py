@@ -1,0 +1,171 @@
+"""What a run writes about itself: its stages and its checks, as two datasets of the lake.
+
+They are records like any other, loaded and modelled by the next build; but they never ask for one, or
+no run would ever find nothing new.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import platform
+import resource
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+import analytics
+from analytics.contracts import Contract, load_contract
+from analytics.contracts.pipeline_runs import STAGES
+from analytics.lake import Lake
+from analytics.validator import CheckResult
+
+SOURCE = "pipeline"
+DATASETS = ("check_results", "pipeline_runs")
+
+
+class InputLake(Lake):
+    """The lake as far as it asks for a build: without what runs wrote about themselves."""
+
+    def datasets(self) -> list[str]:
+        return [name for name in super().datasets() if name not in DATASETS]
+
+
+@dataclass
+class StageRecord:
+    """One stage of one run. The stage fills in what it counted."""
+
+    stage: str
+    started_at: datetime
+    result: str = "ok"
+    error_type: str | None = None
+    row_count: int | None = None
+    rejected_count: int | None = None
+    unit_count: int | None = None
+    failed_count: int = 0
+    warning_count: int = 0
+    elapsed_ms: int = 0
+    peak_memory_bytes: int | None = None
+
+
+@contextmanager
+def record_stage(records: list[StageRecord], stage: str) -> Iterator[StageRecord]:
+    """Time a stage and note how it ended. A stage that is entered again (a source each) adds up to one record."""
+    record = next((entry for entry in records if entry.stage == stage), None)
+    if record is None:
+        record = StageRecord(stage, _now())
+        records.append(record)
+    started = time.monotonic()
+    _reset_peak_memory()
+    try:
+        yield record
+    except BaseException as error:
+        record.result, record.error_type = "failed", type(error).__name__
+        raise
+    finally:
+        record.elapsed_ms += round((time.monotonic() - started) * 1000)
+        record.peak_memory_bytes = max(record.peak_memory_bytes or 0, peak_memory_bytes())
+
+
+def _reset_peak_memory() -> None:
+    """Begin a new peak, where the kernel lets a process do so (Linux); elsewhere it is the whole run's."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that this process held since the peak was reset."""
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def write_records(
+    lake: Lake,
+    *,
+    run_id: str,
+    trigger: str,
+    is_full_refresh: bool,
+    stages: Sequence[StageRecord],
+    checks: Sequence[CheckResult] = (),
+) -> None:
+    """Commit what a run did. Called under the lake's lock, after everything else."""
+    now = _now()
+    versions = {
+        "analytics_version": analytics.__version__,
+        "python_version": platform.python_version(),
+        "duckdb_version": _version("duckdb"),
+        "dbt_version": _version("dbt-core"),
+    }
+    runs = [
+        {
+            **stage.__dict__,
+            **versions,
+            "occurred_at": stage.started_at,
+            "source_record_id": stage.stage,
+            "stage_number": STAGES.index(stage.stage) + 1,
+            "trigger": trigger,
+            "is_full_refresh": is_full_refresh,
+        }
+        for stage in stages
+    ]
+    audited_at = next((stage.started_at for stage in stages if stage.stage == "validate"), now)
+    results = [
+        {
+            **check.__dict__,
+            "occurred_at": audited_at,
+            "source_record_id": check.qualified_name,
+            "suite_name": check.suite,
+            "check_name": check.name,
+            "column_name": check.column,
+        }
+        for check in checks
+    ]
+    for dataset, rows in (("pipeline_runs", runs), ("check_results", results)):
+        if rows:
+            _commit_rows(lake, load_contract(dataset), rows, run_id=run_id, now=now)
+
+
+def _commit_rows(lake: Lake, contract: Contract, rows: list[dict[str, Any]], *, run_id: str, now: datetime) -> None:
+    by_day: dict[Any, list[dict[str, Any]]] = {}
+    for row in rows:
+        common = {
+            "source": SOURCE,
+            "record_id": _record_id(run_id, row["source_record_id"]),
+            "record_date": row["occurred_at"].date(),
+            "_extracted_at": now,
+            "_run_id": run_id,
+        }
+        complete = {name: {**row, **common}.get(name) for name in contract.schema.names}
+        by_day.setdefault(common["record_date"], []).append(complete)
+    parts = [
+        lake.write_part(pa.Table.from_pylist(entries, schema=contract.schema), contract.dataset, day)
+        for day, entries in sorted(by_day.items())
+    ]
+    lake.commit(contract.dataset, SOURCE, run_id=run_id, adds=parts, rows_read=len(rows))
+
+
+def _record_id(run_id: str, name: str) -> str:
+    return hashlib.sha256(orjson.dumps([run_id, name])).hexdigest()[:32]
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)
