@@ -6,6 +6,7 @@ Builders fill the boring fields, so that a test shows only the odd one.
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def make_prompt(text: str = "fix the bug", at: str = "2026-01-02T10:00:00.000Z",
     """A line as a person's prompt leaves it."""
     return {
         "type": "user",
-        "uuid": f"u-{text[:20]}-{at}",
+        "uuid": f"u-{zlib.crc32(text.encode('utf-8', 'replace')):08x}-{at}",
         "parentUuid": None,
         "sessionId": "s1",
         "timestamp": at,
@@ -107,12 +108,12 @@ def committed_rows(settings: Settings, dataset: str = "conversations") -> list[L
     return [row for path in paths for row in pq.read_table(lake.part_file(path), partitioning=None).to_pylist()]
 
 
-def distinct_rows(settings: Settings, *, without: Iterable[str] = ()) -> dict[str, Line]:
-    """Committed rows by record id, without what differs by run."""
+def distinct_rows(settings: Settings, *, without: Iterable[str] = ()) -> dict[tuple[str, str], Line]:
+    """What the loader makes of committed rows, by record and day: the copy with the least place."""
     hidden = RUN_COLUMNS | set(without)
+    rows = sorted(committed_rows(settings), key=lambda row: (row["_source_file"], row["_source_position"]), reverse=True)
     return {
-        row["record_id"]: {name: value for name, value in row.items() if name not in hidden}
-        for row in committed_rows(settings)
+        (row["record_id"], str(row["record_date"])): {name: row[name] for name in row if name not in hidden} for row in rows
     }
 
 
