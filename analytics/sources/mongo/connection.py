@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import warnings
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -88,7 +89,7 @@ def open_server(settings: Settings) -> Iterator[Server]:
     if not settings.mongo_uri:
         raise ConfigError("mongo: no server is named. Set ANALYTICS_MONGO_URI, or leave out --select mongo.")
     address = address_of(settings.mongo_uri)
-    client = _connect(settings.mongo_uri, address)
+    client = _connect(settings.mongo_uri)
     try:
         with explained(address, settings):
             collection = client.get_database(settings.mongo_database).get_collection(
@@ -107,7 +108,7 @@ def open_server(settings: Settings) -> Iterator[Server]:
         client.close()
 
 
-def _connect(uri: str, address: str) -> MongoClient[Document]:
+def _connect(uri: str) -> MongoClient[Document]:
     options: dict[str, Any] = {
         "serverSelectionTimeoutMS": SELECTION_TIMEOUT_MS,
         "connectTimeoutMS": SELECTION_TIMEOUT_MS,
@@ -116,18 +117,16 @@ def _connect(uri: str, address: str) -> MongoClient[Document]:
     }
     own = {name: value for name, value in options.items() if name.lower() not in uri.lower()}
     try:
-        return MongoClient(uri, **own)
-    except (InvalidURI, ConfigurationError, InvalidName, ValueError, TypeError):
-        # From None: the driver quotes what it could not read, and that may be half a password.
+        with warnings.catch_warnings():
+            # The driver only warns of an option it does not understand, tls=maybe say, and goes on without.
+            warnings.simplefilter("error", UserWarning)
+            return MongoClient(uri, **own)
+    except (InvalidURI, ConfigurationError, InvalidName, ValueError, TypeError, UserWarning):
+        # No address and no cause: what could not be read may be half a password, and the driver quotes it.
         raise SourceUnavailable(
-            f"mongo: ANALYTICS_MONGO_URI for {_safe_host(address)} is not understood. It looks like "
+            "mongo: ANALYTICS_MONGO_URI is not understood. It looks like "
             "mongodb://user:password@host:27017/?authSource=admin, with special characters percent-encoded."
         ) from None
-
-
-def _safe_host(address: str) -> str:
-    """The address only if it can be nothing but hosts: a badly encoded password may reach into it."""
-    return address if re.fullmatch(r"[a-z0-9.,:\[\]_-]{1,300}", address) and "@" not in address else "the server"
 
 
 @contextlib.contextmanager

@@ -49,7 +49,7 @@ Row = dict[str, Any]
 CODEC: CodecOptions[Document] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
 LENIENT_CODEC: CodecOptions[Document] = CODEC.with_options(unicode_decode_error_handler="replace")
 REJECTED_CONTENT_LIMIT = 1 << 20
-DIGEST_BYTES = 8
+DIGEST_BYTES = 16
 
 _STRICT = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 _WHOLE_DOUBLE = re.compile(rb"[0-9]{10,16}\.0[,}\]]")
@@ -61,22 +61,28 @@ _INT32_END = 2**31
 class UnitResult:
     """What some documents brought: parts on disk, not committed yet, and what was refused.
 
-    `digests` are those of documents young enough to be met again by the next increment.
+    `newest_ms` is the latest `ingestedAt` before the limit. `digests` are those of documents near it,
+    which the next increment meets again.
     """
 
     parts: list[Part] = field(default_factory=list)
     rejections: list[Rejection] = field(default_factory=list)
     digests: list[bytes] = field(default_factory=list)
+    newest_ms: int = 0
     rows_read: int = 0
     document_count: int = 0
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """Which documents the last run has already read, by digest, and from which `ingestedAt` (ms) on to remember."""
+    """What to skip, because the last run has read it, and what to remember for the next one.
+
+    `limit_ms` is the server's clock, beyond which no mark may go. A `span_ms` of None remembers nothing.
+    """
 
     seen: frozenset[bytes] = frozenset()
-    remember_from_ms: int | None = None
+    span_ms: int | None = None
+    limit_ms: int = 0
 
 
 def to_line(document: Document) -> Document:
@@ -213,27 +219,26 @@ class DocumentReader:
 
     def read_batch(self, batch: bytes, overlap: Overlap) -> None:
         """Take in a raw batch, less the documents that the last run has already read."""
-        pieces: Iterable[bytes] = ()
-        if overlap.seen or overlap.remember_from_ms is not None:
-            pieces = list(split_documents(batch))
         try:
             documents = bson.decode_all(batch, CODEC)
         except InvalidBSON:
             self._read_damaged(batch)
             return
-        if not pieces:
+        if overlap.span_ms is None:
             for document in documents:
                 self.add(document)
             return
-        for document, piece in zip(documents, pieces, strict=True):
-            at_ms = ingested_ms(document)
-            if at_ms is not None and overlap.remember_from_ms is not None and at_ms >= overlap.remember_from_ms:
-                digest = digest_of(piece)
+        instants = [ingested_ms(document) for document in documents]
+        dated = [at_ms for at_ms in instants if at_ms is not None and at_ms < overlap.limit_ms]
+        self._result.newest_ms = max([self._result.newest_ms, *dated])
+        remember_from_ms = self._result.newest_ms - overlap.span_ms
+        for document, at_ms, piece in zip(documents, instants, split_documents(batch), strict=True):
+            if at_ms is not None and at_ms >= remember_from_ms:
+                digest = digest_of(at_ms, piece)
                 self._result.digests.append(digest)
-            else:
-                digest = digest_of(piece) if overlap.seen else b""
-            if digest not in overlap.seen:
-                self.add(document)
+                if digest in overlap.seen:
+                    continue
+            self.add(document)
 
     def _read_damaged(self, batch: bytes) -> None:
         for piece in split_documents(batch):
@@ -318,9 +323,9 @@ def _microseconds(moment: datetime | None, otherwise: float) -> float:
     return otherwise if moment is None else (moment - EPOCH) // timedelta(microseconds=1)
 
 
-def digest_of(piece: bytes) -> bytes:
-    """By which the very same document is known again, content and all."""
-    return hashlib.blake2b(piece, digest_size=DIGEST_BYTES).digest()
+def digest_of(at_ms: int, piece: bytes) -> bytes:
+    """By which the very same document is known again, content and all; begins with its `ingestedAt`."""
+    return at_ms.to_bytes(8, "big", signed=True) + hashlib.blake2b(piece, digest_size=8).digest()
 
 
 def read_unit(context: ExtractContext, batches: Iterable[bytes], overlap: Overlap) -> UnitResult:

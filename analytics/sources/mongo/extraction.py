@@ -36,7 +36,7 @@ UPPER_LAG_MS = 5_000
 FUTURE_MS = 3_600_000
 WINDOW_SKEW_MS = 86_400_000
 SMALL_COUNT = 200_000
-MAX_DIGESTS = 16_384
+MAX_DIGESTS = 32_768
 MAX_MS = 2**62
 
 _log = logging.getLogger(__name__)
@@ -46,14 +46,14 @@ _log = logging.getLogger(__name__)
 class Mark:
     """How far a collection is durably read. Kept in commits, under one key, so that it is forgotten whole.
 
-    Every document ingested before `ingested_ms` is in the lake, but for those that arrive later than
-    the overlap. `backfill_until_ms` and `backfill_id` are set while a backfill is unfinished: it has read
-    up to that `_id`, and leaves that mark. `digests` are the documents read that lie in the overlap.
-    `stray_count` and `stray_id` are the documents that have no date, and the last one read.
+    `ingested_ms` is the latest `ingestedAt` read, never past the server's clock: everything before it is
+    in the lake, but for documents that arrive later than the overlap. `is_backfilling` is set while a
+    backfill is unfinished, which has read up to `backfill_id`. `digests` are the documents read that lie
+    in the overlap. `stray_count` and `stray_id`: documents without a date, and the last of them read.
     """
 
     ingested_ms: int | None = None
-    backfill_until_ms: int | None = None
+    is_backfilling: bool = False
     backfill_id: str | None = None
     stray_count: int = 0
     stray_id: str | None = None
@@ -62,10 +62,16 @@ class Mark:
     @property
     def is_fresh(self) -> bool:
         """Whether nothing was ever read."""
-        return self.ingested_ms is None and self.backfill_until_ms is None
+        return self.ingested_ms is None and not self.is_backfilling
+
+    def moved(self, result: UnitResult, span_ms: int) -> Mark:
+        """The mark once a result is durable: at its newest document, with the digests that still matter."""
+        newest_ms = max(self.ingested_ms or 0, result.newest_ms)
+        digests = _join_digests(self.digests, result.digests, newest_ms - span_ms)
+        return dataclasses.replace(self, ingested_ms=newest_ms, digests=digests)
 
 
-Advance = Callable[[Mark, Key, list[bytes]], Mark]
+Advance = Callable[[Mark, Key, UnitResult], Mark]
 
 
 @dataclass
@@ -147,7 +153,7 @@ class MongoExtractor:
             elif mark.is_fresh:
                 self._backfill(server, self._start_backfill(server))
             else:
-                if mark.backfill_until_ms is not None:
+                if mark.is_backfilling:
                     mark = self._backfill(server, mark)
                 self._increment(server, mark)
         return self._result(started)
@@ -158,58 +164,55 @@ class MongoExtractor:
         now_ms = server.now_ms()
         stray_count = server.collection.count_documents(strays(now_ms + FUTURE_MS))
         self._report_strays(server, stray_count)
-        return dataclasses.replace(
-            self._read_mark(),
-            backfill_until_ms=now_ms - UPPER_LAG_MS,
-            backfill_id=None,
-            stray_count=stray_count,
-            stray_id=None,
-            digests="",
-        )
+        return Mark(is_backfilling=True, stray_count=stray_count)
 
     def _backfill(self, server: Server, mark: Mark) -> Mark:
-        until_ms = mark.backfill_until_ms or 0
         after = None if mark.backfill_id is None else Key(None, _load_id(mark.backfill_id))
-        overlap = Overlap(remember_from_ms=until_ms - self._overlap_ms)
+        overlap = Overlap(span_ms=self._overlap_ms, limit_ms=server.now_ms() - UPPER_LAG_MS)
 
-        def advance(reached: Mark, last: Key, digests: list[bytes]) -> Mark:
-            return dataclasses.replace(
-                reached, backfill_id=_dump_id(last.id), digests=_join_digests(reached.digests, digests)
-            )
+        def advance(reached: Mark, last: Key, result: UnitResult) -> Mark:
+            return dataclasses.replace(reached.moved(result, self._overlap_ms), backfill_id=_dump_id(last.id))
 
         mark = self._read(server, Scan("id", after=after), overlap, mark, advance)
-        mark = dataclasses.replace(mark, ingested_ms=until_ms, backfill_until_ms=None, backfill_id=None)
+        mark = dataclasses.replace(mark, ingested_ms=mark.ingested_ms or 0, is_backfilling=False, backfill_id=None)
         self._commit(mark)
         return mark
 
     def _increment(self, server: Server, before: Mark) -> None:
-        known_ms = before.ingested_ms or 0
         now_ms = server.now_ms()
-        # Never past the server's clock: a document from the future would take the mark along.
-        upper_ms = max(now_ms - UPPER_LAG_MS, known_ms)
-        scan = self._range(server, known_ms - self._overlap_ms, upper_ms)
-        overlap = Overlap(_split_digests(before.digests), remember_from_ms=upper_ms - self._overlap_ms)
+        scan = self._range(server, (before.ingested_ms or 0) - self._overlap_ms, now_ms + FUTURE_MS)
+        # What is newer than the server's clock is read, yet must not take the mark along.
+        overlap = Overlap(_split_digests(before.digests), self._overlap_ms, now_ms - UPPER_LAG_MS)
+        unordered: list[UnitResult] = []
 
-        def advance(reached: Mark, last: Key, digests: list[bytes]) -> Mark:
-            mark = dataclasses.replace(reached, digests=_join_digests(reached.digests, digests))
-            if scan.order == "id" or last.ingested_ms is None:
-                return mark
-            return dataclasses.replace(mark, ingested_ms=min(max(known_ms, last.ingested_ms), upper_ms))
+        def advance(reached: Mark, _: Key, result: UnitResult) -> Mark:
+            if scan.order == "id":
+                unordered.append(result)
+                return reached
+            return reached.moved(result, self._overlap_ms)
 
         mark = self._read(server, scan, overlap, dataclasses.replace(before, digests=""), advance)
+        for result in unordered:
+            mark = mark.moved(result, self._overlap_ms)
         mark = self._read_strays(server, mark, now_ms)
-        mark = dataclasses.replace(mark, ingested_ms=upper_ms)
-        # Nothing new is no commit: the next run asks for the same range, which costs nothing when empty.
+        # Nothing new is no commit: the next run asks for the same range and skips the same documents.
         if self._pending.rows_read or self._total.rows_read or mark.stray_count != before.stray_count:
             self._commit(mark)
 
     def _increment_since(self, server: Server, mark: Mark, since: datetime) -> None:
         lower_ms = (since - EPOCH) // timedelta(milliseconds=1)
-        upper_ms = max(server.now_ms() - UPPER_LAG_MS, lower_ms)
-        mark = self._read(server, self._range(server, lower_ms, upper_ms), Overlap(), mark)
-        known_ms = mark.ingested_ms
-        if known_ms is not None and lower_ms <= known_ms - self._overlap_ms and upper_ms > known_ms:
-            mark = dataclasses.replace(mark, ingested_ms=upper_ms, digests="")
+        now_ms = server.now_ms()
+        is_joined = mark.ingested_ms is not None and lower_ms <= mark.ingested_ms - self._overlap_ms
+        overlap = Overlap(span_ms=self._overlap_ms, limit_ms=now_ms - UPPER_LAG_MS)
+        results: list[UnitResult] = []
+
+        def advance(reached: Mark, _: Key, result: UnitResult) -> Mark:
+            results.append(result)
+            return reached
+
+        mark = self._read(server, self._range(server, lower_ms, now_ms + FUTURE_MS), overlap, mark, advance)
+        for result in results if is_joined else ():
+            mark = mark.moved(result, self._overlap_ms)
         if self._pending.rows_read:
             self._commit(mark)
 
@@ -243,7 +246,7 @@ class MongoExtractor:
         if count == mark.stray_count:
             return mark
 
-        def advance(reached: Mark, last: Key, _: list[bytes]) -> Mark:
+        def advance(reached: Mark, last: Key, _: UnitResult) -> Mark:
             return dataclasses.replace(reached, stray_id=_dump_id(last.id))
 
         known_count, before = mark.stray_count, self._total.document_count
@@ -271,7 +274,7 @@ class MongoExtractor:
         scan: Scan,
         overlap: Overlap,
         mark: Mark,
-        advance: Advance = lambda mark, _last, _digests: mark,
+        advance: Advance = lambda mark, _last, _result: mark,
     ) -> Mark:
         """Read a scan to its end, committing on the way. `advance` gives the mark that a unit leaves once durable."""
         size = self._size_of(server) if self._context.on_progress else 0
@@ -284,7 +287,7 @@ class MongoExtractor:
             self._total.document_count += result.document_count
             self._total.byte_count += unit.byte_count
             self._total.unit_count += 1
-            mark = advance(mark, unit.last, result.digests)
+            mark = advance(mark, unit.last, result)
             if self._pending.byte_count >= COMMIT_BYTES:
                 self._commit(mark)
             if self._context.on_progress:
@@ -400,12 +403,14 @@ def _load_id(text: str) -> Any:
     return json_util.loads(text, json_options=json_util.CANONICAL_JSON_OPTIONS)
 
 
-def _join_digests(known: str, added: list[bytes]) -> str:
-    """The digests as one text, the oldest left out beyond a limit: their documents are read again, no more."""
-    if not added:
-        return known
-    joined = base64.b64decode(known) + b"".join(added)
-    return base64.b64encode(joined[-MAX_DIGESTS * DIGEST_BYTES :]).decode()
+def _join_digests(known: str, added: list[bytes], from_ms: int) -> str:
+    """The digests of documents ingested at or after an instant, as one text.
+
+    Beyond a limit the oldest are left out: their documents are read again, no more.
+    """
+    first = from_ms.to_bytes(8, "big", signed=True)
+    kept = sorted(digest for digest in {*_split_digests(known), *added} if digest >= first)
+    return base64.b64encode(b"".join(kept[-MAX_DIGESTS:])).decode()
 
 
 def _split_digests(text: str) -> frozenset[bytes]:

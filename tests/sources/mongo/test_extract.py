@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import dataclasses
+import random
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from bson import ObjectId
+
+from analytics.config import Settings
+from analytics.contracts import load_contract
+from analytics.errors import SourceUnavailable
+from analytics.lake import Lake
+from analytics.sources.mongo import extraction
+from analytics.sources.mongo.extraction import MongoExtractor
+from analytics.sources.transcripts import SOURCE as TRANSCRIPTS
+from tests.sources.mongo.conftest import (
+    STARTED_AT,
+    Document,
+    context_of,
+    extract,
+    make_document,
+    make_line,
+    read_lake,
+    sync,
+    write_transcripts,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pymongo.collection import Collection
+
+# What a record is, whoever carried it. The rest says how it came.
+CARRIED = {"source", "source_record_id", "record_date", "_source_position", "_extracted_at", "_run_id"}
+COLUMNS = [name for name in load_contract("conversations").schema.names if name not in CARRIED]
+
+
+@pytest.fixture
+def lines(tmp_path: Path) -> list[tuple[str, Document]]:
+    return write_transcripts(tmp_path / "projects")
+
+
+@pytest.fixture
+def expected(tmp_path: Path, lines: list[tuple[str, Document]]) -> list[tuple[Any, ...]]:
+    """What the transcripts source makes of the same files, under the key that the lake of `settings` will have."""
+    settings = Settings(data_dir=tmp_path / "files", transcript_dirs=(tmp_path / "projects",), workers=1)
+    (tmp_path / "data").mkdir(exist_ok=True)
+    Lake(settings.data_dir).key  # noqa: B018 - makes it
+    (tmp_path / "data" / "local.key").write_bytes((settings.data_dir / "local.key").read_bytes())
+    TRANSCRIPTS.extract(context_of(settings))
+    return read_lake(Lake(settings.data_dir), *COLUMNS)
+
+
+def rows_of(settings: Settings) -> list[tuple[Any, ...]]:
+    return read_lake(Lake(settings.data_dir), *COLUMNS)
+
+
+def lake_ids(settings: Settings) -> set[str]:
+    return {row[0] for row in read_lake(Lake(settings.data_dir), "source_record_id")}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_full_extract_equals_the_files(
+    collection: Collection[Document],
+    settings: Settings,
+    lines: list[tuple[str, Document]],
+    expected: list[tuple[Any, ...]],
+    workers: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(extraction, "UNIT_BYTES", 20_000)
+    collection.insert_many(sync(collection, lines))
+    result = extract(dataclasses.replace(settings, workers=workers))
+    assert result.rows_read == collection.count_documents({})
+    assert result.rows_rejected == 0
+    assert rows_of(settings) == expected
+
+
+@pytest.mark.parametrize("index", ["pair", "instant", "none"])
+@pytest.mark.parametrize("seed", range(3))
+def test_incremental_extract_equals_the_files_in_any_cut(
+    collection: Collection[Document],
+    settings: Settings,
+    lines: list[tuple[str, Document]],
+    expected: list[tuple[Any, ...]],
+    index: str,
+    seed: int,
+) -> None:
+    if index == "pair":
+        collection.create_index([("ingestedAt", 1), ("_id", 1)])
+    elif index == "instant":
+        collection.create_index([("ingestedAt", -1)])
+    documents = sync(collection, lines, seed=seed)
+    chance = random.Random(seed)
+    while documents:
+        count = chance.randrange(1, 120)
+        collection.insert_many(documents[:count], ordered=False)
+        del documents[:count]
+        extract(settings)
+    assert rows_of(settings) == expected
+    assert len(lake_ids(settings)) == collection.count_documents({})
+
+
+def test_extract_loads_nothing_when_nothing_is_new(
+    collection: Collection[Document], settings: Settings, lines: list[tuple[str, Document]]
+) -> None:
+    collection.insert_many(sync(collection, lines, started_at=datetime.now(UTC) - timedelta(seconds=20)))
+    extract(settings)
+    number = Lake(settings.data_dir).last_number("conversations")
+    assert extract(settings).rows_read == 0
+    assert Lake(settings.data_dir).last_number("conversations") == number
+
+
+@pytest.mark.parametrize("is_indexed", [True, False])
+def test_extract_finds_documents_that_share_the_boundary_instant(
+    collection: Collection[Document], settings: Settings, *, is_indexed: bool
+) -> None:
+    if is_indexed:
+        collection.create_index([("ingestedAt", 1), ("_id", 1)])
+    settings = dataclasses.replace(settings, mongo_overlap_s=0)
+    low, high = ObjectId("0" * 24), ObjectId("f" * 24)
+    collection.insert_one(make_document(make_line(1), _id=high))
+    extract(settings)
+    collection.insert_one(make_document(make_line(2), _id=low))
+    extract(settings)
+    assert lake_ids(settings) == {str(low), str(high)}
+
+
+def test_extract_finds_a_late_document_within_the_overlap(collection: Collection[Document], settings: Settings) -> None:
+    collection.insert_one(make_document(make_line(1)))
+    extract(settings)
+    collection.insert_one(make_document(make_line(2), STARTED_AT - timedelta(seconds=599)))
+    assert extract(settings).rows_read == 1
+
+
+def test_extract_picks_up_a_changed_document(collection: Collection[Document], settings: Settings) -> None:
+    """Within the overlap at once, before it by a full backfill. What the lake had stays."""
+    for number in (1, 10_000):
+        collection.insert_one(make_document(make_line(number), STARTED_AT + timedelta(seconds=number), _id=number))
+    extract(settings)
+    collection.update_many({}, {"$set": {"message.content": "edited"}})
+    assert extract(settings).rows_read == 1
+    assert extract(settings, is_full_backfill=True).rows_read == 2
+    collection.delete_many({})
+    extract(settings, is_full_backfill=True)
+    assert len(read_lake(Lake(settings.data_dir), "record_id")) == 4
+
+
+def test_extract_is_not_frozen_by_a_document_from_the_future(
+    collection: Collection[Document], settings: Settings
+) -> None:
+    now = datetime.now(UTC)
+    collection.insert_one(make_document(make_line(1), now + timedelta(days=4000), _id="future"))
+    extract(settings)
+    collection.insert_one(make_document(make_line(2), now - timedelta(minutes=1), _id="today"))
+    assert extract(settings).rows_read == 1
+    collection.insert_one(make_document(make_line(3), now + timedelta(minutes=30), _id="soon"))
+    collection.insert_one(make_document(make_line(4), now + timedelta(days=400), _id="later"))
+    assert extract(settings).rows_read >= 2
+    assert lake_ids(settings) == {"future", "today", "soon", "later"}
+    assert extract(settings).rows_read == 0
+
+
+def test_extract_counts_and_reads_documents_without_a_date(
+    collection: Collection[Document], settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    collection.insert_one(make_document(make_line(1), _id=1))
+    extract(settings)
+    odd: list[Any] = [None, "2026-06-01T08:00:00Z", 1_780_000_000_000, {"at": 1}, [1]]
+    collection.insert_many(make_document(make_line(10 + n), value, _id=10 + n) for n, value in enumerate(odd))
+    missing = make_document(make_line(20), _id=20)
+    del missing["ingestedAt"]
+    collection.insert_one(missing)
+    assert extract(settings).rows_read == 6
+    assert "documents_without_date=6" in caplog.text
+    assert extract(settings).rows_read == 0
+    collection.insert_one(make_document(make_line(5), None, _id=5))  # an id before those already read
+    extract(settings)
+    assert lake_ids(settings) == {"1", "5", "10", "11", "12", "13", "14", "20"}
+
+
+def test_extract_pages_over_ids_of_mixed_types(
+    collection: Collection[Document], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids: list[Any] = [
+        1,
+        2.5,
+        2**40,
+        "a",
+        "b",
+        {"k": 1},
+        {"k": 2},
+        b"x",
+        ObjectId(),
+        ObjectId(),
+        False,
+        True,
+        STARTED_AT,
+    ]
+    settings = dataclasses.replace(settings, mongo_batch_size=1)
+    monkeypatch.setattr("analytics.sources.mongo.scan.PAGE_BATCHES", 2)
+    collection.create_index([("ingestedAt", 1), ("_id", 1)])
+    collection.insert_many(make_document(make_line(n), _id=value) for n, value in enumerate(ids))
+    assert extract(settings).rows_read == len(ids)
+    collection.insert_many(
+        make_document(make_line(100 + n), STARTED_AT + timedelta(hours=1), _id=value)
+        for n, value in enumerate([3, "c", {"k": 3}, ObjectId()])
+    )
+    assert extract(settings).rows_read == 4
+
+
+def test_window_reads_by_the_lines_own_instant_and_leaves_the_mark(
+    collection: Collection[Document], settings: Settings
+) -> None:
+    collection.insert_many(make_document(make_line(n), _id=n) for n in range(10))
+    extract(settings)
+    before = Lake(settings.data_dir).read_state("conversations", "mongo")
+    since, until = STARTED_AT + timedelta(seconds=3), STARTED_AT + timedelta(seconds=7)
+    assert extract(settings, since=since, until=until).rows_read == 4
+    assert Lake(settings.data_dir).read_state("conversations", "mongo") == before
+
+
+def test_incremental_extract_since_an_instant_moves_the_mark_only_without_a_gap(
+    collection: Collection[Document], settings: Settings
+) -> None:
+    for n in range(5):
+        collection.insert_one(make_document(make_line(n), STARTED_AT + timedelta(hours=n), _id=n))
+    extractor = MongoExtractor(context_of(settings))
+    assert extractor.incremental_extract(STARTED_AT + timedelta(hours=3)).rows_read == 2
+    assert MongoExtractor(context_of(settings)).incremental_extract().rows_read == 5
+
+
+def test_another_collection_starts_anew(collection: Collection[Document], settings: Settings) -> None:
+    collection.insert_one(make_document(make_line(1)))
+    extract(settings)
+    collection.database["entries"].insert_one(make_document(make_line(2), STARTED_AT - timedelta(days=9)))
+    assert extract(dataclasses.replace(settings, mongo_collection="entries")).rows_read == 1
+
+
+def test_large_collection_without_an_index_is_refused_with_the_line_that_makes_one(
+    collection: Collection[Document], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extraction, "SMALL_COUNT", 1)
+    collection.insert_many(make_document(make_line(n)) for n in range(3))
+    assert extract(settings).rows_read == 3
+    with pytest.raises(SourceUnavailable, match=r"createIndex\(\{ingestedAt: 1, _id: 1\}\)"):
+        extract(settings)

@@ -1,0 +1,260 @@
+"""The server or this process dies, refuses, or is not there: nothing is lost, and nothing is said aloud."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pymongo import MongoClient
+from pymongo.errors import AutoReconnect, CursorNotFound, NotPrimaryError
+
+from analytics import extractor
+from analytics.config import Settings, load_settings
+from analytics.errors import ConfigError, SourceUnavailable
+from analytics.lake import Lake
+from analytics.sources.mongo import connection, extraction, scan
+from tests.sources.mongo.conftest import (
+    Document,
+    Mongod,
+    extract,
+    make_document,
+    make_line,
+    make_settings,
+    read_lake,
+    require_mongod,
+    sync,
+    write_transcripts,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pymongo.collection import Collection
+
+PASSWORD = "correct-horse-battery"
+
+# Run in a process of its own, in units small enough that a kill hits every step.
+EXTRACT_IN_SMALL_UNITS = """
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from analytics.config import Settings
+from analytics.lake import Lake
+from analytics.sources import ExtractContext
+from analytics.sources.mongo import SOURCE, extraction
+extraction.UNIT_BYTES, extraction.COMMIT_BYTES = 4_000, 12_000
+uri, database, data_dir = sys.argv[1:4]
+settings = Settings(data_dir=Path(data_dir), mongo_uri=uri, mongo_database=database, workers=1, mongo_batch_size=10)
+print("started", flush=True)
+SOURCE.extract(ExtractContext(settings, Lake(Path(data_dir), "test"), "test", datetime.now(UTC)))
+"""
+
+
+def ids_of(settings: Settings) -> set[str]:
+    return {row[0] for row in read_lake(Lake(settings.data_dir), "source_record_id")}
+
+
+def test_source_is_off_without_a_uri() -> None:
+    from analytics.sources.mongo import SOURCE
+
+    assert not SOURCE.is_enabled(Settings())
+    with pytest.raises(ConfigError, match="ANALYTICS_MONGO_URI"):
+        extract(Settings())
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        f"mongodb://reader:{PASSWORD}@127.0.0.1:1/?directConnection=true",
+        f"mongodb://reader:{PASSWORD}@/@127.0.0.1:1",
+        f"mongodb://reader:{PASSWORD}/x:1@127.0.0.1",
+        f"mongodb://reader:{PASSWORD}@127.0.0.1:99999999",
+        f"mongodb://reader@{PASSWORD}:nonsense",
+        f"mongodb://reader:{PASSWORD}@127.0.0.1:1/?authMechanism=NONE&tls=maybe",
+    ],
+)
+def test_failure_never_repeats_the_password(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "SELECTION_TIMEOUT_MS", 50)
+    settings = Settings(data_dir=tmp_path, mongo_uri=uri)
+    with pytest.raises(SourceUnavailable, match="ANALYTICS_MONGO_URI") as caught:
+        extract(settings)
+    assert PASSWORD not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert PASSWORD not in repr(settings)
+
+
+def test_uri_of_another_kind_is_a_wrong_setting() -> None:
+    with pytest.raises(ConfigError, match="ANALYTICS_MONGO_URI must begin") as caught:
+        load_settings(environment={"ANALYTICS_MONGO_URI": f"postgres://reader:{PASSWORD}@host"}, dotenv=Path("none"))
+    assert PASSWORD not in str(caught.value)
+
+
+def test_missing_database_names_the_settings(settings: Settings) -> None:
+    with pytest.raises(SourceUnavailable, match="ANALYTICS_MONGO_DATABASE and ANALYTICS_MONGO_COLLECTION"):
+        extract(dataclasses.replace(settings, mongo_database="nowhere"))
+
+
+@pytest.mark.filterwarnings("ignore:.*:ResourceWarning")
+def test_source_that_fails_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "SELECTION_TIMEOUT_MS", 50)
+    write_transcripts(tmp_path / "projects")
+    settings = Settings(
+        data_dir=tmp_path / "data",
+        transcript_dirs=(tmp_path / "projects",),
+        mongo_uri="mongodb://127.0.0.1:1",
+        workers=1,
+    )
+    result = extractor.extract(settings, Lake(settings.data_dir), run_id="test")
+    assert list(result.failures) == ["mongo"]
+    assert "127.0.0.1:1" in result.failures["mongo"]
+    assert [entry.source for entry in result.results if entry.rows_loaded] == ["transcripts"]
+
+
+def test_mongo_extractor_is_to_be_had_from_the_extractor() -> None:
+    assert extractor.MongoExtractor is extraction.MongoExtractor
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [AutoReconnect("x"), CursorNotFound("x", 43), NotPrimaryError("x")],
+    ids=lambda error: type(error).__name__,
+)
+def test_dead_cursor_is_resumed_behind_the_last_key(
+    collection: Collection[Document], settings: Settings, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    collection.create_index([("ingestedAt", 1), ("_id", 1)])
+    collection.insert_many(make_document(make_line(n), _id=n) for n in range(100))
+    monkeypatch.setattr(scan, "RETRY_WAITS_S", (0.0, 0.0))
+    open_page = scan._open_page
+    opened = []
+
+    def fail_after_three(*arguments: Any) -> Iterator[bytes]:
+        opened.append(arguments)
+        for count, batch in enumerate(open_page(*arguments)):
+            if count == 3:
+                raise failure
+            yield batch
+
+    monkeypatch.setattr(scan, "_open_page", fail_after_three)
+    assert extract(dataclasses.replace(settings, mongo_batch_size=10)).rows_read == 100
+    assert len(opened) > 2
+
+
+def test_server_that_does_not_come_back_is_unavailable_and_keeps_what_was_committed(
+    collection: Collection[Document], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection.insert_many(make_document(make_line(n), _id=n) for n in range(100))
+    monkeypatch.setattr(scan, "RETRY_WAITS_S", ())
+    monkeypatch.setattr(extraction, "UNIT_BYTES", 1)
+    monkeypatch.setattr(extraction, "COMMIT_BYTES", 1)
+    open_page = scan._open_page
+
+    def fail(*arguments: Any) -> Iterator[bytes]:
+        for count, batch in enumerate(open_page(*arguments)):
+            if count == 4:
+                raise AutoReconnect("gone")
+            yield batch
+
+    small = dataclasses.replace(settings, mongo_batch_size=10)
+    with monkeypatch.context() as patch, pytest.raises(SourceUnavailable, match="did not come back"):
+        patch.setattr(scan, "_open_page", fail)
+        extract(small)
+    durable = len(ids_of(settings))
+    assert durable >= 20
+    assert extract(small).rows_read == 100 - durable
+    assert len(ids_of(settings)) == 100
+
+
+def test_nothing_is_lost_when_the_server_restarts_in_the_middle(
+    own_mongod: Mongod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = write_transcripts(tmp_path / "projects")
+    with MongoClient(own_mongod.uri) as client:
+        collection = client["claude_logs"]["conversations"]
+        collection.insert_many(sync(collection, lines))
+        count = collection.count_documents({})
+        client.admin.command("fsync")
+    monkeypatch.setattr(scan, "RETRY_WAITS_S", (0.1,) * 100)
+    monkeypatch.setattr(connection, "SELECTION_TIMEOUT_MS", 500)
+    monkeypatch.setattr(scan, "PAGE_BATCHES", 4)
+    monkeypatch.setattr(extraction, "UNIT_BYTES", 1)
+    settings = make_settings(tmp_path / "data", own_mongod.uri, collection, mongo_batch_size=20)
+    seen = []
+
+    def restart(done: int, total: int) -> None:
+        seen.append(done)
+        if len(seen) == 5:
+            own_mongod.stop()
+            own_mongod.start()
+
+    assert extract(settings, on_progress=restart).rows_read == count
+    assert len(ids_of(settings)) == count
+
+
+def test_wrong_credentials_and_missing_rights_say_what_to_mend(tmp_path: Path) -> None:
+    server = Mongod(require_mongod(), tmp_path / "mongod", "--nojournal", "--auth")
+    server.start()
+    try:
+        with MongoClient(server.uri) as client:
+            roles = ["root"]
+            client.admin.command("createUser", "admin", pwd=PASSWORD, roles=roles)
+        with MongoClient(server.uri, username="admin", password=PASSWORD) as client:
+            client["claude_logs"]["conversations"].insert_one(make_document(make_line(1)))
+            client.admin.command("createUser", "reader", pwd=PASSWORD, roles=[{"role": "read", "db": "claude_logs"}])
+            client.admin.command("createUser", "nobody", pwd=PASSWORD, roles=[])
+
+        def with_user(user: str, password: str = PASSWORD) -> Settings:
+            uri = server.uri.replace("//", f"//{user}:{password}@")
+            return Settings(data_dir=tmp_path / "data", mongo_uri=uri, workers=1)
+
+        with pytest.raises(SourceUnavailable, match="refuses the user or the password") as caught:
+            extract(with_user("reader", "wrong-secret"))
+        assert "wrong-secret" not in str(caught.value)
+        with pytest.raises(SourceUnavailable, match="role: 'read'"):
+            extract(with_user("nobody"))
+        assert extract(with_user("reader")).rows_loaded == 1
+        assert extract(with_user("reader")).rows_loaded == 0
+        assert PASSWORD not in "".join(
+            path.read_bytes().decode("latin-1") for path in (tmp_path / "data").rglob("*") if path.is_file()
+        )
+    finally:
+        server.stop(9)
+
+
+@pytest.mark.parametrize("rounds", [4, pytest.param(50, marks=pytest.mark.torture)])
+def test_killed_extraction_ends_equal(
+    collection: Collection[Document], mongo_uri: str, settings: Settings, tmp_path: Path, rounds: int
+) -> None:
+    """kill -9 at random moments, of a backfill and of increments, while documents keep coming."""
+    lines = write_transcripts(tmp_path / "projects")
+    documents = sync(collection, lines)
+    chance = random.Random(rounds)
+    collection.create_index([("ingestedAt", 1), ("_id", 1)])
+    step = max(len(documents) // (rounds // 2), 1)
+    for _ in range(rounds):
+        if documents:
+            collection.insert_many(documents[:step], ordered=False)
+            del documents[:step]
+        process = subprocess.Popen(
+            [sys.executable, "-c", EXTRACT_IN_SMALL_UNITS, mongo_uri, collection.database.name, str(settings.data_dir)],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(chance.random() * 0.6)
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    extract(settings)
+    clean = dataclasses.replace(settings, data_dir=tmp_path / "clean")
+    extract(clean)
+    assert ids_of(settings) == ids_of(clean)
+    assert read_lake(Lake(settings.data_dir), "record_id") == read_lake(Lake(clean.data_dir), "record_id")
