@@ -115,7 +115,7 @@ def write_records(
             "occurred_at": stage.started_at,
             "source_record_id": stage.stage,
             "stage_number": STAGES.index(stage.stage) + 1,
-            "trigger": trigger,
+            "trigger_name": trigger,
             "is_full_refresh": is_full_refresh,
         }
         for stage in stages

@@ -24,7 +24,7 @@ CONTRACT = Contract(
             describe(
                 "unexpected_count",
                 pa.int64(),
-                "Rows or groups that were not as expected; null where none can be counted.",
+                "Rows or groups that were not as expected.",
             ),
             describe("checked_count", pa.int64(), "Rows that were looked at, where the check counts them."),
             describe("error_type", pa.string(), "What stopped the check from running; null where it ran."),

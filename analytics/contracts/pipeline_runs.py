@@ -19,7 +19,7 @@ CONTRACT = Contract(
             *COMMON_FIELDS,
             describe("stage", pa.string(), "extract, load, transform, validate or publish."),
             describe("stage_number", pa.int64(), "Position of the stage, from 1."),
-            describe("trigger", pa.string(), "Who ran it: command or flow."),
+            describe("trigger_name", pa.string(), "Who ran it: command or flow."),
             describe("result", pa.string(), "ok, failed, or skipped (an audit that ANALYTICS_VALIDATE left out)."),
             describe("error_type", pa.string(), "Class of the failure; null where there is none."),
             describe("row_count", pa.int64(), "Rows extracted, loaded or published; null where a stage counts none."),

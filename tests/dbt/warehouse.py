@@ -138,6 +138,9 @@ class Warehouse:
             connection.register("no_rows", SCHEMA.empty_table())
             connection.execute("create schema raw")
             connection.execute("create table raw.conversations as select * from no_rows")
+            for dataset in ("check_results", "pipeline_runs"):
+                connection.register("no_records", load_contract(dataset).warehouse_schema.empty_table())
+                connection.execute(f"create table raw.{dataset} as select * from no_records")
             connection.execute(f"create table raw.model_price_overrides as select {prices} limit 0")
             connection.execute("create table raw._dirty_dates (dataset varchar, record_date date)")
             connection.execute("create table raw._rebuild_dates (record_date date, role varchar)")
