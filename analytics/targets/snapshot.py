@@ -50,11 +50,11 @@ def publish(settings: Settings, run_id: str) -> TargetResult:
     try:
         with open_warehouse(settings) as connection:
             tables = gold_tables(connection)
-            build = _build_run(connection)
             if not tables:
                 raise PublishError("publish: there is no gold yet. Run `analytics transform` first.")
+            build = _build_run(connection)
             row_count = _write_version(connection, version, tables, run_id)
-            columns = _describe(connection, tables)
+            columns = _describe(connection)
         step("version_written")
         _flip(settings.published_dir, run_id)
         step("version_flipped")
@@ -164,7 +164,7 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _describe(connection: duckdb.DuckDBPyConnection, tables: Sequence[str]) -> list[tuple[str, str, str]]:
+def _describe(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str, str]]:
     """(table, column, type) of everything published, in order: what decides whether the views change."""
     rows = connection.execute(
         """

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import threading
+
+import duckdb
+import pytest
+
+from analytics.errors import PublishError
+from analytics.targets import iter_targets, snapshot
+from tests.builders import make_gold
+
+RUNS = [f"2026010{n}T000000000000Z" for n in range(1, 8)]
+
+
+@pytest.fixture
+def gold(settings):
+    make_gold(settings, fct_x="select 1 as n, 'a' as name", dim_y="select date '2026-01-02' as day")
+    return settings
+
+
+def in_marts(settings, sql: str, path=None):
+    with duckdb.connect(str(path or settings.published_dir / "marts.duckdb"), read_only=True) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def versions(settings) -> list[str]:
+    return [path.name for path in snapshot.published_versions(settings.published_dir)]
+
+
+def test_the_snapshot_comes_first_of_all_targets():
+    assert next(iter_targets()).name == "snapshot"
+
+
+def test_publish_shows_gold_in_both_forms(gold):
+    result = snapshot.publish(gold, RUNS[0])
+    assert result.facts["table_count"] == 2
+    assert in_marts(gold, "select n, name from gold.fct_x") == [(1, "a")]
+    with snapshot.open_current(gold) as connection:
+        assert connection.execute("select run_id from published_snapshot").fetchall() == [(RUNS[0],)]
+
+
+def test_an_open_connection_sees_the_next_version(gold):
+    snapshot.publish(gold, RUNS[0])
+    with duckdb.connect(str(gold.published_dir / "marts.duckdb"), read_only=True) as connection:
+        assert connection.execute("select n from gold.fct_x").fetchall() == [(1,)]
+        make_gold(gold, fct_x="select 2 as n, 'a' as name")
+        snapshot.publish(gold, RUNS[1])
+        assert connection.execute("select n from gold.fct_x").fetchall() == [(2,)]
+
+
+def test_marts_is_replaced_only_when_the_schema_changes(gold):
+    snapshot.publish(gold, RUNS[0])
+    inode = (gold.published_dir / "marts.duckdb").stat().st_ino
+    snapshot.publish(gold, RUNS[1])
+    assert (gold.published_dir / "marts.duckdb").stat().st_ino == inode
+    make_gold(gold, fct_x="select 1 as n, 'a' as name, true as is_new")
+    snapshot.publish(gold, RUNS[2])
+    assert in_marts(gold, "select is_new from gold.fct_x") == [(True,)]
+
+
+def test_views_work_where_the_folder_is_mounted_elsewhere(gold, tmp_path):
+    snapshot.publish(gold, RUNS[0])
+    elsewhere = tmp_path / "else where's"
+    shutil.copytree(gold.published_dir, elsewhere, symlinks=True)
+    shutil.rmtree(gold.published_dir)
+    assert in_marts(gold, "select n from gold.fct_x", elsewhere / "marts.duckdb") == [(1,)]
+
+
+def test_old_versions_go_and_what_is_no_version_stays(gold):
+    (gold.published_dir / "report").mkdir(parents=True)
+    for run_id in RUNS:
+        snapshot.publish(gold, run_id)
+    assert versions(gold) == RUNS[-3:]
+    assert (gold.published_dir / "report").is_dir()
+
+
+def test_the_current_version_stays_when_the_clock_went_back(gold):
+    """Its name then sorts before those it replaces, and it was deleted under its readers. Found by review."""
+    for run_id in [*RUNS[3:], RUNS[0]]:
+        snapshot.publish(gold, run_id)
+    assert snapshot.current_version(gold).name == RUNS[0]
+    assert in_marts(gold, "select n from gold.fct_x") == [(1,)]
+
+
+def test_nothing_is_readable_before_the_first_publish(settings):
+    assert snapshot.current_version(settings) is None
+    with pytest.raises(PublishError, match="nothing is published"):
+        snapshot.open_current(settings)
+    with pytest.raises(PublishError, match="there is no gold yet"):
+        snapshot.publish(settings, RUNS[0])
+
+
+@pytest.mark.parametrize("call", ["_write_version", "_sync", "_flip"])
+def test_a_full_disk_leaves_readers_the_last_version(gold, monkeypatch, call):
+    snapshot.publish(gold, RUNS[0])
+
+    def refuse(*_args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(snapshot, call, refuse)
+    with pytest.raises(PublishError, match="No space left on device"):
+        snapshot.publish(gold, RUNS[1])
+    if call == "_sync":  # of the folder, after the flip: the new version is whole, and seen
+        return
+    assert versions(gold) == [RUNS[0]]
+    assert in_marts(gold, "select n from gold.fct_x") == [(1,)]
+
+
+def test_a_failure_after_the_flip_keeps_what_readers_see(gold, monkeypatch):
+    """The version was deleted although `current` already named it. Found by review."""
+    snapshot.publish(gold, RUNS[0])
+
+    def refuse(*_args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(snapshot, "_replace_marts", refuse)
+    with pytest.raises(PublishError):
+        snapshot.publish(gold, RUNS[1])
+    assert in_marts(gold, "select n from gold.fct_x") == [(1,)]
+
+
+def test_a_file_size_limit_publishes_nothing_and_says_so(gold):
+    """RLIMIT_FSIZE stands for a full disk that DuckDB itself meets while it copies."""
+    snapshot.publish(gold, RUNS[0])
+    make_gold(gold, fct_x="select range as n, md5(range::varchar) as name from range(200000)")
+    code = f"""
+import resource, sys
+from pathlib import Path
+from tests.builders import make_settings
+from analytics.errors import PublishError
+from analytics.targets import snapshot
+settings = make_settings(Path({str(gold.data_dir.parent)!r}))
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+try:
+    snapshot.publish(settings, {RUNS[1]!r})
+except PublishError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=os.getcwd())
+    assert "cannot be written" in done.stdout
+    assert versions(gold) == [RUNS[0]]
+    assert in_marts(gold, "select count(*) from gold.fct_x") == [(1,)]
+
+
+def test_what_is_published_is_private(gold):
+    previous = os.umask(0)
+    try:
+        snapshot.publish(gold, RUNS[0])
+    finally:
+        os.umask(previous)
+    for path in [gold.published_dir, *gold.published_dir.rglob("*")]:
+        if not path.is_symlink():
+            assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+
+
+def test_readers_see_no_error_while_versions_are_published(gold):
+    snapshot.publish(gold, RUNS[0])
+    is_over = threading.Event()
+    errors: list[Exception] = []
+    seen: set[int] = set()
+
+    def read() -> None:
+        while not is_over.is_set():
+            try:
+                seen.update(n for (n,) in in_marts(gold, "select n from gold.fct_x"))
+                with snapshot.open_current(gold) as connection:
+                    seen.update(n for (n,) in connection.execute("select n from fct_x").fetchall())
+            except Exception as error:  # noqa: BLE001 - any error is the failure
+                errors.append(error)
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for number in range(12):
+        make_gold(gold, fct_x=f"select {number} as n, 'a' as name")
+        snapshot.publish(gold, f"20260201T{number:012d}Z")
+    is_over.set()
+    for reader in readers:
+        reader.join()
+    assert errors == []
+    assert len(seen) > 1

@@ -1,0 +1,279 @@
+from __future__ import annotations
+
+import dataclasses
+import shutil
+
+import duckdb
+import pytest
+
+from analytics.contracts import iter_contracts
+from analytics.errors import AnalyticsError, ConfigError, LockHeld
+from analytics.lake import Lake
+from analytics.loader import PRICE_COLUMNS, DuckDBLoader, open_warehouse
+from tests.builders import make_answer, make_prompt, make_settings, raw_rows, run_extract, run_load, write_transcript
+
+
+def part_files(settings):
+    return sorted((settings.data_dir / "raw" / "conversations").rglob("*.parquet"))
+
+
+def conversations(result):
+    return next((entry for entry in result.datasets if entry.dataset == "conversations"), None)
+
+
+def plan(settings, fingerprint="f", *, finish=False, **arguments):
+    with open_warehouse(settings) as connection:
+        loader = DuckDBLoader(settings, Lake(settings.data_dir, settings.host_id), connection)
+        found = loader.plan_build(run_id="r", fingerprint=fingerprint, **arguments)
+        if finish:
+            loader.finish_build(run_id="r", fingerprint=fingerprint)
+        return found
+
+
+@pytest.fixture
+def loaded(settings):
+    """Two days: a prompt on the second, an answer on the third."""
+    write_transcript(settings, make_prompt(), make_answer(at="2026-01-03T10:00:00Z"))
+    run_extract(settings)
+    run_load(settings)
+    return settings
+
+
+def test_load_makes_a_table_of_every_contract(settings):
+    run_load(settings)
+    for contract in iter_contracts():
+        assert raw_rows(settings, contract.dataset) == []
+
+
+def test_loading_twice_changes_nothing(loaded):
+    before = raw_rows(loaded)
+    assert len(before) == 2
+    assert conversations(run_load(loaded)) is None
+    assert raw_rows(loaded) == before
+
+
+def test_only_the_touched_days_are_loaded_again(loaded):
+    write_transcript(loaded, make_prompt("late"), name="p/late.jsonl")
+    run_extract(loaded)
+    entry = conversations(run_load(loaded))
+    assert [day.isoformat() for day in entry.dates] == ["2026-01-02"]
+    assert entry.row_count == 2
+    assert len(raw_rows(loaded)) == 3
+
+
+def test_of_the_copies_of_a_record_one_stays_and_which_does_not_depend_on_the_order(tmp_path):
+    found = []
+    for names in (["a/s.jsonl", "b/s.jsonl"], ["b/s.jsonl", "a/s.jsonl"]):
+        settings = make_settings(tmp_path / names[0][0])
+        for name in names:
+            write_transcript(settings, make_prompt(), name=name)
+            run_extract(settings)
+        result = run_load(settings)
+        assert conversations(result).repeated_count == 1
+        found.append(raw_rows(settings))
+    assert found[0] == found[1]
+    assert len(found[0]) == 1
+
+
+@pytest.mark.parametrize("batches", [[[0, 1, 2, 3]], [[3], [2], [1], [0]], [[1, 3], [0, 2]]])
+def test_any_order_of_arrival_leaves_the_same_rows(tmp_path, batches):
+    lines = [make_prompt(f"p{n}", at=f"2026-01-0{1 + n % 2}T00:00:00Z") for n in range(4)]
+    settings, expected = make_settings(tmp_path / "a"), make_settings(tmp_path / "b")
+    for number, line in enumerate(lines):
+        write_transcript(expected, line, name=f"p/{number}.jsonl")
+    run_extract(expected)
+    run_load(expected)
+    for batch in batches:
+        for number in batch:
+            write_transcript(settings, lines[number], name=f"p/{number}.jsonl")
+        run_extract(settings)
+        run_load(settings)
+    assert raw_rows(settings) == raw_rows(expected)
+
+
+def test_a_deleted_warehouse_is_rebuilt_from_the_lake(loaded):
+    before = raw_rows(loaded)
+    loaded.warehouse_file.unlink()
+    run_load(loaded)
+    assert raw_rows(loaded) == before
+
+
+@pytest.mark.parametrize("damage", ["garbage", "empty", "truncated", "flipped_header"])
+def test_a_warehouse_that_is_none_is_rebuilt_from_the_lake(loaded, damage):
+    before = raw_rows(loaded)
+    content = loaded.warehouse_file.read_bytes()
+    damaged = {
+        "garbage": b"garbage" * 1_000,
+        "empty": b"",
+        "truncated": content[:5_000],
+        "flipped_header": content[:8] + bytes([content[8] ^ 0xFF]) + content[9:],
+    }
+    loaded.warehouse_file.write_bytes(damaged[damage])
+    run_load(loaded)
+    assert raw_rows(loaded) == before
+
+
+def test_a_folder_named_lock_is_no_reason_to_keep_a_broken_warehouse(tmp_path):
+    """DuckDB's message holds the path, and the path held the word that was looked for. Found by review."""
+    settings = make_settings(tmp_path / "padlock")
+    settings.data_dir.mkdir(mode=0o700)
+    settings.warehouse_file.write_bytes(b"garbage" * 1_000)
+    run_load(settings)
+    assert raw_rows(settings) == []
+
+
+def test_a_warehouse_that_another_program_has_open_is_left_alone(loaded):
+    import subprocess
+    import sys
+
+    code = f"import duckdb; c = duckdb.connect({str(loaded.warehouse_file)!r}); print('open', flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"open\n"
+        with pytest.raises(LockHeld, match="another program has"):
+            run_load(loaded)
+        other.communicate(b"\n")
+    assert len(raw_rows(loaded)) == 2
+
+
+def test_a_warehouse_in_a_folder_that_takes_no_file_is_an_error_that_says_so(settings):
+    settings.warehouse_file.mkdir(parents=True)
+    with pytest.raises((AnalyticsError, OSError)):
+        run_load(settings)
+
+
+def test_another_lake_under_the_same_warehouse_replaces_its_rows(loaded):
+    """With as many commits as the first one it was taken for it, and the old rows stayed. Found by review."""
+    shutil.rmtree(loaded.data_dir / "raw")
+    write_transcript(loaded, make_prompt("only one", at="2026-02-01T00:00:00Z"))
+    run_extract(loaded, run_id="another")
+    plan(loaded, finish=True)
+    run_load(loaded)
+    assert len(raw_rows(loaded)) == 1
+    assert plan(loaded).is_full_refresh
+
+
+@pytest.mark.parametrize("damage", ["page", "footer", "magic", "zero", "cut", "missing"])
+def test_a_damaged_part_is_set_aside_and_its_sources_are_read_again(loaded, damage):
+    before = raw_rows(loaded)
+    damaged = part_files(loaded)[0]
+    content = bytearray(damaged.read_bytes())
+    places = {"page": 40, "footer": len(content) - 60, "magic": 0}
+    if damage in places:
+        content[places[damage]] ^= 0xFF
+        damaged.write_bytes(content)
+    elif damage == "missing":
+        damaged.unlink()
+    else:
+        damaged.write_bytes(content[:100] if damage == "cut" else b"")
+    plan(loaded, finish=True)
+    loaded.warehouse_file.unlink()
+    result = run_load(loaded)
+    assert [loaded.data_dir / "raw" / path for path in result.damaged] == [damaged]
+    assert len(raw_rows(loaded)) == 1
+    assert len(list((loaded.data_dir / "quarantine").glob("*"))) == (damage != "missing")
+    assert plan(loaded).is_full_refresh
+    run_extract(loaded)
+    assert run_load(loaded).damaged == ()
+    assert raw_rows(loaded) == before
+
+
+def test_rows_of_an_older_contract_load_with_null_in_the_new_column(loaded):
+    """The lake outlives contracts: files lack columns that came later."""
+    import pyarrow.parquet as pq
+
+    lake = Lake(loaded.data_dir, "test")
+    part = next(iter(lake.snapshot("conversations").parts.values()))
+    older = pq.read_table(lake.part_file(part.path), partitioning=None).drop_columns(["pr_url", "effort"])
+    added = lake.write_part(older, "conversations", part.record_date)
+    lake.commit("conversations", "t", run_id="r", kind="compact", adds=[added], removes=[part.path])
+    before = raw_rows(loaded)
+    loaded.warehouse_file.unlink()
+    run_load(loaded)
+    assert raw_rows(loaded) == before
+
+
+def test_compaction_is_no_reason_to_load(loaded):
+    for number in range(9):
+        write_transcript(loaded, make_prompt(f"p{number}"), name=f"p/{number}.jsonl")
+        run_extract(loaded)
+    run_load(loaded)
+    before = raw_rows(loaded)
+    from datetime import date
+
+    assert Lake(loaded.data_dir, "test").compact("conversations", run_id="r", before=date(2026, 1, 3))
+    assert conversations(run_load(loaded)).dates == ()
+    loaded.warehouse_file.unlink()
+    run_load(loaded)
+    assert raw_rows(loaded) == before
+
+
+def test_removed_days_ask_for_a_full_build(loaded):
+    plan(loaded, finish=True)
+    assert plan(loaded).is_empty
+    lake = Lake(loaded.data_dir, "test")
+    path = sorted(lake.snapshot("conversations").parts)[0]
+    lake.remove_parts("conversations", [path], run_id="r", kind="prune", forget_positions=False, keep_in=None)
+    run_load(loaded)
+    assert len(raw_rows(loaded)) == 1
+    assert plan(loaded).is_full_refresh
+
+
+def test_the_plan_is_everything_after_a_change_of_models_and_nothing_when_nothing_came(loaded):
+    assert plan(loaded, "one", finish=True).is_full_refresh
+    assert plan(loaded, "one").is_empty
+    assert plan(loaded, "two").is_full_refresh
+    assert plan(loaded, "one", is_full_refresh=True).is_full_refresh
+
+
+def test_the_plan_names_the_days_that_came(loaded):
+    plan(loaded, finish=True)
+    write_transcript(loaded, make_prompt("new", at="2026-01-07T00:00:00Z"), name="p/new.jsonl")
+    run_extract(loaded)
+    run_load(loaded)
+    found = plan(loaded)
+    assert not found.is_full_refresh
+    assert "2026-01-07" in {day.isoformat() for day in found.rebuild_dates}
+
+
+def test_days_stay_dirty_until_a_build_succeeded(loaded):
+    plan(loaded, finish=True)
+    write_transcript(loaded, make_prompt("new", at="2026-01-07T00:00:00Z"), name="p/new.jsonl")
+    run_extract(loaded)
+    run_load(loaded)
+    first = plan(loaded)
+    run_load(loaded)
+    assert plan(loaded) == first
+    plan(loaded, finish=True)
+    assert plan(loaded).is_empty
+
+
+def test_prices_of_the_user_are_read_and_a_file_of_another_shape_is_a_config_error(loaded, tmp_path):
+    prices = tmp_path / "prices.csv"
+    prices.write_text(",".join(PRICE_COLUMNS) + "\nmy-model" + "," * (len(PRICE_COLUMNS) - 1) + "\n")
+    settings = dataclasses.replace(loaded, prices_file=prices)
+    plan(settings)
+    with open_warehouse(settings) as connection:
+        assert connection.execute("select model_prefix from raw.model_price_overrides").fetchall() == [("my-model",)]
+    prices.write_text("model,price\nx,1,2,3\n")
+    with pytest.raises(ConfigError, match="ANALYTICS_PRICES_FILE"):
+        plan(settings)
+    with pytest.raises(ConfigError, match="ANALYTICS_PRICES_FILE"):
+        plan(dataclasses.replace(loaded, prices_file=tmp_path / "missing.csv"))
+
+
+def test_a_failed_load_leaves_the_last_state(loaded, monkeypatch):
+    before = raw_rows(loaded)
+    write_transcript(loaded, make_prompt("more"), name="p/more.jsonl")
+    run_extract(loaded)
+
+    def fail(*_args):
+        raise duckdb.OutOfMemoryException("out of memory, while holding 'a prompt'")
+
+    monkeypatch.setattr(DuckDBLoader, "_insert", fail)
+    with pytest.raises(AnalyticsError, match="cannot be read or written") as caught:
+        run_load(loaded)
+    assert "prompt" not in str(caught.value)
+    assert raw_rows(loaded) == before
+    monkeypatch.undo()
+    run_load(loaded)
+    assert len(raw_rows(loaded)) == 3
