@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from analytics import __version__
 from analytics.capture.command import add_arguments as add_capture_arguments
@@ -75,14 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"analytics {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--data-dir", help="data folder (ANALYTICS_DATA_DIR)")
-    common.add_argument("--transcript-dirs", help="folders of transcripts, ':' between (ANALYTICS_TRANSCRIPT_DIRS)")
-    common.add_argument("--timezone", help="reporting time zone (ANALYTICS_TIMEZONE)")
-    common.add_argument("--content", help="full, redacted or metadata (ANALYTICS_CONTENT)")
-    common.add_argument("--json", action="store_true", help="print the same facts as JSON")
-    common.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    common.add_argument("--debug", action="store_true", help="show the traceback of a failure")
+    common = _common_flags()
 
     def verb(name: str, command: Any, text: str) -> argparse.ArgumentParser:
         added = verbs.add_parser(name, help=text, description=text, parents=[common])
@@ -100,7 +93,11 @@ def build_parser() -> argparse.ArgumentParser:
         added.add_argument("--full-backfill", action="store_true", help="read everything again, from the start")
         if name == "extract":
             added.add_argument(
-                "--import", dest="import_path", type=Path, metavar="PATH", help="read an archive of the selected source's events"
+                "--import",
+                dest="import_path",
+                type=Path,
+                metavar="PATH",
+                help="read an archive of the selected source's events",
             )
         if name == "run":
             added.add_argument("--full-refresh", action="store_true", help="rebuild every model from the lake")
@@ -121,10 +118,37 @@ def build_parser() -> argparse.ArgumentParser:
     added = verb("query", _query, "run SQL on the published tables")
     added.add_argument("sql", help="one statement, in quotes")
     _add_format_flags(added)
+    added = verb("report", _report, "write the dashboards as one HTML page, or only some days or one project of them")
+    added.add_argument("--since", type=_day, help="only days from this one on (inclusive)")
+    added.add_argument("--until", type=_day, help="only days before this one (exclusive)")
+    added.add_argument("--project", default="", help="only this project: its path, or the last part of it")
+    added.add_argument("--out", type=Path, metavar="FILE", help="write here; needed with the flags above")
+    added.add_argument("--open", action="store_true", help="open it in the browser")
+    text = "write a published table to a file"
+    # Here --json names a file.
+    added = verbs.add_parser("export", help=text, description=text, parents=[_common_flags(has_json=False)])
+    added.set_defaults(command=_export)
+    added.add_argument("table", help="name of a gold table, such as agg_daily_summary")
+    added.add_argument("--csv", type=Path, metavar="FILE", help="as CSV, safe to open in a spreadsheet")
+    added.add_argument("--json", type=Path, metavar="FILE", help="as a JSON array of objects")
+    added.add_argument("--parquet", type=Path, metavar="FILE", help="as Parquet")
     added = verb("prune", _prune, "delete what is past its keep: old versions, orphans, days on request")
     added.add_argument("--before", type=_day, help="also delete the lake's days before this one, for good")
     added.add_argument("--dry-run", action="store_true", help="say what would go, delete nothing")
     return parser
+
+
+def _common_flags(*, has_json: bool = True) -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--data-dir", help="data folder (ANALYTICS_DATA_DIR)")
+    common.add_argument("--transcript-dirs", help="folders of transcripts, ':' between (ANALYTICS_TRANSCRIPT_DIRS)")
+    common.add_argument("--timezone", help="reporting time zone (ANALYTICS_TIMEZONE)")
+    common.add_argument("--content", help="full, redacted or metadata (ANALYTICS_CONTENT)")
+    if has_json:
+        common.add_argument("--json", action="store_true", help="print the same facts as JSON")
+    common.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    common.add_argument("--debug", action="store_true", help="show the traceback of a failure")
+    return common
 
 
 def _add_format_flags(parser: argparse.ArgumentParser) -> None:
@@ -136,7 +160,9 @@ def _instant(text: str) -> datetime:
     try:
         parsed = datetime.fromisoformat(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no day or instant such as 2026-01-31 or 2026-01-31T12:00Z") from error
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no day or instant such as 2026-01-31 or 2026-01-31T12:00Z"
+        ) from error
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
@@ -205,7 +231,10 @@ class _Printer:
             elapsed_ms=result.elapsed_ms,
         )
         for path in result.damaged:
-            print(f"warning    load: {path} is damaged, moved to quarantine; the next run reads its sources again", file=sys.stderr)
+            print(
+                f"warning    load: {path} is damaged, moved to quarantine; the next run reads its sources again",
+                file=sys.stderr,
+            )
 
     def on_transform(self, result: TransformResult) -> None:
         self.line(
@@ -225,9 +254,7 @@ class _Printer:
             self.line("validate", "gx", "not due", elapsed_ms=result.elapsed_ms, note=result.skipped)
             return
         counts = (f"{result.suite_count} suites", f"{result.check_count} checks", f"{len(result.failed)} failed")
-        self.line(
-            "validate", "gx", *counts, elapsed_ms=result.elapsed_ms, note=result.report if result.failed else ""
-        )
+        self.line("validate", "gx", *counts, elapsed_ms=result.elapsed_ms, note=result.report if result.failed else "")
         for name in result.warnings:
             print(f"warning    validate: {name} warns; what to do: {result.report}", file=sys.stderr)
 
@@ -280,7 +307,9 @@ def _finish_run(parsed: argparse.Namespace, settings: Settings, result: RunResul
     if result.is_sample:
         printer.line("note", "sample data: no transcripts of your own were found, so these numbers are synthetic")
     if result.removed_sample_rows:
-        printer.line("note", f"the sample's {result.removed_sample_rows:,} rows left the lake: it has your own data now")
+        printer.line(
+            "note", f"the sample's {result.removed_sample_rows:,} rows left the lake: it has your own data now"
+        )
     verdict = "failed" if result.failures else "ok"
     what = f"run {result.run_id}" if result.publish else f"run {result.run_id}: nothing new, nothing rebuilt"
     printer.line(verdict, what, elapsed_ms=result.elapsed_ms)
@@ -422,15 +451,62 @@ def _show(parsed: argparse.Namespace, settings: Settings) -> int:
 
 
 def _query(parsed: argparse.Namespace, settings: Settings) -> int:
-    from analytics.reader import read_query, render, write_parquet
+    from analytics.reader import Form, read_query, render, write_parquet
 
     if parsed.parquet is not None:
         count = write_parquet(settings, parsed.sql, parsed.parquet)
         print(f"{count:,} rows written to {parsed.parquet}", file=sys.stderr)
         return 0
     table = read_query(settings, parsed.sql)
-    form = "json" if parsed.json else "csv" if parsed.csv else "table"
+    form: Form = "json" if parsed.json else "csv" if parsed.csv else "table"
     sys.stdout.write(render(table, form))
+    return 0
+
+
+def _report(parsed: argparse.Namespace, settings: Settings) -> int:
+    from analytics.targets.report import REPORT, Restriction, write_report
+
+    restriction = Restriction(since=parsed.since, until=parsed.until, project=parsed.project)
+    if parsed.out is None and restriction != Restriction():
+        raise ConfigError("report: say with --out FILE where a page of only some data goes.")
+    file = (parsed.out or settings.published_dir / REPORT).absolute()
+    size = write_report(settings, file, restriction)
+    if parsed.json:
+        _print_json({"file": str(file), "byte_count": size})
+    elif not parsed.quiet:
+        print(f"report     {size / 1e6:.1f} MB   {file}")
+    if parsed.open:
+        import webbrowser
+
+        webbrowser.open(file.as_uri())
+    return 0
+
+
+def _export(parsed: argparse.Namespace, settings: Settings) -> int:
+    from analytics.reader import published_tables, quote, read_query, render, write_parquet
+
+    tables = published_tables(settings)
+    if parsed.table not in tables:
+        raise ConfigError(f"export: there is no table {parsed.table!r}. There are: {', '.join(tables)}.")
+    sql = f"select * from gold.{quote(parsed.table)}"
+    texts: dict[Path, Literal["csv", "json"]] = {}
+    if parsed.csv:
+        texts[parsed.csv] = "csv"
+    if parsed.json:
+        texts[parsed.json] = "json"
+    if not texts and not parsed.parquet:
+        raise ConfigError("export: name a file with --csv, --json or --parquet.")
+    table = read_query(settings, sql)
+    for file, form in texts.items():
+        try:
+            file.write_text(render(table, form), encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"export: {file} cannot be written.") from error
+    if parsed.parquet:
+        write_parquet(settings, sql, parsed.parquet)
+    for file in [*texts, *([parsed.parquet] if parsed.parquet else [])]:
+        if not parsed.quiet:
+            print(f"export     {parsed.table:<28} {table.num_rows:,} rows   {file}")
     return 0
 
 

@@ -14,7 +14,7 @@ import zoneinfo
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from analytics.errors import ConfigError
 
@@ -116,7 +116,9 @@ class Settings:
     )
     timezone: str = _setting(machine_timezone, _parse_timezone, "Reporting time zone of local days and hours")
     content: ContentPolicy = _setting(
-        "redacted", _parse_choice("full", "redacted", "metadata"), "What of the content is kept: full, redacted, metadata"
+        "redacted",
+        _parse_choice("full", "redacted", "metadata"),
+        "What of the content is kept: full, redacted, metadata",
     )
     host_id: str = _setting("", _parse_host_id, "Name of this machine in the lake; empty takes a salted hash")
     secret_rules_file: Path | None = _setting(
@@ -150,7 +152,9 @@ class Settings:
     )
     mongo_batch_size: int = _setting(1_000, _parse_int(1), "Documents that the MongoDB server sends at once")
     keep_versions: int = _setting(3, _parse_int(3), "Published versions that are kept")
-    run_interval_hours: int = _setting(1, _parse_int(1), "Hours between scheduled runs; doctor compares clean-ups with it")
+    run_interval_hours: int = _setting(
+        1, _parse_int(1), "Hours between scheduled runs; doctor compares clean-ups with it"
+    )
     home_dir: Path = field(default_factory=Path.home)
     claude_config_dir: Path | None = None
 
@@ -245,5 +249,5 @@ def load_settings(
         values["home_dir"] = Path(home)
     if config_dir := merged.get("CLAUDE_CONFIG_DIR"):
         values["claude_config_dir"] = Path(config_dir).expanduser()
-    settings = cast("Settings", Settings(**values))
+    settings = Settings(**values)
     return dataclasses.replace(settings, data_dir=settings.data_dir.absolute())

@@ -133,7 +133,9 @@ def _check_transcripts(settings: Settings) -> Finding:
     problems: list[str] = []
     count = len(find_files(roots, problems))
     if problems:
-        return Finding("warning", "transcripts", f"{count:,} files; {len(problems)} cannot be read. Check their rights.")
+        return Finding(
+            "warning", "transcripts", f"{count:,} files; {len(problems)} cannot be read. Check their rights."
+        )
     if not count:
         return Finding(
             "warning",

@@ -32,11 +32,7 @@ def select_sources(settings: Settings, names: Sequence[str] = ()) -> list[Source
     for name in names:
         if name not in available:
             raise ConfigError(f"--select {name}: there is no such source. There are: {', '.join(available)}.")
-    return [
-        source
-        for name, source in available.items()
-        if (name in names if names else source.is_enabled(settings))
-    ]
+    return [source for name, source in available.items() if (name in names if names else source.is_enabled(settings))]
 
 
 def import_archive(settings: Settings, lake: Lake, path: Path, *, run_id: str, select: Sequence[str]) -> Extraction:

@@ -415,7 +415,14 @@ class Lake:
         return self._adopt_part(unfinished, Path(parts[0].path).parent, day, row_count)
 
     def remove_parts(
-        self, dataset: str, paths: Iterable[str], *, run_id: str, kind: str, forget_positions: bool, keep_in: Path | None
+        self,
+        dataset: str,
+        paths: Iterable[str],
+        *,
+        run_id: str,
+        kind: str,
+        forget_positions: bool,
+        keep_in: Path | None,
     ) -> list[Commit]:
         """Take files out of the lake: damaged ones, the sample's, or days past their retention.
 
@@ -577,7 +584,7 @@ def _whole_or_not(unfinished: Path) -> Iterator[None]:
 
 def open_private(path: Path, mode: str) -> Any:
     """Open a file that, where it is created, only this user can read."""
-    return open(path, mode, opener=lambda name, flags: os.open(name, flags, 0o600))  # noqa: PTH123 - needs an opener
+    return open(path, mode, opener=lambda name, flags: os.open(name, flags, 0o600))
 
 
 def _sync_folder(path: Path) -> None:

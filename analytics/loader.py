@@ -172,7 +172,9 @@ class DuckDBLoader:
             )
             """
         )
-        connection.execute("create table if not exists raw._builds (fingerprint varchar, local_date date, run_id varchar)")
+        connection.execute(
+            "create table if not exists raw._builds (fingerprint varchar, local_date date, run_id varchar)"
+        )
 
     def load(self, *, run_id: str) -> LoadResult:
         """Replace the days that commits touched since the last load, in one transaction a dataset."""
@@ -189,7 +191,8 @@ class DuckDBLoader:
         origin = f"{contract.warehouse_schema}|{first.run_id if first else ''}"
         schema_hash = hashlib.sha256(origin.encode()).hexdigest()[:16]
         loaded = self._connection.execute(
-            "select commit_number from raw._loads where dataset = ? and schema_hash = ?", [contract.dataset, schema_hash]
+            "select commit_number from raw._loads where dataset = ? and schema_hash = ?",
+            [contract.dataset, schema_hash],
         ).fetchone()
         if loaded is None:
             self._create_table(contract)
@@ -405,7 +408,9 @@ class DuckDBLoader:
             self._connection.execute(
                 f"""
                 insert into raw.model_price_overrides by name
-                select * from read_csv(?, header = true, auto_detect = false, delim = ',', quote = '"', columns = {types})
+                select * from read_csv(
+                    ?, header = true, auto_detect = false, delim = ',', quote = '"', columns = {types}
+                )
                 """,
                 [str(file)],
             )

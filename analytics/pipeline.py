@@ -254,7 +254,9 @@ class PipelineRun:
             published = publish(self._settings, run_id=self.result.run_id, on_result=self._watcher.on_publish)
             record.unit_count = len(published.targets) + len(published.failures)
             record.failed_count = len(published.failures)
-            record.row_count = next((int(t.facts["row_count"]) for t in published.targets if "row_count" in t.facts), None)
+            record.row_count = next(
+                (int(t.facts["row_count"]) for t in published.targets if "row_count" in t.facts), None
+            )
             record.result = "failed" if published.failures else "ok"
             record.error_type = "PublishError" if published.failures else None
         self.result = dataclasses.replace(self.result, publish=published)

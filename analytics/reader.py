@@ -31,7 +31,9 @@ def quote(name: str) -> str:
 def published_tables(settings: Settings) -> list[str]:
     """Names of the published tables."""
     with open_current(settings) as connection:
-        rows = connection.execute("select view_name from duckdb_views() where schema_name = 'gold' order by 1").fetchall()
+        rows = connection.execute(
+            "select view_name from duckdb_views() where schema_name = 'gold' order by 1"
+        ).fetchall()
     return [name for (name,) in rows]
 
 
@@ -59,7 +61,7 @@ def write_parquet(settings: Settings, sql: str, file: Path) -> int:
         pq.write_table(table, file, compression="zstd")
     except OSError as error:
         raise ConfigError(f"query: {file} cannot be written.") from error
-    return table.num_rows
+    return int(table.num_rows)
 
 
 def render(table: pa.Table, form: Form) -> str:

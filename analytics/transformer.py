@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 import re
 import time
@@ -79,8 +80,8 @@ def transform(settings: Settings, plan: BuildPlan) -> TransformResult:
 
 def preload() -> None:
     """Import dbt ahead of its use."""
-    import dbt.adapters.duckdb
-    import dbt.cli.main
+    importlib.import_module("dbt.cli.main")
+    importlib.import_module("dbt.adapters.duckdb")
 
 
 @dataclass(frozen=True)

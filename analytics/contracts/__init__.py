@@ -49,7 +49,11 @@ COMMON_FIELDS: tuple[pa.Field, ...] = (
         "record is the same id whoever carried it and however often.",
     ),
     describe("source", pa.string(), "Name of the source that carried the record, as in analytics/sources."),
-    describe("source_record_id", pa.string(), "The source's own id of the record, where it has one beside what the record says."),
+    describe(
+        "source_record_id",
+        pa.string(),
+        "The source's own id of the record, where it has one beside what the record says.",
+    ),
     describe("session_id", pa.string(), "Claude Code session id as the record says; null where it says none."),
     describe("occurred_at", INSTANT, "Instant of the record itself, naive UTC; null where it carries none."),
     describe(

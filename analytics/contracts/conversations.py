@@ -107,7 +107,11 @@ CONTRACT = Contract(
             describe("speed", pa.string(), "`usage.speed`: standard or fast."),
             describe("inference_geo", pa.string(), "`usage.inference_geo`."),
             describe("reported_cost_nusd", pa.int64(), "`costUSD` in nano-dollars; only on lines up to 1.0.x."),
-            describe("advisor_iterations", pa.list_(ADVISOR_ITERATION), "Entries of usage.iterations that are not the message itself."),
+            describe(
+                "advisor_iterations",
+                pa.list_(ADVISOR_ITERATION),
+                "Entries of usage.iterations that are not the message itself.",
+            ),
             # ---- content
             describe("content_shape", pa.string(), "string, blocks, other or null: the shape of the content."),
             describe("blocks", pa.list_(BLOCK), "Content blocks, without their text."),
@@ -119,7 +123,7 @@ CONTRACT = Contract(
                 "leading_tag",
                 pa.string(),
                 "First tag or phrase of a user text that is not typed by a person: command-name, command-message, "
-                "local-command-stdout, local-command-caveat, bash-input, bash-stdout, task-notification, interrupt, ...",
+                "local-command-stdout, local-command-caveat, bash-input, bash-stdout, task-notification, interrupt",
             ),
             describe("command_name", pa.string(), "Slash command of a <command-name> line, with its slash."),
             describe(

@@ -44,6 +44,14 @@ def parse_json(text: bytes) -> Any:
         raise ContractViolation(_explain(text, strict_error)) from error
 
 
+def parse_object(text: bytes) -> dict[str, Any]:
+    """One JSON object, as strictly. Raises ContractViolation for any other value."""
+    value = parse_json(text)
+    if not isinstance(value, dict):
+        raise ContractViolation("not a JSON object")
+    return value
+
+
 def _explain(text: bytes, error: orjson.JSONDecodeError) -> str:
     if b"\0" in text:
         return "NUL bytes"
@@ -126,7 +134,7 @@ def parse_instant(value: Any) -> int | None:
         return _from_datetime(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    if value != value or abs(value) > 1e19:  # noqa: PLR0124 - NaN
+    if value != value or abs(value) > 1e19:
         return None
     for limit, factor in ((1e11, 1_000_000), (1e14, 1_000), (1e17, 1)):
         if abs(value) < limit:

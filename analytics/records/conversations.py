@@ -73,12 +73,20 @@ _EXIT_CODE = re.compile(r"(?:Error: )?Exit code (-?[0-9]{1,10})")
 
 # Claude Code's own phrases in a failed tool result, most telling first.
 _ERROR_MARKERS: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("user_rejected", re.compile(r"(?:The )?[Uu]ser doesn't want to (?:proceed|take this action)|tool use was rejected")),
-    ("interrupted", re.compile(r"\[Request interrupted|[Ii]nterrupted by (?:the )?user|was interrupted|aborted by user")),
+    (
+        "user_rejected",
+        re.compile(r"(?:The )?[Uu]ser doesn't want to (?:proceed|take this action)|tool use was rejected"),
+    ),
+    (
+        "interrupted",
+        re.compile(r"\[Request interrupted|[Ii]nterrupted by (?:the )?user|was interrupted|aborted by user"),
+    ),
     ("hook_blocked", re.compile(r"hook (?:blocking )?error|blocked by (?:a )?hook|[Hh]ook .{0,60}(?:denied|blocked)")),
     (
         "permission_denied",
-        re.compile(r"requested permissions? to|[Pp]ermission (?:to use .{0,80} )?(?:has been |was )?denied|haven't granted"),
+        re.compile(
+            r"requested permissions? to|[Pp]ermission (?:to use .{0,80} )?(?:has been |was )?denied|haven't granted"
+        ),
     ),
     ("timeout", re.compile(r"timed out|[Tt]imeout (?:after|of|exceeded)")),
     ("tool_use_error", re.compile(r"<tool_use_error>")),
@@ -118,7 +126,7 @@ def flatten_line(line: Mapping[str, Any], *, keep_text: bool) -> Row:
         if (result := line.get("toolUseResult")) is not None:
             _flatten_result(row, result)
         if (cost := line.get("costUSD")) is not None and isinstance(cost, int | float) and not isinstance(cost, bool):
-            _put_count(row, "reported_cost_nusd", int(round(Decimal(str(cost)) * 1_000_000_000)))
+            _put_count(row, "reported_cost_nusd", round(Decimal(str(cost)) * 1_000_000_000))
     else:
         _flatten_other(row, line, line_type, keep_text=keep_text)
     return row

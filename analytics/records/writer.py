@@ -141,7 +141,9 @@ class RecordWriter:
         return touched
 
     def _write_day(self, day: date, bucket: _Day) -> None:
-        table = build_table(bucket.rows, bucket.payloads, self._contract.schema, {**self._constants, "record_date": day})
+        table = build_table(
+            bucket.rows, bucket.payloads, self._contract.schema, {**self._constants, "record_date": day}
+        )
         self.parts.append(self._lake.write_part(table, self._contract.dataset, day))
 
 

@@ -80,7 +80,7 @@ class Claim:
             self.lock = -1
 
 
-class PassingFailure(Exception):  # noqa: N818 - says what to do: try again later
+class PassingFailure(Exception):
     """A file could not be read now; the reason is a system error."""
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from analytics.config import Settings
 from analytics.errors import ContractViolation, SourceUnavailable
 from analytics.lake import Lake, Part, Rejection, State
-from analytics.records import parse_instant, parse_json
+from analytics.records import parse_instant, parse_object
 from analytics.records.conversations import agent_id_of_path, flatten_agent_meta, flatten_line
 from analytics.records.writer import Place, RecordWriter, split_evenly
 from analytics.sources import ExtractContext, ExtractResult, Source
@@ -164,8 +164,7 @@ def _run_units(context: ExtractContext, tasks: list[Task], byte_count: int) -> I
         while running:
             finished, running = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
-                if (unit := next(waiting, None)) is not None:
-                    running.add(pool.submit(read_unit, arguments, unit))
+                running |= {pool.submit(read_unit, arguments, unit) for unit in islice(waiting, 1)}
                 yield future.result()
 
 
@@ -208,7 +207,9 @@ class _Flattener:
     def __call__(self, record: dict[str, Any], place: Place) -> dict[str, Any]:
         agent_id = agent_id_of_path(place.file)
         if place.file.endswith(".meta.json"):
-            session_id = place.file.split("/subagents/", 1)[0].rpartition("/")[2] if "/subagents/" in place.file else None
+            session_id = (
+                place.file.split("/subagents/", 1)[0].rpartition("/")[2] if "/subagents/" in place.file else None
+            )
             return flatten_agent_meta(record, session_id=session_id, agent_id=agent_id)
         row = flatten_line(record, keep_text=self._keep_text)
         if agent_id is not None:
@@ -249,9 +250,7 @@ def _read_meta(
     day = datetime.fromtimestamp(task.file.mtime_ns / 1e9, UTC).date()
     result.rows_read += 1
     try:
-        record = parse_json(content)
-        if not isinstance(record, dict):
-            raise ContractViolation("not a JSON object")
+        record = parse_object(content)
         writer.add(record, Place(name, 0, day), identity={"file": task.file.name, "meta": record})
     except ContractViolation as violation:
         result.rejections.append(reject(context, NAME, name, 0, str(violation), content))

@@ -120,9 +120,7 @@ class FileReader:
         else:
             self.rejections.append((line.position, "not a JSON object", stripped))
 
-    def _recover(
-        self, line: Line, position: int, content: bytes, reason: str
-    ) -> Iterator[tuple[dict[str, Any], int]]:
+    def _recover(self, line: Line, position: int, content: bytes, reason: str) -> Iterator[tuple[dict[str, Any], int]]:
         """The objects of a line that holds several; otherwise a rejection for the first reason."""
         try:
             parts = [(position + offset, parse_json(part)) for offset, part in iter_concatenated(content)]
@@ -135,7 +133,7 @@ class FileReader:
             yield value, place
 
 
-class _HalfWritten(Exception):  # noqa: N818 - control flow inside this module, not a failure
+class _HalfWritten(Exception):
     """The file ends in the middle of a line: leave it for the next run."""
 
 
