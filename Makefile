@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench torture schedule docs clean
+.PHONY: help run test check format bench torture schedule docs picture metabase-smoke clean
 
 help: ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,12 @@ bench: $(VENV)/.dev ## measure speed and memory on a generated corpus, as ratios
 docs: $(VENV)/.run ## write the data dictionary and dbt's static docs
 	@$(BIN)/python -m analytics.dictionary
 	@cd dbt && ../$(BIN)/dbt docs generate --static --quiet
+
+picture: $(VENV)/.dev ## draw the README's picture of the report from the sample (needs chromium)
+	@$(BIN)/python tests/dashboards/picture.py docs/images/dashboard.png
+
+metabase-smoke: ## for people with Docker: start all, wait for Metabase and list its dashboards
+	@docker/smoke.sh
 
 clean: ## remove what can be rebuilt; the lake in data/raw stays
 	@rm -rf $(VENV) dbt/target dbt/logs .mypy_cache .ruff_cache .pytest_cache .hypothesis data/warehouse.duckdb*

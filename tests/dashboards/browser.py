@@ -89,14 +89,18 @@ class Page:
             details = parameters["exceptionDetails"]
             self.problems.append(details.get("exception", {}).get("description", details["text"]))
         elif method == "Runtime.consoleAPICalled" and parameters["type"] in ("error", "warning", "assert"):
-            self.problems.append(" ".join(str(entry.get("value", entry.get("description"))) for entry in parameters["args"]))
+            self.problems.append(
+                " ".join(str(entry.get("value", entry.get("description"))) for entry in parameters["args"])
+            )
         elif method == "Log.entryAdded" and parameters["entry"]["level"] in ("error", "warning"):
             self.problems.append(parameters["entry"]["text"])
         elif method == "Network.requestWillBeSent":
             self.requests.append(parameters["request"]["url"])
 
     def resize(self, width: int, height: int, *, theme: str = "light", scale: float = 1) -> None:
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=False)
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=False
+        )
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}])
 
     def load(self, file: Path, fragment: str = "") -> None:
@@ -111,7 +115,10 @@ class Page:
             state = self.evaluate("document.documentElement?.dataset.ready || ''")
             if state == "true":
                 return
-            assert state != "failed", (self.evaluate("document.querySelector('.note:last-of-type')?.textContent"), self.problems)
+            assert state != "failed", (
+                self.evaluate("document.querySelector('.note:last-of-type')?.textContent"),
+                self.problems,
+            )
             time.sleep(0.05)
         raise TimeoutError(f"the page is not drawn after {self._timeout_s} s: {self.problems}")
 

@@ -11,11 +11,15 @@
   const NAMES = {
     activity_date: "Day", project_path: "Project", model_name: "Model", is_sidechain: "Thread", tool_name: "Tool",
     tool_category: "Category", file_path: "File", file_type: "Kind of file", hour_of_day_local: "Hour", day_of_week: "Weekday",
-    block_started_at: "Block start (UTC)", hourly_burn_usd: "Burn rate (USD per hour)", failure_ratio: "Failed share",
-    estimated_cost_usd: "Estimated cost (USD)", cache_savings_usd: "Cache savings (USD)", success_count: "Succeeded",
-    projected_cost_usd: "At this pace (USD)", failed_tool_call_count: "Failed", tool_call_count: "Calls", final_ratio: "Final share",
+    block_started_at: "Block start (UTC)", hourly_burn_usd: "Burn rate per hour", failure_ratio: "Failed share",
+    estimated_cost_usd: "Estimated cost", cache_savings_usd: "Cache savings", success_count: "Succeeded",
+    projected_cost_usd: "At this pace", failed_tool_call_count: "Failed", tool_call_count: "Calls", final_ratio: "Final share",
     unpriced_request_count: "Unpriced requests", timed_tool_call_count: "With duration", cache_hit_ratio: "Read from cache",
-    cache_creation_tokens: "Cache write tokens", success_ratio: "Success",
+    cache_creation_tokens: "Cache write tokens", success_ratio: "Success", mean_message_count: "Messages",
+    mean_human_prompt_count: "Prompts", mean_duration_ms: "Mean duration", added_line_count: "Lines added",
+    removed_line_count: "Lines removed", duration_range: "Session length", changed_file_range: "Files changed",
+    session_hour_count: "Session hours", first_active_date: "First day", last_active_date: "Last day", last_changed_date: "Last change",
+    period_type: "Period", human_prompt_count: "Prompts", unanswered_count: "No answer", rejected_count: "Rejected", interrupted_count: "Interrupted",
   };
 
   const element = (tag, attributes = {}, ...children) => {
@@ -133,7 +137,7 @@
   }
 
   // ---------------------------------------------------------------- words
-  const nameOf = (name) => NAMES[name] || name.replace(/_(count|ms|ratio|usd|date|at)$/, "").replace(/_/g, " ").replace(/^./, (c) => c.toUpperCase());
+  const nameOf = (name) => NAMES[name] || name.replace(/_count$/, "s").replace(/_(ms|ratio|usd|date|at)$/, "").replace(/_/g, " ").replace(/^./, (c) => c.toUpperCase());
   const isoDay = (day) => new Date(day * DAY).toISOString().slice(0, 10);
   const dayNumber = (text) => Math.round(Date.parse(`${text}T00:00:00Z`) / DAY);
   const shortDay = (day) => new Date(day * DAY).toLocaleDateString("en", { day: "numeric", month: "short", timeZone: "UTC" });
@@ -224,7 +228,6 @@
     return spec && {
       ...spec,
       width: box.width,
-      height: box.height,
       autosize: { type: "fit", contains: "padding" },
       background: null,
       config: configOf(),
@@ -249,10 +252,10 @@
       const point = merged.get(id);
       if (row[card.series[0]] !== null) point.y = (point.y || 0) + row[card.series[0]];
     }
-    const present = new Set([...merged.values()].map((point) => point.key));
+    const present = new Set([...merged.values()].filter((point) => point.y !== null).map((point) => point.key));
     const keys = [...(palette.size ? palette.keys() : present)].filter((key) => present.has(key)).map((key) => ({ key, label: show(split, key), color: palette.get(key) }));
     if (present.has(OTHER) && palette.size) keys.push({ key: OTHER, label: OTHER, color: "var(--other)" });
-    return { keys, points: [...merged.values()] };
+    return { keys, points: [...merged.values()].filter((point) => point.y !== null) };
   }
   const paint = (keys) => {
     keys.forEach((entry, index) => { entry.color = entry.color || PALETTE[index % PALETTE.length]; });
@@ -289,7 +292,7 @@
       encoding: {
         x: {
           field: "x", type: "ordinal", scale: { domain, paddingInner: domain.length > 90 ? 0.1 : 0.22, paddingOuter: 0.1 },
-          axis: { values: ticks, labelExpr: `${JSON.stringify(labels)}[datum.value]`, labelAngle: 0, labelOverlap: true, title: isTime ? null : nameOf(time), ticks: isTime },
+          axis: { values: ticks, labelExpr: `${JSON.stringify(labels)}[datum.value]`, labelAngle: 0, labelOverlap: true, title: null, ticks: isTime },
         },
         y: { field: "y", type: "quantitative", stack: "zero", axis: quantitative(axis, { title: axis.title + per }) },
         color: { field: "key", ...paint(keys) },
@@ -306,6 +309,15 @@
 
   function specOfLines(card, rows, box) {
     const { keys, points } = longForm(card, rows);
+    // A day without rows is a zero for a sum and a gap for a mean.
+    if (card.series.every((name) => !card.measures.find((measure) => measure.name === name).divisor_column)) {
+      const known = new Set(points.map((point) => point.x));
+      const stepDays = box.grain === "week" ? 7 : 1;
+      for (let day = stepDays === 7 ? monday(box.range.since) : box.range.since; day <= box.range.until; day += stepDays) {
+        if (!known.has(day)) points.push(...keys.map((entry) => ({ x: day, key: entry.key, y: 0 })));
+      }
+      points.sort((a, b) => a.x - b.x);
+    }
     const axis = axisOf(card, points.map((point) => point.y));
     const values = points.filter((point) => point.y !== null).map((point) => ({
       x: point.x * DAY, key: point.key, y: point.y / axis.divisor,
@@ -313,18 +325,18 @@
     }));
     const color = { field: "key", ...paint(keys) };
     const isArea = card.chart === "area";
-    const points_ = { mark: { type: "point", filled: true, size: values.length > 160 ? 12 : 34 }, encoding: { color, tooltip: { field: "tip" } } };
+    const points_ = { mark: { type: "point", filled: true, size: rem() ** 2 * (values.length > 160 ? 0.05 : 0.15) }, encoding: { color, tooltip: { field: "tip" } } };
     const first = { filter: `datum.key == ${JSON.stringify(keys[0].key)}` };
     const rest = { filter: `datum.key != ${JSON.stringify(keys[0].key)}` };
     const layers = isArea
-      ? [{ transform: [first], mark: { type: "area", opacity: 0.28, line: { color: keys[0].color || PALETTE[0] } }, encoding: { color } }, { transform: [rest], mark: { type: "line", strokeWidth: 2 }, encoding: { color } }, points_]
-      : [{ mark: { type: "line", strokeWidth: 2.2 }, encoding: { color } }, points_];
+      ? [{ transform: [first], mark: { type: "area", opacity: 0.28, line: { color: keys[0].color || PALETTE[0] } }, encoding: { color } }, { transform: [rest], mark: { type: "line", strokeWidth: rem() * 0.13 }, encoding: { color } }, points_]
+      : [{ mark: { type: "line", strokeWidth: rem() * 0.15 }, encoding: { color } }, points_];
     box.legend = keys.length > 1 ? keys : [];
     const scale = { zero: true, ...(card.unit === "ratio" ? { domainMax: 1, domainMin: 0 } : {}) };
     return {
       data: { values },
       encoding: {
-        x: { field: "x", type: "temporal", scale: { type: "utc" }, axis: { title: null, format: "%-d %b", tickCount: Math.max(2, Math.floor(box.width / (rem() * 6))), labelOverlap: true } },
+        x: { field: "x", type: "temporal", scale: { type: "utc" }, axis: { title: null, format: "%b %-d", tickCount: Math.max(2, Math.floor(box.width / (rem() * 6))), labelOverlap: true } },
         y: { field: "y", type: "quantitative", scale, axis: quantitative(axis, { title: card.unit === "ms" || card.unit === "ratio" || card.unit === "usd" ? axis.title : card.unit }) },
       },
       layer: layers,
@@ -337,7 +349,7 @@
     const axis = axisOf(card, shown.map((row) => card.series.reduce((sum, series) => sum + (row[series] || 0), 0)));
     const keys = card.series.map((series) => ({ key: series, label: nameOf(series), color: SERIES_COLORS[series] || (name === "tool_name" || card.series.length > 1 ? undefined : PALETTE[0]) }));
     const color = { field: "key", ...paint(keys) };
-    const labelOf = (row) => (card.label ? (row[card.label] === null ? "" : `${number(row[card.label] * 100, row[card.label] && row[card.label] < 0.0995 ? 1 : 0)} % failed`) : show(card.series[0], row[card.series[0]]));
+    const labelOf = (row) => (card.label ? (`${number(row.tool_call_count)}${row[card.label] ? ` · ${number(row[card.label] * 100, row[card.label] < 0.0995 ? 1 : 0)} % failed` : ""}`) : card.unit === "tokens" ? compact(row[card.series[0]]) : show(card.series[0], row[card.series[0]]));
     const domain = shown.map((row) => show(name, row[name]));
     const values = shown.flatMap((row) => card.series.map((series, order) => ({
       y: show(name, row[name]), key: series, x: (row[series] || 0) / axis.divisor, order,
@@ -349,7 +361,7 @@
     return {
       encoding: { y: { field: "y", type: "ordinal", scale: { domain, paddingInner: 0.28 }, axis: { title: null, labelLimit: Math.min(220, box.width * 0.36), domain: false, ticks: false } } },
       layer: [
-        { data: { values }, mark: { type: "bar" }, encoding: { x: { field: "x", type: "quantitative", stack: "zero", scale: { domainMax: most * (box.width < 420 ? 1.42 : 1.22) || 1 }, axis: quantitative(axis, { grid: true }) }, color, order: { field: "order" }, tooltip: { field: "tip" } } },
+        { data: { values }, mark: { type: "bar", size: Math.min(rem() * 1.7, (card.figure.clientHeight * 0.6) / shown.length) }, encoding: { x: { field: "x", type: "quantitative", stack: "zero", scale: { domainMax: most * (card.label ? (box.width < 560 ? 1.55 : 1.3) : box.width < 420 ? 1.42 : 1.22) || 1 }, axis: quantitative(axis, { grid: true }) }, color, order: { field: "order" }, tooltip: { field: "tip" } } },
         { data: { values: ends }, mark: { type: "text", align: "left", baseline: "middle", dx: 5, fontSize: rem() * 0.76, color: "var(--muted)" }, encoding: { x: { field: "x", type: "quantitative" }, text: { field: "text" } } },
       ],
     };
@@ -523,8 +535,13 @@
       card.node.dataset.drawn = "table";
       return undefined;
     }
-    const box = { width: Math.max(200, Math.floor(card.figure.clientWidth)), height: Math.round(card.place.height * 2.4 * rem()), grain, range, legend: [] };
+    const box = { width: Math.max(200, Math.floor(card.figure.clientWidth)), grain, range, legend: [] };
     const spec = specOf(card, card.rows, box);
+    card.legend.replaceChildren(...box.legend.map((entry) => element("li", {},
+      element("i", { style: entry.isRamp ? { width: "6em", background: "linear-gradient(90deg, var(--faint), var(--accent))" } : { background: entry.color } }), entry.label)));
+    card.legend.hidden = !box.legend.length;
+    card.figure.replaceChildren();
+    spec.height = Math.floor(card.figure.clientHeight);
     const embedded = await vegaEmbed(card.figure, spec, { mode: "vega-lite", renderer: "svg", actions: false, hover: false, defaultStyle: false, tooltip: showTip });
     card.view = embedded;
     card.drawnWidth = card.figure.clientWidth;
@@ -533,9 +550,6 @@
     svg.setAttribute("role", "img");
     svg.setAttribute("aria-label", `${card.title}. ${card.rows.length} rows; the table below holds them.`);
     for (const child of svg.children) child.setAttribute("aria-hidden", "true");
-    card.legend.replaceChildren(...box.legend.map((entry) => element("li", {},
-      element("i", { class: entry.isLine ? "line" : "", style: entry.isRamp ? { width: "6em", background: "linear-gradient(90deg, var(--faint), var(--accent))" } : { background: entry.color } }), entry.label)));
-    card.legend.hidden = !box.legend.length;
     card.node.dataset.drawn = "chart";
     return undefined;
   }
