@@ -53,6 +53,10 @@ _AUTHENTICATION_FAILED, _UNAUTHORIZED = 18, 13
 Order = Literal["id", "pair", "instant"]
 
 
+class ServerGone(SourceUnavailable):
+    """The server cannot be reached now, or went away: the same may work in a while."""
+
+
 @dataclass(frozen=True)
 class Server:
     """An open client and the collection to read, with majority reads."""
@@ -135,13 +139,14 @@ def explained(address: str, settings: Settings) -> Iterator[None]:
     try:
         yield
     except ServerSelectionTimeoutError:
-        raise SourceUnavailable(
+        raise ServerGone(
             f"mongo: no server answers at {address}. Start it, mend ANALYTICS_MONGO_URI, or unset it to go without."
         ) from None
     except OperationFailure as error:
-        raise SourceUnavailable(_explain_refusal(error, address, settings)) from None
+        kind = ServerGone if is_passing(error) else SourceUnavailable
+        raise kind(_explain_refusal(error, address, settings)) from None
     except ConnectionFailure:
-        raise SourceUnavailable(
+        raise ServerGone(
             f"mongo: the connection to {address} broke and did not come back. The next run goes on from there."
         ) from None
     except PyMongoError as error:
