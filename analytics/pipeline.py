@@ -14,7 +14,7 @@ from typing import Any
 
 from analytics.config import PROJECT_DIR, Settings
 from analytics.errors import AnalyticsError
-from analytics.extractor import Extraction, extract, select_sources
+from analytics.extractor import Extraction, extract, import_archive, select_sources
 from analytics.journal import DATASETS, InputLake, StageRecord, record_stage, write_records
 from analytics.lake import Lake
 from analytics.loader import BuildPlan, DuckDBLoader, LoadResult, open_warehouse
@@ -169,6 +169,7 @@ class PipelineRun:
                 on_progress=self._warm_up.on_progress,
                 on_result=self._watcher.on_extract,
             )
+            extraction = self._with_sample_hooks(extraction)
             so_far = self.result.extraction
             done = {result.source for result in extraction.results}
             failures = {name: why for name, why in so_far.failures.items() if name not in done} | extraction.failures
@@ -181,6 +182,17 @@ class PipelineRun:
             record.result = "failed" if failures else "ok"
             record.error_type = "SourceUnavailable" if failures else None
         return extraction
+
+    def _with_sample_hooks(self, extraction: Extraction) -> Extraction:
+        """The sample's transcripts come with the hook events of their tool calls, read once."""
+        if not self.result.is_sample or self._lake.last_number("hook_events"):
+            return extraction
+        hooks = import_archive(
+            self._source_settings, self._lake, SAMPLE_DIR / "hooks", run_id=self.result.run_id, select=("hooks",)
+        )
+        if self._watcher.on_extract:
+            self._watcher.on_extract(hooks.results[0])
+        return Extraction((*extraction.results, *hooks.results), extraction.failures)
 
     def load(self) -> LoadResult | None:
         """Load what is new and plan the build; None when everything is built and published already."""
