@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.torture.kills import PROJECT, assert_every_kill_is_harmless, make_world, run_killer, state_of
+
+
+def test_a_run_killed_at_some_points_is_finished_by_the_next(tmp_path):
+    """A sample of the torture test below, to have it in every test run."""
+    assert assert_every_kill_is_harmless(tmp_path, "spine", points=range(3, 1_000, 9)) >= 5
+
+
+@pytest.mark.torture
+def test_a_run_killed_at_any_point_is_finished_by_the_next(tmp_path):
+    assert assert_every_kill_is_harmless(tmp_path, "spine") > 30
+
+
+@pytest.mark.torture
+def test_a_whole_run_with_dbt_killed_at_any_point_is_finished_by_the_next(tmp_path):
+    assert assert_every_kill_is_harmless(tmp_path, "run") > 30
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("seed", range(8))
+def test_a_whole_run_killed_at_any_moment_is_finished_by_the_next(tmp_path, seed):
+    quiet, killed = tmp_path / "quiet", tmp_path / "killed"
+    for folder in (quiet, killed):
+        make_world(folder)
+    started = time.monotonic()
+    assert run_killer("run", quiet, 0).returncode == 0
+    elapsed = time.monotonic() - started
+    environment = {**os.environ, "ANALYTICS_HOST_ID": "test", "HOME": str(killed / "home"), "PYTHONPATH": str(PROJECT)}
+    command = [sys.executable, str(PROJECT / "tests/torture/killer.py"), "run", str(killed), "0"]
+    with subprocess.Popen(command, cwd=PROJECT, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as run:
+        with pytest.raises(subprocess.TimeoutExpired):
+            run.wait(elapsed * random.Random(seed).uniform(0.1, 0.9))  # noqa: S311 - a moment, no secret
+        run.send_signal(signal.SIGKILL)
+    assert run_killer("run", killed, 0).returncode == 0
+    assert state_of(killed) == state_of(quiet)
