@@ -32,7 +32,7 @@ from bson.son import SON
 from analytics.errors import ContractViolation
 from analytics.lake import Part, Rejection
 from analytics.records import EPOCH, canonical_json, instant_date, parse_instant
-from analytics.records.conversations import agent_id_of_path, flatten_line, transcript_name
+from analytics.records.conversations import agent_id_of_path, flatten_line, foreign_producer, transcript_name
 from analytics.records.writer import Place
 from analytics.sources.mongo import DATASET, NAME
 
@@ -270,6 +270,8 @@ class DocumentReader:
             line = to_line(document)
             if not self._is_in_window(line):
                 return
+            if producer := foreign_producer(line):
+                raise ContractViolation(producer)
             place = Place(name, None, self._fallback_date(at_ms, identity), self._id(identity))
             self._writer.add(line, place)
         except ContractViolation as violation:

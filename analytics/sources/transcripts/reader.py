@@ -7,7 +7,6 @@ memory should hold. Each is handled here and counted; nothing is dropped without
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -15,16 +14,15 @@ from typing import Any, BinaryIO
 
 from analytics.errors import ContractViolation
 from analytics.records import instant_date, iter_concatenated, parse_instant, parse_json
+from analytics.records.conversations import foreign_producer
 from analytics.sources.transcripts.discovery import Task, read_edges
 
 CHUNK_BYTES = 4 << 20
 PROBE_BYTES = 64 << 10
 _BOM = b"\xef\xbb\xbf"
 _BLANKS = b" \t\r\0"
-_SESSION_OF_IFLOW = re.compile(r"session-[0-9a-f]{8}-[0-9a-f-]{27}")
 # Cheap to look for, so that Claude Code's own files are parsed once only.
 _FOREIGN_TELLS = (b'"payload"', b'"parts"', b'"systemPayload"', b'"toolCallResult"', b'"session-')
-_CODEX_TYPES = frozenset({"session_meta", "response_item", "event_msg", "turn_context", "compacted"})
 
 
 @dataclass(frozen=True)
@@ -172,8 +170,7 @@ def iter_lines(opened: BinaryIO, offset: int, max_line_bytes: int) -> Iterator[L
 def find_foreign_producer(head: bytes) -> str | None:
     """Which other tool wrote a file that looks like a transcript; None for Claude Code's own.
 
-    Judged by keys that Claude Code never writes: other tools keep their sessions in the same form,
-    and their tokens are nobody's Claude usage.
+    Judged by its first lines: a tool writes some that look like Claude Code's beside those that do not.
     """
     if not any(tell in head for tell in _FOREIGN_TELLS):
         return None
@@ -182,15 +179,6 @@ def find_foreign_producer(head: bytes) -> str | None:
             record = parse_json(line)
         except ContractViolation:
             continue
-        if not isinstance(record, dict):
-            continue
-        message = record.get("message")
-        if record.get("type") in _CODEX_TYPES and "payload" in record:
-            return "a Codex rollout, not a Claude Code transcript"
-        if (isinstance(message, dict) and isinstance(message.get("parts"), list) and "content" not in message) or (
-            "systemPayload" in record or "toolCallResult" in record
-        ):
-            return "a Qwen Code session, not a Claude Code transcript"
-        if isinstance(session := record.get("sessionId"), str) and _SESSION_OF_IFLOW.fullmatch(session):
-            return "an iFlow session, not a Claude Code transcript"
+        if isinstance(record, dict) and (producer := foreign_producer(record)):
+            return producer
     return None

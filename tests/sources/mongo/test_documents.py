@@ -139,6 +139,13 @@ def test_line_of_a_subagent_gets_its_id_from_the_path(collection: Collection[Doc
     assert rows == [("abc", "-app/s-1/subagents/agent-abc.jsonl", "mongo")]
 
 
+def test_lines_of_other_tools_are_refused(collection: Collection[Document], settings: Settings) -> None:
+    collection.insert_one(make_document({"type": "session_meta", "payload": {}}))
+    collection.insert_one(make_document(make_line(1, message={"role": "model", "parts": []})))
+    collection.insert_one(make_document(make_line(2)))
+    assert extract(settings).rows_rejected == 2
+
+
 def test_line_without_an_instant_is_filed_under_its_ingestion(
     collection: Collection[Document], settings: Settings
 ) -> None:
