@@ -27,93 +27,9 @@
             + dates of every line of an entity that has a line on a rebuild date
               (the rest of a rebuilt date is written again, so it must be read whole)
 
-  As the query that the loader runs after each load (raw._dirty_dates holds the changed dates; tests/dbt
-  run this very text against a full refresh):
-
-  -- closure begins
-  with changed_dates as (
-      select distinct record_date from raw._dirty_dates where dataset = 'conversations'
-  ),
-  lines as (
-      select
-          record_date,
-          coalesce(cast(progress_message_at as date), record_date) as fact_date,
-          coalesce(nullif(session_id, ''), 'unknown') as session_id,
-          case
-              when line_type not in ('user', 'assistant', 'progress') then null
-              when coalesce(progress_message_type, line_type) = 'assistant'
-                  then coalesce(
-                      nullif(message_id, ''), nullif(request_id, ''),
-                      nullif(progress_message_uuid, ''), nullif(line_uuid, ''), record_id
-                  )
-              else coalesce(nullif(progress_message_uuid, ''), nullif(line_uuid, ''), record_id)
-          end as message_id,
-          blocks
-      from raw.conversations
-      where line_type in ('user', 'assistant', 'progress') or nullif(session_id, '') is not null
-  ),
-  tool_lines as (
-      select record_date, fact_date, session_id, message_id, block.tool_use_id as tool_use_id
-      from (select record_date, fact_date, session_id, message_id, unnest(blocks) as block from lines)
-      where block.tool_use_id is not null
-  ),
-  touched_sessions as (
-      select distinct session_id from lines where record_date in (select record_date from changed_dates)
-  ),
-  touched_messages as (
-      select distinct message_id
-      from lines
-      where message_id is not null and session_id in (select session_id from touched_sessions)
-  ),
-  touched_tools as (
-      select distinct tool_use_id
-      from tool_lines
-      where
-          session_id in (select session_id from touched_sessions)
-          or message_id in (select message_id from touched_messages)
-  ),
-  rebuild_lines as (
-      select record_date, fact_date from lines where session_id in (select session_id from touched_sessions)
-      union
-      select record_date, fact_date from lines where message_id in (select message_id from touched_messages)
-      union
-      select record_date, fact_date from tool_lines where tool_use_id in (select tool_use_id from touched_tools)
-  ),
-  rebuild_dates as (
-      select record_date from changed_dates
-      union
-      select record_date from rebuild_lines
-      union
-      select fact_date from rebuild_lines
-  ),
-  rebuilt_messages as (
-      select distinct message_id
-      from lines
-      where
-          message_id is not null
-          and (
-              record_date in (select record_date from rebuild_dates)
-              or fact_date in (select record_date from rebuild_dates)
-          )
-  ),
-  rebuilt_tools as (
-      select distinct tool_use_id
-      from tool_lines
-      where
-          record_date in (select record_date from rebuild_dates)
-          or fact_date in (select record_date from rebuild_dates)
-  ),
-  read_dates as (
-      select record_date from rebuild_dates
-      union
-      select record_date from lines where message_id in (select message_id from rebuilt_messages)
-      union
-      select record_date from tool_lines where tool_use_id in (select tool_use_id from rebuilt_tools)
-  )
-  select record_date, 'rebuild' as role from rebuild_dates
-  union all
-  select record_date, 'read' as role from read_dates
-  -- closure ends
+  The query is analytics/rebuild_dates.sql, over raw._entities (the ids of every row as hashes, kept by
+  analytics/loader.py); the loader runs it after each load, and tests/dbt hold it against a full refresh.
+  Hook events take part with their session and tool use id.
 
   Two changes that a list of dates cannot express ask for is_full_refresh: rows that were removed
   (prune, another content policy), and another setting or price list.

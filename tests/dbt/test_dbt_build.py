@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tests.dbt.test_incremental import make_universe
-from tests.dbt.warehouse import Row, Warehouse, make_answer, make_prompt, make_tool_result, make_tool_use
+from tests.dbt.warehouse import DBT_DIR, Row, Warehouse, make_answer, make_prompt, make_tool_result, make_tool_use
 
 TABLES_ONLY = ("run", "--select", "config.materialized:table", "config.materialized:incremental")
 
@@ -27,7 +29,12 @@ def build(warehouse: Warehouse, lines: list[Row], timezone: str = "UTC") -> None
 
 def test_a_session_from_prompt_to_file(warehouse: Warehouse) -> None:
     edit = {"file_path": "/home/dev/app/main.py"}
-    patch = {"result_shape": "object", "patch_added_line_count": 3, "patch_removed_line_count": 1, "patch_hunk_count": 1}
+    patch = {
+        "result_shape": "object",
+        "patch_added_line_count": 3,
+        "patch_removed_line_count": 1,
+        "patch_hunk_count": 1,
+    }
     lines = [
         make_prompt("fix the bug", "01 12:00"),
         make_tool_use("t1", "01 12:01", "Edit", edit, output_tokens=4, stop_reason=None),
@@ -54,28 +61,24 @@ def test_a_session_from_prompt_to_file(warehouse: Warehouse) -> None:
     assert (change["added_line_count"], change["removed_line_count"]) == (3, 1)
 
 
-def test_a_user_price_wins_over_the_published_one(warehouse: Warehouse) -> None:
-    warehouse.reset()
-    with warehouse.connect() as connection:
-        connection.execute(
-            """
-            insert into raw.model_price_overrides by name select
-                'glm-4.7' as model_prefix, 'glm' as family, 'standard' as speed, '0' as prompt_tokens_from,
-                '2026-01-01' as valid_from, '1' as input, '2' as output, '0' as cache_write_5m, '0' as cache_write_1h,
-                '0' as cache_read, '1' as us_geo_multiplier, 'published' as confidence
-            """
-        )
+def test_a_user_price_wins_over_the_published_one(warehouse: Warehouse, tmp_path: Path) -> None:
+    prices_file = tmp_path / "prices.csv"
+    header = (DBT_DIR / "seeds" / "model_prices.csv").read_text(encoding="utf-8").splitlines()[0]
+    prices_file.write_text(f"{header}\nglm-4.7,glm,standard,0,2026-01-01,,1,2,0,0,0,1,published,,\n", encoding="utf-8")
+    warehouse.reset(prices_file=prices_file)
     warehouse.load([make_answer(model="glm-4.7")])
     warehouse.run(*TABLES_ONLY)
-    request = warehouse.query("select cost_status, cast(estimated_cost_usd as varchar) as usd from gold.fct_api_requests")
+    request = warehouse.query(
+        "select cost_status, cast(estimated_cost_usd as varchar) as usd from gold.fct_api_requests"
+    )
     assert request == [{"cost_status": "priced", "usd": "0.000210000"}]
 
 
 def test_us_inference_costs_a_tenth_more_and_searches_a_cent(warehouse: Warehouse) -> None:
     build(warehouse, [make_answer(inference_geo="us", input_tokens=1000, output_tokens=0, web_search_count=2)])
-    assert [str(row["usd"]) for row in warehouse.query("select estimated_cost_usd as usd from gold.fct_api_requests")] == [
-        "0.023300000"
-    ]
+    assert [
+        str(row["usd"]) for row in warehouse.query("select estimated_cost_usd as usd from gold.fct_api_requests")
+    ] == ["0.023300000"]
 
 
 def test_an_advisor_is_a_request_of_its_own(warehouse: Warehouse) -> None:

@@ -1,15 +1,14 @@
 """A warehouse built by the real dbt project from rows that a test writes by hand.
 
-`make_line` fills the boring columns from the contract, `Warehouse` loads lines the way the loader
-promises to (one row per record and day, `raw._dirty_dates`, the plan of what to rebuild) and runs dbt
-in this process.
+`make_line` fills the boring columns from the contract, `Warehouse` puts rows into `raw` by the loader's own
+tables, entities and plan of what to rebuild, and runs dbt in this process.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
-import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,11 +19,14 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from analytics.contracts import load_contract
+from analytics.config import Settings
+from analytics.contracts import iter_contracts, load_contract
+from analytics.lake import Lake
+from analytics.loader import DuckDBLoader
 
 DBT_DIR = Path(__file__).parents[2] / "dbt"
-SCHEMA = load_contract("conversations").warehouse_schema
-PRICE_COLUMNS = (DBT_DIR / "seeds" / "model_prices.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
+SCHEMAS = {dataset: load_contract(dataset).warehouse_schema for dataset in ("conversations", "hook_events")}
+RUN = {"run_id": "test", "fingerprint": "test"}
 Row = dict[str, Any]
 
 
@@ -47,11 +49,29 @@ def make_line(line_type: str = "user", occurred_at: str | datetime | None = "01 
         "_source_file": "a.jsonl",
         **columns,
     }
-    unknown = set(row) - set(SCHEMA.names)
+    return _as_record("conversations", row)
+
+
+def _as_record(dataset: str, row: Row) -> Row:
+    unknown = set(row) - set(SCHEMAS[dataset].names)
     assert not unknown, f"no such columns: {unknown}"
     row["record_id"] = hashlib.md5(repr(sorted(row.items(), key=str)).encode()).hexdigest()
     row.setdefault("record_date", row["occurred_at"].date() if row["occurred_at"] else at("01 00:00").date())
     return row
+
+
+def make_hook(event_name: str = "Stop", occurred_at: str | datetime | None = "01 12:00", **columns: Any) -> Row:
+    """One hook firing."""
+    row: Row = {
+        "source": "hooks",
+        "session_id": "s1",
+        "occurred_at": at(occurred_at) if isinstance(occurred_at, str) else occurred_at,
+        "event_name": event_name,
+        "producer": "claude-code",
+        "cwd": "/home/dev/app",
+        **columns,
+    }
+    return _as_record("hook_events", row)
 
 
 def make_prompt(text: str | None = "fix the bug", occurred_at: str = "01 12:00", **columns: Any) -> Row:
@@ -105,14 +125,6 @@ def make_tool_result(
     return make_line("user", occurred_at, **{**fields, **columns})
 
 
-def closure_sql() -> str:
-    """The text in macros/scope.sql that the loader runs."""
-    text = (DBT_DIR / "macros" / "scope.sql").read_text(encoding="utf-8")
-    found = re.search(r"-- closure begins\n(.*?)-- closure ends", text, re.DOTALL)
-    assert found
-    return found[1]
-
-
 class Warehouse:
     """One DuckDB file and the dbt project that builds it."""
 
@@ -121,59 +133,53 @@ class Warehouse:
         self.target = folder / "target"
         self.template = folder / "template.duckdb"
 
-    def reset(self, timezone: str = "UTC") -> None:
+    def reset(self, timezone: str = "UTC", prices_file: Path | None = None) -> None:
         """Start anew without lines. Seeds and views are built once, on the first reset, and copied from then on."""
         self.path.unlink(missing_ok=True)
+        self.settings = Settings(data_dir=self.path.parent, timezone="UTC", conversation_gap_minutes=60)
         if not self.template.exists():
-            self._create_raw()
+            with self.connect() as connection:
+                loader = self._loader(connection)
+                for contract in iter_contracts():
+                    loader._create_table(contract)
+                loader.plan_build(**RUN)
             self.run("build", "--exclude-resource-types", "unit_test", "test")
             shutil.copy(self.path, self.template)
         shutil.copy(self.template, self.path)
+        self.settings = dataclasses.replace(self.settings, timezone=timezone, prices_file=prices_file)
         with self.connect() as connection:
-            connection.execute("update raw._build_settings set reporting_timezone = ?", [timezone])
-
-    def _create_raw(self) -> None:
-        prices = ", ".join(f"null::varchar as {name}" for name in PRICE_COLUMNS)
-        with self.connect() as connection:
-            connection.register("no_rows", SCHEMA.empty_table())
-            connection.execute("create schema raw")
-            connection.execute("create table raw.conversations as select * from no_rows")
-            for dataset in ("check_results", "pipeline_runs"):
-                connection.register("no_records", load_contract(dataset).warehouse_schema.empty_table())
-                connection.execute(f"create table raw.{dataset} as select * from no_records")
-            connection.execute(f"create table raw.model_price_overrides as select {prices} limit 0")
-            connection.execute("create table raw._dirty_dates (dataset varchar, record_date date)")
-            connection.execute("create table raw._rebuild_dates (record_date date, role varchar)")
-            connection.execute(
-                """
-                create table raw._build_settings as select
-                    'UTC' as reporting_timezone, 60::bigint as conversation_gap_minutes,
-                    'test' as run_id, timestamp '2026-07-01 00:00:00' as run_at, true as is_full_refresh
-                """
-            )
+            self._loader(connection).plan_build(**RUN)
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         return duckdb.connect(str(self.path))
 
-    def load(self, lines: Sequence[Row], *, is_full_refresh: bool = True) -> None:
-        """Add lines and plan the build, as the loader does."""
+    def _loader(self, connection: duckdb.DuckDBPyConnection) -> DuckDBLoader:
+        return DuckDBLoader(self.settings, Lake(self.settings.data_dir, "test"), connection)
+
+    def load(self, lines: Sequence[Row] = (), hooks: Sequence[Row] = (), *, is_full_refresh: bool = True) -> None:
+        """Add rows, one per record and day, and let the loader plan the build as after a load of its own."""
         with self.connect() as connection:
-            connection.register("new_lines", pa.Table.from_pylist(list(lines), schema=SCHEMA))
-            connection.execute("delete from raw._dirty_dates; delete from raw._rebuild_dates")
-            connection.execute(
-                "insert into raw._dirty_dates select distinct 'conversations', record_date from new_lines"
-            )
-            connection.execute(
-                """
-                insert into raw.conversations
-                select * from new_lines
-                where (record_id, record_date) not in (select (record_id, record_date) from raw.conversations)
-                qualify row_number() over (partition by record_id, record_date) = 1
-                """
-            )
-            connection.execute("update raw._build_settings set is_full_refresh = ?", [is_full_refresh])
+            loader = self._loader(connection)
             if not is_full_refresh:
-                connection.execute(f"insert into raw._rebuild_dates {closure_sql()}")
+                loader.finish_build(**RUN)
+            for dataset, rows in (("conversations", lines), ("hook_events", hooks)):
+                self._insert(connection, dataset, rows)
+                dates = sorted({row["record_date"] for row in rows})
+                loader._replace_entities(dataset, dates)
+                connection.execute("insert into raw._dirty_dates select ?, unnest(?::date[])", [dataset, dates])
+            plan = loader.plan_build(**RUN, is_full_refresh=is_full_refresh)
+            assert plan.is_full_refresh == is_full_refresh
+
+    def _insert(self, connection: duckdb.DuckDBPyConnection, dataset: str, rows: Sequence[Row]) -> None:
+        connection.register("new_rows", pa.Table.from_pylist(list(rows), schema=SCHEMAS[dataset]))
+        connection.execute(
+            f"""
+            insert into raw.{dataset}
+            select * from new_rows
+            where (record_id, record_date) not in (select (record_id, record_date) from raw.{dataset})
+            qualify row_number() over (partition by record_id, record_date) = 1
+            """
+        )
 
     def dbt(self, *arguments: str) -> Any:
         from dbt.adapters.duckdb.connections import DuckDBConnectionManager
