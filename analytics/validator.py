@@ -213,7 +213,7 @@ def validate(
         run_id: Run that audits.
         is_forced: Audit whatever the policy says.
         is_everything: Audit every day, not only those that changed.
-        suites: Only these suites; such an audit does not count as one.
+        suites: Only these suites; such an audit counts as none and writes no data docs.
         project: The folder of suites.
 
     Raises:
@@ -227,7 +227,7 @@ def validate(
         date_count = _write_scope(connection, lake, is_everything=is_everything)
     files = [file for file in suite_files(project) if not suites or file.stem in suites]
     folder = settings.data_dir / "validation"
-    checks = tuple(_run_suites(settings, files, folder, project))
+    checks = tuple(_run_suites(settings, files, folder, project, has_docs=not suites))
     report = _write_report(folder, checks, run_id)
     failed = [check for check in checks if not check.is_success and check.severity == "severe"]
     if not suites:
@@ -276,7 +276,9 @@ def _count_of(check: CheckResult) -> str:
     return f"{check.unexpected_count:,} rows" if check.unexpected_count != 1 else "1 row"
 
 
-def _run_suites(settings: Settings, files: Sequence[Path], folder: Path, project: Path) -> Iterator[CheckResult]:
+def _run_suites(
+    settings: Settings, files: Sequence[Path], folder: Path, project: Path, *, has_docs: bool
+) -> Iterator[CheckResult]:
     """Run the suites as one checkpoint in a working copy of the project."""
     from analytics.checks.dialect import SCHEME, close_all, register
     from analytics.checks.gx import load_gx, quiet
@@ -309,7 +311,8 @@ def _run_suites(settings: Settings, files: Sequence[Path], folder: Path, project
         )
         try:
             outcome = checkpoint.run()
-            context.build_data_docs()
+            if has_docs:
+                context.build_data_docs()
         finally:
             close_all()
     advice = {name: orjson.loads((folder / "expectations" / f"{name}.json").read_bytes()) for name in names}
