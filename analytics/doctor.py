@@ -58,7 +58,17 @@ def examine(settings: Settings) -> list[Finding]:
         _check_published,
         _check_prices,
     )
-    return [check(settings) for check in checks]
+    return [_examine_one(check, settings) for check in checks]
+
+
+def _examine_one(check: Callable[[Settings], Finding], settings: Settings) -> Finding:
+    """One finding, even where the check itself meets a path that cannot be read."""
+    try:
+        return check(settings)
+    except OSError as error:
+        subject = check.__name__.removeprefix("_check_").replace("_", " ")
+        where = f"{error.filename}: " if error.filename else ""
+        return Finding("failed", subject, f"{where}{os.strerror(error.errno or 0)}. Mend that first.")
 
 
 def _check_python(_: Settings) -> Finding:

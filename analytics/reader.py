@@ -88,12 +88,23 @@ def _json_value(value: Any) -> Any:
 
 
 def _render_csv(names: list[str], rows: list[dict[str, Any]]) -> str:
+    # With "\n" alone the writer would leave a carriage return unquoted, and a cell would end its row.
     output = io.StringIO()
-    writer = csv.writer(output, lineterminator="\n")
+    writer = csv.writer(_LineFeeds(output), lineterminator="\r\n")
     writer.writerow(names)
     for row in rows:
         writer.writerow([_csv_cell(row[name]) for name in names])
     return output.getvalue()
+
+
+class _LineFeeds:
+    """Takes a csv writer's rows, each with its CRLF, and ends them with a line feed."""
+
+    def __init__(self, output: io.StringIO) -> None:
+        self._output = output
+
+    def write(self, row: str) -> int:
+        return self._output.write(row.removesuffix("\r\n") + "\n")
 
 
 def _csv_cell(value: Any) -> Any:

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+import time
+
+import pytest
+
+from analytics import doctor
+from analytics.doctor import examine
+from analytics.lake import Lake
+from analytics.targets import snapshot
+from tests.builders import make_gold, make_prompt, make_settings, run_extract, run_load, write_transcript
+
+DAY_S = 86_400
+UNPRICED = "select 'k' as model_key, 'glm-4.7' as model_name"
+REQUESTS = "select 'k' as model_key, 'unpriced' as cost_status, 5 as total_tokens"
+
+
+def find(settings, subject: str):
+    (found,) = [finding for finding in examine(settings) if finding.subject == subject]
+    return found
+
+
+def set_cleanup(settings, content: object) -> None:
+    settings.claude_dir.mkdir(parents=True, exist_ok=True)
+    (settings.claude_dir / "settings.json").write_text(content if isinstance(content, str) else json.dumps(content))
+
+
+def test_a_new_machine_has_nothing_to_mend_but_transcripts(settings):
+    findings = examine(settings)
+    assert {finding.verdict for finding in findings if finding.subject != "transcripts"} == {"ok"}
+    assert find(settings, "transcripts").verdict == "warning"
+    assert not settings.data_dir.exists()
+
+
+def test_a_working_world_is_ok(settings):
+    write_transcript(settings, make_prompt())
+    run_extract(settings)
+    run_load(settings)
+    make_gold(settings, fct_x="select 1 as n")
+    snapshot.publish(settings, "20260101T000000000000Z")
+    assert [finding for finding in examine(settings) if finding.verdict != "ok"] == []
+
+
+def test_the_doctor_changes_nothing(settings):
+    write_transcript(settings, make_prompt())
+    run_extract(settings)
+    with Lake(settings.data_dir).lock():
+        pass
+    before = {path: path.stat().st_mtime_ns for path in settings.data_dir.rglob("*")}
+    examine(settings)
+    assert {path: path.stat().st_mtime_ns for path in settings.data_dir.rglob("*")} == before
+
+
+def test_an_unsupported_python_is_named(settings, monkeypatch):
+    monkeypatch.setattr(sys, "version_info", (3, 9, 1))
+    found = find(settings, "python")
+    assert (found.verdict, found.message[:3]) == ("failed", "3.9")
+
+
+def test_missing_dbt_is_named(settings, monkeypatch):
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda _name: None)
+    assert find(settings, "dbt").verdict == "failed"
+
+
+@pytest.mark.parametrize(("mode", "verdict"), [(0o777, "failed"), (0o775, "failed"), (0o755, "ok"), (0o700, "ok")])
+def test_a_data_folder_that_others_can_write_is_a_failure(settings, mode, verdict):
+    settings.data_dir.mkdir()
+    settings.data_dir.chmod(mode)
+    assert find(settings, "data folder").verdict == verdict
+
+
+def test_content_that_others_can_read_is_a_warning(settings):
+    write_transcript(settings, make_prompt())
+    run_extract(settings)
+    settings.data_dir.chmod(0o755)
+    (settings.data_dir / "raw").chmod(0o755)
+    assert "chmod -R go-rwx" in find(settings, "data folder").message
+
+
+def test_a_data_folder_of_another_user_or_kind_is_a_failure(settings, monkeypatch):
+    settings.data_dir.write_text("")
+    assert "is no folder" in find(settings, "data folder").message
+    settings.data_dir.unlink()
+    settings.data_dir.mkdir()
+    monkeypatch.setattr(os, "getuid", lambda: 4242)
+    assert "another user" in find(settings, "data folder").message
+
+
+@pytest.mark.parametrize(("free", "verdict"), [(10 << 20, "failed"), (1 << 30, "warning"), (1 << 40, "ok")])
+def test_little_free_disk_is_told_in_time(settings, monkeypatch, free, verdict):
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _path: type("Usage", (), {"free": free}))
+    assert find(settings, "disk").verdict == verdict
+
+
+def test_secret_rules_that_do_not_compile_are_named(settings, tmp_path):
+    rules = tmp_path / "rules.toml"
+    rules.write_text('[[rules]]\nname = "broken"\ndescription = "x"\nkind = "token"\npattern = "("\n')
+    found = find(dataclasses.replace(settings, secret_rules_file=rules), "secret rules")
+    assert found.verdict == "failed"
+    assert "broken" in found.message
+    assert find(dataclasses.replace(settings, content="full"), "secret rules").verdict == "warning"
+
+
+def test_a_missing_transcript_folder_is_a_failure(settings, tmp_path):
+    found = find(dataclasses.replace(settings, transcript_dirs=(tmp_path / "gone",)), "transcripts")
+    assert found.verdict == "failed"
+
+
+@pytest.mark.parametrize(
+    ("content", "hours", "verdict"),
+    [
+        ({}, 1, "ok"),
+        ({"cleanupPeriodDays": 30}, 1, "ok"),
+        ({"cleanupPeriodDays": 0}, 1, "warning"),
+        ({"cleanupPeriodDays": 1}, 1, "warning"),
+        ({"cleanupPeriodDays": 7}, 24 * 5, "warning"),
+        ({"cleanupPeriodDays": "soon"}, 1, "warning"),
+        ("{broken", 1, "warning"),
+        ("[]", 1, "warning"),
+    ],
+)
+def test_a_clean_up_shorter_than_the_run_interval_is_told(settings, content, hours, verdict):
+    set_cleanup(settings, content)
+    assert find(dataclasses.replace(settings, run_interval_hours=hours), "clean-up").verdict == verdict
+
+
+def test_an_unread_transcript_that_is_about_to_go_is_told(settings):
+    path = write_transcript(settings, make_prompt())
+    os.utime(path, (time.time() - 28 * DAY_S,) * 2)
+    assert "28 days old" in find(settings, "clean-up").message
+    run_extract(settings)
+    assert find(settings, "clean-up").verdict == "ok"
+
+
+def test_a_last_run_older_than_the_clean_up_is_told(settings, monkeypatch):
+    write_transcript(settings, make_prompt())
+    run_extract(settings)
+    write_transcript(settings, make_prompt("new"), name="p/new.jsonl")
+    last = doctor._last_commit_at(settings)
+    monkeypatch.setattr(doctor, "_last_commit_at", lambda _: last.replace(year=last.year - 1))
+    assert "may be lost already" in find(settings, "clean-up").message
+
+
+def test_a_run_that_is_going_on_is_no_fault(settings):
+    run_load(settings)
+    with Lake(settings.data_dir).lock():
+        assert find(settings, "lock") == doctor.Finding("ok", "lock", f"process {os.getpid()} is running the pipeline now")
+        assert "in use" in find(settings, "warehouse").message
+
+
+def test_a_lock_held_from_elsewhere_is_a_warning(settings, monkeypatch):
+    with Lake(settings.data_dir).lock():
+        monkeypatch.setattr(doctor, "_is_alive", lambda _: False)
+        assert find(settings, "lock").verdict == "warning"
+
+
+def test_a_broken_warehouse_may_be_deleted(settings):
+    settings.data_dir.mkdir(mode=0o700)
+    settings.warehouse_file.write_bytes(b"garbage" * 1_000)
+    found = find(settings, "warehouse")
+    assert (found.verdict, "delete it" in found.message) == ("warning", True)
+
+
+def test_a_broken_published_table_is_a_failure(settings):
+    make_gold(settings, fct_x="select 1 as n")
+    snapshot.publish(settings, "20260101T000000000000Z")
+    (settings.published_dir / "current" / "fct_x.parquet").write_bytes(b"PAR1")
+    assert find(settings, "published").verdict == "failed"
+
+
+def test_models_without_a_price_are_named(settings):
+    make_gold(settings, fct_api_requests=REQUESTS, dim_models=UNPRICED)
+    snapshot.publish(settings, "20260101T000000000000Z")
+    assert "glm-4.7 (1 requests)" in find(settings, "prices").message
+
+
+def test_findings_hold_no_content(tmp_path):
+    settings = make_settings(tmp_path)
+    write_transcript(settings, make_prompt("quixotic-marmalade"), b"quixotic-marmalade")
+    run_extract(settings)
+    assert "quixotic-marmalade" not in repr(examine(settings))

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from analytics.errors import LockHeld
+from analytics.lake import Lake
+from analytics.prune import prune
+from analytics.targets import snapshot
+from tests.builders import committed_rows, make_gold, make_prompt, raw_rows, run_extract, run_load, write_transcript
+
+CUT = date(2026, 1, 3)
+TOMORROW = datetime.now(UTC).date() + timedelta(days=1)
+
+
+@pytest.fixture
+def filled(settings):
+    """Two days, a rejected line."""
+    write_transcript(settings, make_prompt("old"), make_prompt("young", at="2026-01-03T00:00:00Z"), b"bad")
+    run_extract(settings)
+    return settings
+
+
+def files_below(folder) -> set[str]:
+    return {str(path) for path in folder.rglob("*")}
+
+
+def test_prune_without_a_date_deletes_nothing_of_the_users(filled):
+    before = files_below(filled.data_dir)
+    assert prune(filled, before=None, is_dry_run=False) == {"orphan_files": 0, "published_versions": 0}
+    assert files_below(filled.data_dir) - {str(filled.data_dir / "run.lock")} == before
+
+
+def test_prune_takes_days_before_a_date_for_good(filled):
+    run_load(filled)
+    removed = prune(filled, before=CUT)
+    assert (removed["lake_rows"], removed["lake_files"], removed["dead_letter_files"]) == (1, 1, 0)
+    assert [row["prompt_text"] for row in committed_rows(filled)] == ["young"]
+    assert not list((filled.data_dir / "raw").glob("*/date=2026-01-02/*/*"))
+    assert run_extract(filled).rows_read == 0
+    run_load(filled)
+    assert len(raw_rows(filled)) == 1
+
+
+def test_pruned_days_come_back_with_a_full_backfill_only(filled):
+    prune(filled, before=CUT)
+    run_extract(filled, is_full_backfill=True)
+    assert {row["prompt_text"] for row in committed_rows(filled)} == {"old", "young"}
+
+
+def test_a_dry_run_counts_and_deletes_nothing(filled):
+    orphan = filled.data_dir / "raw/conversations/date=2026-01-02/host=test/orphan.parquet"
+    orphan.write_bytes(b"")
+    os.utime(orphan, (time.time() - 200_000,) * 2)
+    before = files_below(filled.data_dir) | {str(filled.data_dir / "run.lock")}
+    dry = prune(filled, before=TOMORROW, is_dry_run=True)
+    assert files_below(filled.data_dir) == before
+    assert dry == prune(filled, before=TOMORROW)
+    assert dry["orphan_files"] == 1
+    assert dry["dead_letter_files"] == 1
+    assert committed_rows(filled) == []
+
+
+def test_dead_letters_and_quarantine_go_by_date_too(filled):
+    part = next(iter(Lake(filled.data_dir).snapshot("conversations").parts))
+    Lake(filled.data_dir, "test").remove_parts(
+        "conversations", [part], run_id="r", kind="quarantine", forget_positions=True, keep_in=filled.data_dir / "quarantine"
+    )
+    assert prune(filled, before=date(2026, 1, 2))["quarantined_files"] == 0
+    removed = prune(filled, before=TOMORROW)
+    assert removed["quarantined_files"] == 1
+    assert removed["dead_letter_files"] == 1
+    assert not list((filled.data_dir / "dead_letter").rglob("*.jsonl"))
+
+
+def test_old_versions_go_beyond_those_to_keep(filled):
+    make_gold(filled, fct_x="select 1 as n")
+    snapshot.publish(filled, "20260101T000000000000Z")
+    for day in range(2, 7):
+        (filled.published_dir / f"2025010{day}T000000000000Z").mkdir()
+    assert prune(filled)["published_versions"] == 3
+    assert snapshot.current_version(filled).name == "20260101T000000000000Z"
+    assert len(snapshot.published_versions(filled.published_dir)) == 3
+
+
+def test_prune_before_the_first_run_makes_nothing(settings):
+    assert prune(settings) == {}
+    assert not settings.data_dir.exists()
+
+
+def test_prune_leaves_a_running_pipeline_alone(filled):
+    with Lake(filled.data_dir).lock(), pytest.raises(LockHeld):
+        prune(filled, before=TOMORROW)
+
+
+def test_a_source_may_prune_files_of_its_own(filled, monkeypatch):
+    from analytics.sources import transcripts
+
+    monkeypatch.setattr(transcripts, "prune", lambda _settings, *, before, is_dry_run: {"own_files": 7}, raising=False)
+    assert prune(filled)["own_files"] == 7

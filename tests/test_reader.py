@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from analytics.errors import ConfigError, PublishError
+from analytics.reader import published_tables, quote, read_query, render, write_parquet
+from analytics.targets import snapshot
+from tests.builders import make_gold
+
+FORMULAS = ["=cmd|'/c calc'!A0", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "\nx"]
+
+
+@pytest.fixture
+def published(settings):
+    make_gold(settings, fct_x="select 1 as n, 'a' as name", dim_y="select 2 as n")
+    snapshot.publish(settings, "20260101T000000000000Z")
+    return settings
+
+
+def rendered(sql: str, form: str, published) -> str:
+    return render(read_query(published, sql), form)
+
+
+def test_tables_are_listed(published):
+    assert published_tables(published) == ["dim_y", "fct_x", "published_snapshot"]
+
+
+def test_a_query_needs_no_schema(published):
+    assert read_query(published, "select n from fct_x").to_pylist() == [{"n": 1}]
+    assert read_query(published, "select n from gold.fct_x").to_pylist() == [{"n": 1}]
+
+
+@pytest.mark.parametrize("sql", ["selekt 1", "select nope from fct_x", "select * from nope", "", "create table t (a int)"])
+def test_sql_that_gives_nothing_is_an_error_that_says_so(published, sql):
+    with pytest.raises(ConfigError, match="^query: "):
+        read_query(published, sql)
+
+
+def test_a_query_before_the_first_publish_says_what_to_do(settings):
+    with pytest.raises(PublishError, match="analytics run"):
+        read_query(settings, "select 1")
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_csv_never_starts_a_cell_with_a_formula(text):
+    table = pa.table({"a": [text, "b=c", None], "n": [-1, 2, 3]})
+    rows = list(csv.reader(io.StringIO(render(table, "csv"), newline="")))
+    assert rows == [["a", "n"], [f"'{text}", "-1"], ["b=c", "2"], ["", "3"]]
+
+
+def test_parquet_keeps_a_formula_as_it_is(published, tmp_path):
+    file = tmp_path / "out.parquet"
+    assert write_parquet(published, "select '=1+1' as a", file) == 1
+    assert pq.read_table(file).to_pylist() == [{"a": "=1+1"}]
+    with pytest.raises(ConfigError, match="cannot be written"):
+        write_parquet(published, "select 1 as a", tmp_path / "none" / "out.parquet")
+
+
+def test_json_is_json_whatever_the_values(published):
+    sql = """
+        select 'nan'::double as a, 'inf'::float as b, 12.50::decimal(18, 2) as c, timestamp '2026-01-02 03:04:05' as d,
+            sum(1::bigint) as e, 'é\u2028"' as f, null as g, [1, 2] as h, {'k': 1} as i
+    """
+    (row,) = json.loads(rendered(sql, "json", published), parse_constant=pytest.fail)
+    assert row == {
+        "a": None, "b": None, "c": 12.5, "d": "2026-01-02 03:04:05", "e": 1, "f": 'é\u2028"', "g": None, "h": [1, 2],
+        "i": {"k": 1},
+    }  # fmt: skip
+
+
+def test_a_table_is_aligned_and_shows_one_line_a_row(published):
+    sql = "select * from (values ('a', 1), ('two\nlines', 1234567), ('漢字', null), (repeat('x', 99), 2)) as rows(name, n)"
+    lines = rendered(sql, "table", published).splitlines()
+    assert len(lines) == 6
+    assert lines[0].split() == ["name", "n"]
+    assert "two lines" in lines[3]
+    assert lines[3].endswith("1,234,567")
+    assert "…" in lines[5]
+
+
+def test_an_empty_result_has_its_header(published):
+    assert rendered("select n from fct_x where false", "table", published).startswith("n\n")
+    assert rendered("select n from fct_x where false", "json", published) == "[]\n"
+    assert rendered("select n from fct_x where false", "csv", published) == "n\n"
+
+
+def test_quote_makes_any_name_an_identifier(published):
+    assert read_query(published, f"select 1 as {quote(chr(34) + '; drop table x')}").column_names == ['"; drop table x']
