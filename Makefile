@@ -45,7 +45,10 @@ torture: $(VENV)/.dev ## the long fault-injection tests
 	@$(BIN)/python -m pytest -m torture -q
 
 bench: $(VENV)/.dev ## measure speed and memory on a generated corpus, as ratios within one run
-	@$(BIN)/python -m tests.bench
+	@for bench in tests/bench/bench_*.py; do echo "$$bench" >&2; $(BIN)/python "$$bench"; done
+
+schedule: $(VENV)/.run ## run the pipeline every hour on this machine, until stopped
+	@$(BIN)/python -m flows.deployments
 
 docs: $(VENV)/.run ## write the data dictionary and dbt's static docs
 	@$(BIN)/python -m analytics.dictionary

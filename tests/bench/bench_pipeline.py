@@ -1,0 +1,224 @@
+"""What a run costs on a large history: `python tests/bench/bench_pipeline.py` prints JSON.
+
+Machines are shared and noisy, so every figure stands beside two that the same run takes on the same
+files: reading their bytes, and parsing each line once with orjson. The corpus is the sample, copied
+with fresh ids under shifted days and with tool results as long as real ones; `--corpus` takes another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import orjson
+import psutil
+
+ROOT = Path(__file__).parents[2]
+SAMPLE = ROOT / "data" / "sample" / "projects"
+DAYS = 120
+WORDS = ["cache", "token", "ledger", "stream", "session", "index", "query", "batch", "merge", "schema", "column", "graph"]
+_ID = re.compile(
+    rb"(?<=[\"/_-])(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[A-Za-z0-9]{22})(?=[\"/_.-])"
+)
+_DAY = re.compile(rb"20[0-9]{2}-[0-9]{2}-[0-9]{2}(?=T)")
+
+
+def build_corpus(folder: Path, megabytes: int) -> int:
+    """Write at least so many MB of transcripts. Returns how many copies of the sample they are."""
+    chooser = random.Random(7)
+    texts = [
+        "\n".join(" ".join(chooser.choices(WORDS, k=9)) for _ in range(chooser.randrange(5, 160))) for _ in range(400)
+    ]
+    sources = sorted(SAMPLE.rglob("*.jsonl"))
+    written = copies = 0
+    while written < megabytes * 1_000_000:
+        shift = timedelta(days=chooser.randrange(DAYS - 40))
+        for source in sources:
+            lines = (line for line in source.read_bytes().split(b"\n") if line)
+            grown = b"\n".join(_grow(_renew(line, copies, shift), texts, chooser) for line in lines) + b"\n"
+            name = f"{source.stem}-{copies}{source.suffix}"
+            target = folder / source.relative_to(SAMPLE).parent / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(grown)
+            written += len(grown)
+        copies += 1
+    return copies
+
+
+def _renew(line: bytes, copy: int, shift: timedelta) -> bytes:
+    suffix = f"{copy:06x}".encode()
+    renewed = _ID.sub(lambda found: found[0][: -len(suffix)] + suffix, line)
+    return _DAY.sub(lambda found: (date.fromisoformat(found[0].decode()) - shift).isoformat().encode(), renewed)
+
+
+def _grow(line: bytes, texts: Sequence[str], chooser: random.Random) -> bytes:
+    """A tool result with as much text as real ones have; any other line as it is."""
+    if b'"tool_result"' not in line:
+        return line
+    try:
+        record = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return line
+    for block in record["message"]["content"]:
+        if isinstance(block, dict) and isinstance(block.get("content"), str) and not block.get("is_error"):
+            block["content"] += "".join(chooser.choices(texts, k=2))
+    return orjson.dumps(record)
+
+
+class PeakMemory:
+    """The largest resident memory of any process of a command, in MB, looked at every 20 ms."""
+
+    def __init__(self, process: psutil.Process) -> None:
+        self.peak_mb = 0.0
+        self._process = process
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        while self._process.is_running() and self._process.status() != psutil.STATUS_ZOMBIE:
+            try:
+                family = [self._process, *self._process.children(recursive=True)]
+                sizes = [member.memory_info().rss / 1e6 for member in family]
+            except psutil.Error:
+                continue
+            self.peak_mb = max([self.peak_mb, *sizes])
+            time.sleep(0.02)
+
+
+def run_analytics(environment: dict[str, str], *arguments: str) -> tuple[float, float, str]:
+    """Seconds, peak MB and output of one command, as a person would start it."""
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "analytics", *arguments], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+    )
+    memory = PeakMemory(psutil.Process(process.pid))
+    output, _ = process.communicate()
+    if process.returncode:
+        raise SystemExit(f"analytics {arguments[0]} ended with {process.returncode}")
+    return time.perf_counter() - started, memory.peak_mb, output
+
+
+def iter_files(corpus: Path) -> Iterator[Path]:
+    yield from sorted(corpus.rglob("*.jsonl"))
+
+
+def time_baselines(corpus: Path) -> dict[str, float]:
+    """Seconds to read the bytes, and to parse every line once in one process."""
+    started = time.perf_counter()
+    for file in iter_files(corpus):
+        file.read_bytes()
+    read_s = time.perf_counter() - started
+    started = time.perf_counter()
+    for file in iter_files(corpus):
+        for line in file.read_bytes().split(b"\n"):
+            try:
+                orjson.loads(line)
+            except orjson.JSONDecodeError:
+                continue
+    return {"read_bytes_s": read_s, "orjson_pass_s": time.perf_counter() - started}
+
+
+def appended_line(number: int) -> str:
+    """One more API response, today's."""
+    usage = {"input_tokens": 1, "output_tokens": 2}
+    message = {
+        "id": f"msg_bench_{number}",
+        "role": "assistant",
+        "model": "claude-opus-4-8",
+        "usage": usage,
+        "content": [],
+    }
+    return json.dumps(
+        {
+            "type": "assistant",
+            "uuid": f"bench-{number}",
+            "sessionId": "bench",
+            "cwd": "/home/dev/bench",
+            "timestamp": f"2026-11-20T10:00:{number:02d}.000Z",
+            "requestId": f"req_bench_{number}",
+            "message": {**message, "stop_reason": "end_turn"},
+        }
+    )
+
+
+def measure(corpus: Path, data: Path, home: Path, rounds: int) -> dict[str, Any]:
+    """All figures over one corpus; medians where something is done more than once."""
+    environment = {
+        **os.environ,
+        "HOME": str(home),
+        "ANALYTICS_DATA_DIR": str(data),
+        "ANALYTICS_TRANSCRIPT_DIRS": str(corpus),
+    }
+    facts: dict[str, Any] = {"corpus_mb": round(sum(file.stat().st_size for file in iter_files(corpus)) / 1e6)}
+    facts["load_average"] = os.getloadavg()[0]
+    facts |= time_baselines(corpus)
+    extract_s, extract_mb, _ = run_analytics(environment, "extract")
+    load_s, load_mb, _ = run_analytics(environment, "load")
+    facts |= {"extract_s": extract_s, "load_s": load_s, "extract_and_load_s": extract_s + load_s}
+    shutil.rmtree(data)
+    run_s, run_mb, output = run_analytics(environment, "run")
+    facts |= {"run_s": run_s, "peak_mb": max(extract_mb, load_mb, run_mb), "run_summary": output.splitlines()}
+    visible, nothing = [], []
+    for number in range(rounds):
+        with (corpus / "bench.jsonl").open("a", encoding="utf-8") as file:
+            file.write(appended_line(number) + "\n")
+        ran_s, _, _ = run_analytics(environment, "run")
+        sql = f"select count(*) as n from fct_api_requests where request_id = 'req_bench_{number}'"
+        asked_s, _, answer = run_analytics(environment, "query", sql, "--json")
+        if json.loads(answer) != [{"n": 1}]:
+            raise SystemExit("the appended line is not visible")
+        visible.append(ran_s + asked_s)
+        nothing.append(run_analytics(environment, "run")[0])
+    facts["appended_line_visible_s"] = statistics.median(visible)
+    facts["nothing_new_s"] = statistics.median(nothing)
+    facts["daily_cost_query_ms"] = time_query(data / "published" / "marts.duckdb")
+    facts["extract_and_load_per_orjson_pass"] = facts["extract_and_load_s"] / facts["orjson_pass_s"]
+    facts["run_per_orjson_pass"] = facts["run_s"] / facts["orjson_pass_s"]
+    return {key: round(value, 3) if isinstance(value, float) else value for key, value in facts.items()}
+
+
+def time_query(marts: Path) -> float:
+    """Median milliseconds of the daily cost on the published marts, through an open connection."""
+    sql = "select occurred_date, sum(estimated_cost_usd) from gold.fct_api_requests group by 1 order by 1"
+    with duckdb.connect(str(marts), read_only=True) as connection:
+        times = []
+        for _ in range(11):
+            started = time.perf_counter()
+            connection.execute(sql).fetchall()
+            times.append((time.perf_counter() - started) * 1000)
+    return statistics.median(times)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mb", type=int, default=1_000, help="size of the corpus that is made")
+    parser.add_argument("--corpus", type=Path, help="measure a copy of this folder of transcripts instead")
+    parser.add_argument("--rounds", type=int, default=3, help="appended lines")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        corpus, home = Path(scratch, "projects"), Path(scratch, "home")
+        home.mkdir()
+        if arguments.corpus:
+            shutil.copytree(arguments.corpus, corpus)
+        else:
+            build_corpus(corpus, arguments.mb)
+        print(json.dumps(measure(corpus, Path(scratch, "data"), home, arguments.rounds), indent=2))
+
+
+if __name__ == "__main__":
+    main()
