@@ -31,7 +31,7 @@ import psutil
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "data" / "sample" / "projects"
 DAYS = 120
-WORDS = ["cache", "token", "ledger", "stream", "session", "index", "query", "batch", "merge", "schema", "column", "graph"]
+WORDS = ["cache", "token", "stream", "session", "index", "query", "batch", "merge", "schema", "column", "graph"]
 _ID = re.compile(
     rb"(?<=[\"/_-])(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[A-Za-z0-9]{22})(?=[\"/_.-])"
 )
