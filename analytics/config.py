@@ -80,6 +80,12 @@ def _parse_mongo_name(text: str) -> str:
     return text
 
 
+def _parse_url(text: str) -> str:
+    if not re.match(r"https?://[^\s/]", text):
+        raise ValueError("must begin with http:// or https://")
+    return text
+
+
 def machine_timezone() -> str:
     """IANA name of the machine's time zone; UTC where the machine does not tell one."""
     named = os.environ.get("TZ", "").lstrip(":")
@@ -151,9 +157,18 @@ class Settings:
         600, _parse_int(0), "Seconds before the last run that are looked at again, for documents that came late"
     )
     mongo_batch_size: int = _setting(1_000, _parse_int(1), "Documents that the MongoDB server sends at once")
+    webhook_url: str = _setting(
+        "", _parse_url, "Address that is told when a scheduled run fails (no content); empty tells nobody", is_secret=True
+    )
     keep_versions: int = _setting(3, _parse_int(3), "Published versions that are kept")
     run_interval_hours: int = _setting(
         1, _parse_int(1), "Hours between scheduled runs; doctor compares clean-ups with it"
+    )
+    metabase_url: str = _setting("", _parse_url, "Address of the Metabase that is filled with the dashboards; empty for none")
+    metabase_user: str = _setting("admin@example.com", str, "E-mail address of Metabase's admin, made at the first run")
+    metabase_password: str = _setting("", str, "Password of Metabase's admin", is_secret=True)
+    metabase_database_file: str = _setting(
+        "/published/marts.duckdb", str, "Where Metabase itself finds data/published/marts.duckdb"
     )
     home_dir: Path = field(default_factory=Path.home)
     claude_config_dir: Path | None = None

@@ -1,47 +1,50 @@
 -- One row per 5-hour block, project, model and thread kind: the block is the account's, its cost is split.
+-- Blocks start and end at full hours, so hours fall into them whole.
 with
 
 blocks as (
     select * from {{ ref('agg_billing_blocks') }}
 ),
 
-requests as (
-    select * from {{ ref('fct_api_requests') }}
+usage_hourly as (
+    select * from {{ ref('agg_usage_hourly') }}
+    where request_count > 0
 ),
 
 projects as (
     select * from {{ ref('dim_projects') }}
 ),
 
+models as (
+    select * from {{ ref('dim_models') }}
+),
+
 -- Inner join: every request lies in exactly one block, and a block without requests does not exist.
-block_requests as (
+block_usage as (
     select
         ---------- attributes
         projects.project_path,
-        requests.model_name,
+        models.model_name,
 
         ---------- measures
-        cast(count(*) as bigint) as request_count,
-        cast(sum(requests.total_tokens) as bigint) as total_tokens,
-        sum(requests.estimated_cost_usd) as estimated_cost_usd,
-        max(blocks.active_ms / 3600000.0) as active_hour_count,
+        usage_hourly.request_count,
+        usage_hourly.total_tokens,
+        usage_hourly.estimated_cost_usd,
+        blocks.active_ms / 3600000.0 as active_hours,
 
         ---------- booleans
-        requests.is_sidechain,
-        blocks.has_hit_limit,
+        usage_hourly.is_sidechain,
 
         ---------- dates and instants
         cast(blocks.block_started_at as date) as activity_date,
         blocks.block_started_at
-    from requests
+    from usage_hourly
     inner join blocks
         on
-            requests.occurred_at >= blocks.block_started_at
-            and requests.occurred_at < blocks.block_ends_at
-    left join projects on requests.project_key = projects.project_key
-    group by
-        projects.project_path, requests.model_name, requests.is_sidechain, blocks.has_hit_limit,
-        blocks.block_started_at
+            usage_hourly.bucket_started_at >= blocks.block_started_at
+            and usage_hourly.bucket_started_at < blocks.block_ends_at
+    left join projects on usage_hourly.project_key = projects.project_key
+    left join models on usage_hourly.model_key = models.model_key
 )
 
-select * from block_requests
+select * from block_usage
