@@ -293,10 +293,17 @@ class PipelineRun:
 
 @contextlib.contextmanager
 def open_run(
-    settings: Settings, options: RunOptions | None = None, observer: Observer | None = None
+    settings: Settings,
+    options: RunOptions | None = None,
+    observer: Observer | None = None,
+    *,
+    lock_wait_s: float = 0.0,
 ) -> Iterator[PipelineRun]:
-    """A run under the folder's lock, closed at the end, however it ends. Raises LockHeld when another has it."""
-    with Lake(settings.data_dir, settings.host_id).lock():
+    """A run under the folder's lock, closed at the end, however it ends.
+
+    Raises LockHeld when another run has the lock for longer than `lock_wait_s` seconds.
+    """
+    with Lake(settings.data_dir, settings.host_id).lock(wait_s=lock_wait_s):
         pipeline_run = PipelineRun(settings, options or RunOptions(), observer or Observer())
         try:
             yield pipeline_run

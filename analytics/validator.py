@@ -75,6 +75,7 @@ class ValidateResult:
     date_count: int = 0
     elapsed_ms: int = 0
     report: str = ""
+    report_file: Path | None = None
     skipped: str = ""
     checks: tuple[CheckResult, ...] = field(default=(), repr=False)
 
@@ -243,6 +244,7 @@ def validate(
         date_count=date_count,
         elapsed_ms=round((time.monotonic() - started) * 1000),
         report=_shown(report),
+        report_file=report,
         checks=checks,
     )
     if failed:

@@ -1,0 +1,1 @@
+"""WHEN: Prefect around the stages of `analytics`. A task is one call into them; nothing is decided here."""
