@@ -380,7 +380,12 @@ class DuckDBLoader:
         built = self._connection.execute("select fingerprint, local_date, run_id from raw._builds").fetchone()
         dirty = self._connection.execute("select count(*) from raw._dirty_dates").fetchone()
         loaded = dict(self._connection.execute("select dataset, commit_number from raw._loads").fetchall())
-        is_loaded = all(loaded.get(dataset) == self._lake.last_number(dataset) for dataset in self._lake.datasets())
+        # Compactions and positions move the log on without a row; they are no reason to build.
+        is_loaded = not any(
+            commit.changed_dates
+            for dataset in self._lake.datasets()
+            for commit in self._lake.iter_commits(dataset, after=loaded.get(dataset, 0))
+        )
         if built is None or built[:2] != (fingerprint, local_date) or dirty != (0,) or not is_loaded:
             return None
         return str(built[2])

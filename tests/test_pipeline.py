@@ -1,0 +1,203 @@
+"""The stages in their order. dbt and the audit are stood in for: tests/test_cli.py runs them for real."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, datetime
+
+import pytest
+
+from analytics import pipeline, publisher
+from analytics.errors import ChecksFailed, LockHeld, PublishError
+from analytics.lake import Lake
+from analytics.targets import snapshot
+from analytics.transformer import TransformResult
+from analytics.validator import ValidateResult
+from tests.builders import encode, make_gold, make_prompt, run_extract, write_transcript
+
+LINES = "select record_id, prompt_text, record_date from raw.conversations"
+
+
+@pytest.fixture(autouse=True)
+def fake_build(monkeypatch, tmp_path):
+    """Gold is one table made of raw; the audit passes; the snapshot is the one target; the sample is two lines."""
+    sample = tmp_path / "sample" / "projects" / "-p"
+    sample.mkdir(parents=True)
+    (tmp_path / "sample" / "hooks").mkdir()
+    (sample / "s.jsonl").write_bytes(encode(make_prompt("sample one"), make_prompt("sample two")))
+
+    def transform(settings, plan):
+        make_gold(settings, fct_lines=LINES)
+        return TransformResult(1, 0, plan.is_full_refresh, 1)
+
+    monkeypatch.setattr(pipeline, "transform", transform)
+    monkeypatch.setattr(pipeline, "validate", lambda *_args, **_named: ValidateResult())
+    monkeypatch.setattr(pipeline, "preload", lambda: None)
+    monkeypatch.setattr(pipeline, "project_fingerprint", lambda _settings: "f")
+    monkeypatch.setattr(pipeline, "SAMPLE_DIR", tmp_path / "sample")
+    monkeypatch.setattr(publisher, "iter_targets", lambda: iter([snapshot.TARGET]))
+
+
+def prompts(settings) -> list[str]:
+    with snapshot.open_current(settings) as connection:
+        return [text for (text,) in connection.execute("select prompt_text from fct_lines order by 1").fetchall()]
+
+
+def without_transcripts(settings):
+    return dataclasses.replace(settings, transcript_dirs=(), host_id="")
+
+
+def test_a_run_takes_lines_to_readers(settings):
+    write_transcript(settings, make_prompt("a"), b"bad")
+    result = pipeline.run(settings)
+    assert prompts(settings) == ["a"]
+    assert (result.extraction.rows_loaded, result.failures, result.as_json()["result"]) == (1, {}, "ok")
+
+
+def test_a_run_with_nothing_new_builds_and_publishes_nothing(settings):
+    write_transcript(settings, make_prompt("a"))
+    pipeline.run(settings)
+    version = snapshot.current_version(settings)
+    result = pipeline.run(settings)
+    assert (result.load, result.transform, result.publish) == (None, None, None)
+    assert snapshot.current_version(settings) == version
+
+
+def test_a_deleted_warehouse_or_publication_is_made_again(settings):
+    import shutil
+
+    write_transcript(settings, make_prompt("a"))
+    pipeline.run(settings)
+    settings.warehouse_file.unlink()
+    assert pipeline.run(settings).publish is not None
+    shutil.rmtree(settings.published_dir)
+    assert pipeline.run(settings).publish is not None
+    assert prompts(settings) == ["a"]
+
+
+def test_a_held_lock_stops_the_run_before_it_reads(settings):
+    write_transcript(settings, make_prompt("a"))
+    with Lake(settings.data_dir).lock(), pytest.raises(LockHeld):
+        pipeline.run(settings)
+    assert Lake(settings.data_dir).datasets() == []
+
+
+def test_a_failed_audit_leaves_readers_the_last_version_and_is_tried_again(settings, monkeypatch):
+    write_transcript(settings, make_prompt("a"))
+    pipeline.run(settings)
+    write_transcript(settings, make_prompt("a"), make_prompt("b"))
+
+    def object_to_it(*_args, **_named):
+        raise ChecksFailed("validate: 1 failed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "validate", object_to_it)
+        for _ in range(2):
+            with pytest.raises(ChecksFailed):
+                pipeline.run(settings)
+            assert prompts(settings) == ["a"]
+    assert pipeline.run(settings).extraction.rows_loaded == 0
+    assert prompts(settings) == ["a", "b"]
+
+
+def test_a_failed_publish_is_tried_again_by_the_next_run(settings, monkeypatch):
+    write_transcript(settings, make_prompt("a"))
+
+    def refuse(*_args):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(snapshot, "_flip", refuse)
+        with pytest.raises(PublishError):
+            pipeline.run(settings)
+    assert snapshot.current_version(settings) is None
+    pipeline.run(settings)
+    assert prompts(settings) == ["a"]
+
+
+def test_a_source_that_fails_is_told_and_what_was_read_before_stays(settings):
+    write_transcript(settings, make_prompt("a"))
+    pipeline.run(settings)
+    gone = dataclasses.replace(settings, transcript_dirs=(settings.data_dir / "gone",))
+    assert list(pipeline.run(gone).failures) == ["transcripts"]
+    assert prompts(settings) == ["a"]
+
+
+def test_damage_in_the_lake_is_set_aside_by_one_run_and_mended_by_the_next(settings):
+    write_transcript(settings, make_prompt("a"), make_prompt("b", at="2026-01-03T00:00:00Z"))
+    pipeline.run(settings)
+    damaged = next((settings.data_dir / "raw" / "conversations").rglob("date=2026-01-02/*/*.parquet"))
+    damaged.write_bytes(damaged.read_bytes()[:-30])
+    settings.warehouse_file.unlink()
+    assert len(pipeline.run(settings).load.damaged) == 1
+    assert prompts(settings) == ["b"]
+    pipeline.run(settings)
+    assert prompts(settings) == ["a", "b"]
+
+
+def test_past_days_are_compacted_and_nothing_is_rebuilt_for_it(settings):
+    """The next run built and published everything again, because the log had moved on. Found by this test."""
+    for number in range(9):
+        write_transcript(settings, make_prompt(f"p{number}"), name=f"p/{number}.jsonl")
+        run_extract(settings)
+    pipeline.run(settings)
+    lake = Lake(settings.data_dir)
+    assert len(lake.snapshot("conversations").parts) < 9
+    assert pipeline.run(settings).publish is None
+    assert len(prompts(settings)) == 9
+
+
+def test_a_line_that_grows_without_an_end_is_no_reason_to_build(settings):
+    """A position alone was taken for news: a whole build for no row. Found by review."""
+    path = write_transcript(settings, make_prompt("a"))
+    pipeline.run(settings)
+    for half in (b'{"half', b'": 1'):
+        with path.open("ab") as file:
+            file.write(half)
+        assert pipeline.run(settings).publish is None
+    with path.open("ab") as file:
+        file.write(b"}\n")
+    assert pipeline.run(settings).publish is not None
+
+
+# ---- the sample
+
+
+def test_the_sample_stands_in_where_there_is_nothing(settings):
+    result = pipeline.run(without_transcripts(settings))
+    assert result.is_sample
+    assert prompts(settings) == ["sample one", "sample two"]
+    assert not pipeline.run(without_transcripts(settings)).extraction.rows_loaded
+
+
+def test_the_sample_leaves_with_the_first_real_line(settings):
+    pipeline.run(without_transcripts(settings))
+    write_transcript(settings, make_prompt("mine"))
+    result = pipeline.run(settings)
+    assert not result.is_sample
+    assert result.removed_sample_rows >= 2
+    assert prompts(settings) == ["mine"]
+    assert pipeline.run(without_transcripts(settings)).is_sample is False
+
+
+def test_the_sample_leaves_even_if_the_run_that_brought_the_first_line_died(settings, monkeypatch):
+    """It stayed among the user's numbers until other lines came. Found by fault injection."""
+    pipeline.run(without_transcripts(settings))
+    write_transcript(settings, make_prompt("mine"))
+
+    def die(*_args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "remove_sample", die)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run(settings)
+    pipeline.run(settings)
+    assert prompts(settings) == ["mine"]
+
+
+def test_run_ids_sort_by_time_and_name_versions():
+    first, second = pipeline.new_run_id(), pipeline.new_run_id()
+    assert first < second
+    assert snapshot._RUN_ID.fullmatch(first)
+    assert first.startswith(datetime.now(UTC).strftime("%Y"))
