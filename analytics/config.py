@@ -86,12 +86,6 @@ def _parse_url(text: str) -> str:
     return text
 
 
-def _parse_url(text: str) -> str:
-    if not re.match(r"https?://[^\s/]", text):
-        raise ValueError("must begin with http:// or https://")
-    return text
-
-
 def machine_timezone() -> str:
     """IANA name of the machine's time zone; UTC where the machine does not tell one."""
     named = os.environ.get("TZ", "").lstrip(":")
@@ -156,9 +150,6 @@ class Settings:
     )
     mongo_uri: str = _setting(
         "", _parse_mongo_uri, "MongoDB that a sync service fills, mongodb://...; empty leaves it out", is_secret=True
-    )
-    webhook_url: str = _setting(
-        "", _parse_url, "Address that is told when a scheduled run fails (no content); empty tells nobody", is_secret=True
     )
     mongo_database: str = _setting("claude_logs", _parse_mongo_name, "Database of the conversations")
     mongo_collection: str = _setting("conversations", _parse_mongo_name, "Collection of the conversations")
