@@ -271,7 +271,8 @@ class DocumentReader:
             if not self._is_in_window(line):
                 return
             if producer := foreign_producer(line):
-                raise ContractViolation(producer)
+                self._reject({}, identity, name, producer)
+                return
             place = Place(name, None, self._fallback_date(at_ms, identity), self._id(identity))
             self._writer.add(line, place)
         except ContractViolation as violation:

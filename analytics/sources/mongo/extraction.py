@@ -30,7 +30,7 @@ from analytics.sources.mongo.scan import Key, Scan, ingested_between, iter_batch
 if TYPE_CHECKING:
     from analytics.config import Settings
 
-UNIT_BYTES = 16 << 20
+UNIT_BYTES = 8 << 20
 COMMIT_BYTES = 128 << 20
 UPPER_LAG_MS = 5_000
 FUTURE_MS = 3_600_000
@@ -317,7 +317,7 @@ class MongoExtractor:
             for unit in chain(heads, units):
                 running.append((unit, pool.submit(_read_in_worker, unit.batches)))
                 unit.batches = []
-                if len(running) > context.settings.workers + 1:
+                if len(running) > context.settings.workers:
                     done, future = running.popleft()
                     yield done, future.result()
             while running:

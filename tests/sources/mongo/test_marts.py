@@ -1,0 +1,56 @@
+"""The whole pipeline over MongoDB gives the marts that it gives over the files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from pymongo.collection import Collection
+
+from analytics.config import Settings
+from analytics.lake import Lake
+from analytics.pipeline import run
+from tests.sources.mongo.conftest import Document, sync, write_transcripts
+
+# What tells of the run and not of the sessions.
+ABOUT_RUNS = {"fct_pipeline_runs", "fct_check_results"}
+OF_THE_RUN = {"_run_id", "_loaded_at", "_extracted_at", "_source_file", "run_id", "run_at", "published_at"}
+
+
+def read_marts(settings: Settings) -> dict[str, list[tuple[Any, ...]]]:
+    marts = {}
+    with duckdb.connect() as connection:
+        for file in sorted((settings.published_dir / "current").glob("*.parquet")):
+            relation = connection.read_parquet(str(file))
+            columns = [name for name in relation.columns if name not in OF_THE_RUN]
+            if file.stem.startswith(("dim_", "fct_", "agg_")) and file.stem not in ABOUT_RUNS:
+                marts[file.stem] = sorted(relation.select(*columns).fetchall(), key=repr)
+    return marts
+
+
+def test_marts_equal_those_of_the_files(
+    collection: Collection[Document], mongo_uri: str, tmp_path: Path, monkeypatch: Any
+) -> None:
+    lines = write_transcripts(tmp_path / "projects")
+    (tmp_path / "none").mkdir()
+    common: dict[str, Any] = {"workers": 1, "timezone": "UTC", "home_dir": tmp_path}
+    from_files = Settings(data_dir=tmp_path / "files", transcript_dirs=(tmp_path / "projects",), **common)
+    run(from_files)
+    from_mongo = Settings(
+        data_dir=tmp_path / "mongo",
+        transcript_dirs=(tmp_path / "none",),
+        mongo_uri=mongo_uri,
+        mongo_database=collection.database.name,
+        **common,
+    )
+    from_mongo.data_dir.mkdir()
+    (from_mongo.data_dir / "local.key").write_bytes((from_files.data_dir / "local.key").read_bytes())
+    documents = sync(collection, lines)
+    for half in (documents[:150], documents[150:]):
+        collection.insert_many(half, ordered=False)
+        run(from_mongo)
+    assert not Lake(from_mongo.data_dir).read_state("conversations", "transcripts")
+    expected = read_marts(from_files)
+    assert expected["fct_api_requests"]
+    assert read_marts(from_mongo) == expected
