@@ -1,0 +1,178 @@
+"""The flow against a real Prefect server on loopback and real stages below one folder."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from analytics import pipeline
+from analytics.config import Settings
+from analytics.errors import ChecksFailed, LockHeld, SourceUnavailable
+from analytics.lake import Lake
+from analytics.publisher import PublishResult
+from analytics.reader import read_query
+from analytics.transformer import TransformResult
+from analytics.validator import AuditFailed, ValidateResult
+from flows import main_pipeline
+from flows.backfill import iter_windows
+from flows.deployments import build_deployment
+from flows.main_pipeline import analytics_pipeline
+from tests.builders import make_answer, make_prompt, write_transcript
+
+MARKER = "xylophone-marker"
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No waiting, and no Great Expectations: tests/validator has it."""
+    monkeypatch.setattr(main_pipeline, "LOCK_WAIT_S", 0.0)
+    for task in (main_pipeline.extract_source, main_pipeline.publish):
+        monkeypatch.setattr(task, "retry_delay_seconds", 0)
+    monkeypatch.setattr(pipeline, "validate", lambda *_, **__: ValidateResult(skipped="test"))
+
+
+@pytest.fixture
+def light(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """No dbt and nothing published. Returns the runs that would have been."""
+    published: list[str] = []
+
+    def publish(*_: Any, run_id: str, **__: Any) -> PublishResult:
+        published.append(run_id)
+        return PublishResult((), {})
+
+    monkeypatch.setattr(pipeline, "preload", lambda: None)
+    monkeypatch.setattr(pipeline, "transform", lambda *_: TransformResult(0, 0, is_full_refresh=True, elapsed_ms=0))
+    monkeypatch.setattr(pipeline, "publish", publish)
+    return published
+
+
+def count_requests(settings: Settings) -> int:
+    return int(
+        read_query(settings, "select count(*) as request_count from fct_api_requests")["request_count"][0].as_py()
+    )
+
+
+def break_source(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
+    """Let the transcripts fail so often, then work. Returns the list that counts the calls."""
+    calls: list[int] = []
+    real = pipeline.extract
+
+    def extract(*arguments: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) <= times:
+            return pipeline.Extraction((), {"transcripts": "transcripts: not there"})
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(pipeline, "extract", extract)
+    return calls
+
+
+def test_flow_publishes_what_is_new_and_nothing_twice(world: Settings) -> None:
+    write_transcript(world, make_prompt(), make_answer())
+    first = analytics_pipeline()
+    again = analytics_pipeline()
+    assert (first["rows"], first["published"]) == (2, True)
+    assert (again["rows"], again["published"]) == (0, False)
+    assert count_requests(world) == 1
+
+
+def test_flow_tries_a_failing_source_again(world: Settings, light: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    write_transcript(world, make_prompt(), make_answer())
+    calls = break_source(monkeypatch, times=2)
+    assert analytics_pipeline()["published"]
+    assert len(calls) == 3
+
+
+def test_flow_publishes_the_rest_and_fails_when_a_source_stays_away(
+    world: Settings, light: list[str], monkeypatch: pytest.MonkeyPatch, webhook: list[dict[str, Any]]
+) -> None:
+    write_transcript(world, make_prompt(), make_answer())
+    with Lake(world.data_dir, world.host_id).lock():
+        pipeline.extract(world, Lake(world.data_dir, world.host_id), run_id="before")
+    break_source(monkeypatch, times=99)
+    with pytest.raises(SourceUnavailable):
+        analytics_pipeline()
+    assert len(light) == 1
+    assert [message["error"] for message in webhook] == ["SourceUnavailable"]
+
+
+def test_flow_leaves_when_another_run_has_the_lock(world: Settings, webhook: list[dict[str, Any]]) -> None:
+    write_transcript(world, make_prompt())
+    with Lake(world.data_dir, world.host_id).lock(), pytest.raises(LockHeld):
+        analytics_pipeline()
+    assert [(message["error"], message["stage"]) for message in webhook] == [("LockHeld", "start")]
+
+
+def test_failed_audit_is_told_without_content_and_not_tried_again(
+    world: Settings,
+    light: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    webhook: list[dict[str, Any]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    write_transcript(world, make_prompt(f"fix {MARKER}"), make_answer())
+    audits: list[int] = []
+
+    def fail(*_: Any, **__: Any) -> ValidateResult:
+        audits.append(1)
+        raise AuditFailed("validate: 1 checks failed", ValidateResult(check_count=1, failed=("gold.check",)))
+
+    monkeypatch.setattr(pipeline, "validate", fail)
+    with pytest.raises(ChecksFailed):
+        analytics_pipeline()
+    assert len(audits) == 1
+    assert not light
+    (message,) = webhook
+    assert message.pop("run")
+    assert message == {"flow": "analytics_pipeline", "stage": "validate", "error": "AuditFailed"}
+    assert MARKER not in caplog.text
+
+    monkeypatch.setattr(pipeline, "validate", lambda *_, **__: ValidateResult(skipped="test"))
+    assert analytics_pipeline()["published"], "the next good run publishes, though nothing arrived"
+
+
+def test_flow_always_audits(world: Settings, light: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    forced: list[bool] = []
+    monkeypatch.setattr(
+        pipeline, "validate", lambda *_, is_forced, **__: forced.append(is_forced) or ValidateResult(skipped="test")
+    )
+    write_transcript(world, make_prompt())
+    analytics_pipeline()
+    assert forced == [True]
+
+
+def test_sources_without_a_name_there_is_are_refused(world: Settings) -> None:
+    write_transcript(world, make_prompt())
+    with pytest.raises(Exception, match="no such source"):
+        analytics_pipeline(sources=["nowhere"])
+
+
+def test_hourly_deployment_never_overlaps() -> None:
+    deployment = build_deployment()
+    assert deployment.name == "hourly"
+    assert [schedule.schedule.cron for schedule in deployment.schedules] == ["5 * * * *"]
+    assert deployment.concurrency_limit == 1
+    assert deployment.concurrency_options.collision_strategy.value == "CANCEL_NEW"
+
+
+def test_prefect_yaml_says_the_same() -> None:
+    described = yaml.safe_load((Path(__file__).parents[2] / "prefect.yaml").read_text(encoding="utf-8"))
+    hourly = next(entry for entry in described["deployments"] if entry["name"] == "hourly")
+    assert hourly["schedules"][0]["cron"] == "5 * * * *"
+    assert hourly["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+    for entry in described["deployments"]:
+        module, _, name = entry["entrypoint"].partition(":")
+        assert f"def {name}(" in (Path(__file__).parents[2] / module).read_text(encoding="utf-8")
+
+
+def test_backfill_windows_cover_the_range_once() -> None:
+    windows = iter_windows(date(2026, 1, 1), date(2026, 3, 15))
+    assert windows == [
+        (date(2026, 1, 1), date(2026, 2, 1)),
+        (date(2026, 2, 1), date(2026, 3, 4)),
+        (date(2026, 3, 4), date(2026, 3, 15)),
+    ]
