@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
-from pymongo.collection import Collection
 
 from analytics.config import Settings
 from analytics.lake import Lake
 from analytics.pipeline import run
 from tests.sources.mongo.conftest import Document, sync, write_transcripts
+
+if TYPE_CHECKING:
+    from pymongo.collection import Collection
 
 # What tells of the run and not of the sessions.
 ABOUT_RUNS = {"fct_pipeline_runs", "fct_check_results"}
