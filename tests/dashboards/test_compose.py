@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from analytics.config import environment_name, iter_settings, load_settings, read_dotenv
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES = COMPOSE["services"]
+ONE_SHOT = {"first-run"}
+EXAMPLE = ROOT / ".env.example"
+
+
+def tool(name):
+    path = shutil.which(name, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if path is None and os.environ.get("CI") != "true":
+        pytest.skip(f"{name} is not installed")
+    assert path, f"{name} is not installed"
+    return path
+
+
+def test_compose_file_fits_the_compose_specification():
+    command = [tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", "docker-compose.yml"]
+    outcome = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+
+
+@pytest.mark.parametrize("file", ["Dockerfile", "docker/metabase/Dockerfile"])
+def test_dockerfile_passes_hadolint(file):
+    outcome = subprocess.run([tool("hadolint"), file], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_service_is_reachable_from_this_machine_only(name):
+    for port in SERVICES[name].get("ports", []):
+        assert port.startswith("127.0.0.1:"), port
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_service_is_pinned_checked_and_restarted(name):
+    service = SERVICES[name]
+    tag = service["image"].rpartition(":")[2]
+    assert tag == "local" or re.match(r"\d+\.\d+", tag), service["image"]
+    assert service["restart"] in ("no", "unless-stopped")
+    assert ("healthcheck" in service) == (name not in ONE_SHOT)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_service_does_not_run_as_root(name):
+    assert SERVICES[name]["user"].split(":")[0] not in ("", "root", "0")
+
+
+def test_readers_mount_what_is_published_read_only():
+    for name in ("metabase", "site"):
+        mounts = [mount for mount in SERVICES[name]["volumes"] if mount.startswith("./data")]
+        assert mounts == ["./data/published:/published:ro"]
+    transcripts = [mount for mount in SERVICES["worker"]["volumes"] if ":/transcripts" in mount]
+    assert transcripts
+    assert all(mount.endswith(":ro") for mount in transcripts)
+
+
+def test_compose_file_holds_no_secret():
+    for name, service in SERVICES.items():
+        for key, value in (service.get("environment") or {}).items():
+            if re.search("PASSWORD|SECRET|TOKEN", key):
+                assert str(value).startswith("${"), f"{name}: {key}"
+
+
+def test_volumes_are_declared_and_used():
+    named = {
+        mount.split(":")[0]
+        for service in SERVICES.values()
+        for mount in service.get("volumes", [])
+        if re.match(r"[a-z]", mount)
+    }
+    assert named == set(COMPOSE["volumes"])
+
+
+def test_compose_sets_known_settings_only():
+    known = {environment_name(entry.name) for entry in iter_settings()}
+    used = set(re.findall(r"(?<![A-Z_])ANALYTICS_[A-Z_]+", (ROOT / "docker-compose.yml").read_text()))
+    assert used <= known
+
+
+def test_env_example_names_every_setting_with_its_meaning():
+    """After a setting was added: `python tests/dashboards/env_example.py > .env.example`."""
+    outcome = subprocess.run(
+        [sys.executable, "tests/dashboards/env_example.py"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert EXAMPLE.read_text() == outcome.stdout
+
+
+def test_env_example_is_read_as_it_is(tmp_path):
+    assert read_dotenv(EXAMPLE).get("ANALYTICS_METABASE_PASSWORD") == ""
+    assert load_settings(environment={"HOME": str(tmp_path)}, dotenv=EXAMPLE).content == "redacted"
