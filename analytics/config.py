@@ -86,6 +86,12 @@ def _parse_url(text: str) -> str:
     return text
 
 
+def _parse_stream_url(text: str) -> str:
+    if text and not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s@#]*)?(\?[^\s#]*)?", text):
+        raise ValueError("must begin with http:// or https:// and hold no password")
+    return text
+
+
 def machine_timezone() -> str:
     """IANA name of the machine's time zone; UTC where the machine does not tell one."""
     named = os.environ.get("TZ", "").lstrip(":")
@@ -160,6 +166,16 @@ class Settings:
     webhook_url: str = _setting(
         "", _parse_url, "Address that is told when a scheduled run fails (no content); empty tells nobody", is_secret=True
     )
+    plan_dirs: tuple[Path, ...] = _setting(
+        (), _parse_paths, "Folders whose projects' plans are read, separated by ':', beside those that transcripts name"
+    )
+    api_requests_dir: Path | None = _setting(
+        None, _parse_optional_path, "Folder of API request events as JSON lines, as a proxy writes them"
+    )
+    api_requests_url: str = _setting(
+        "", _parse_stream_url, "Live stream of API request events, http://.../api/sse/analytics; empty leaves it out"
+    )
+    api_requests_seconds: int = _setting(5, _parse_int(1), "Seconds that each run listens to that stream")
     keep_versions: int = _setting(3, _parse_int(3), "Published versions that are kept")
     run_interval_hours: int = _setting(
         1, _parse_int(1), "Hours between scheduled runs; doctor compares clean-ups with it"

@@ -1,0 +1,379 @@
+"""Source `plans`: what happened to the plans of the projects that transcripts name.
+
+A plan's `manifest.jsonl` is rewritten in place, so its history is what runs saw of it: the state of
+each manifest is kept with the commit, and the next run turns the difference into events. Projects are
+those published last (the first run knows none) and those below `ANALYTICS_PLAN_DIRS`. A project may
+also keep an archive of events, `plan-events.jsonl`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analytics.errors import ConfigError, ContractViolation
+from analytics.lake import Rejection, State
+from analytics.records import canonical_json, parse_instant, record_id
+from analytics.sources import ExtractContext, ExtractResult, Source
+from analytics.sources.plans.archive import ArchiveReader, PlanEvent, PlanEventPlace, flatten_event, identity_of
+from analytics.sources.plans.manifest import ACTIVE, COMPLETE, Manifest, PlanPlace, diff_plan, parse_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from analytics.config import Settings
+    from analytics.records.writer import Place, RecordWriter
+
+NAME = "plans"
+DATASET = "plan_events"
+
+MANIFEST = "manifest.jsonl"
+ARCHIVE = "plan-events.jsonl"
+MAX_BYTES = 64 << 20
+# A manifest that does not parse is taken for half-written this long after it changed.
+SETTLE_S = 60
+_WALK_DEPTH = 6
+_SKIPPED_FOLDERS = frozenset({"node_modules", "__pycache__", "venv", "site-packages", "target", "vendor"})
+_REJECTED_CONTENT_LIMIT = 1 << 20
+
+
+@dataclass
+class _Found:
+    """The files of all projects: of each plan the manifest that counts, and the archives with their project."""
+
+    manifests: list[tuple[PlanPlace, Path]] = field(default_factory=list)
+    archives: list[tuple[str, Path]] = field(default_factory=list)
+
+
+@dataclass
+class _Total:
+    rows_read: int = 0
+    unit_count: int = 0
+    waiting_count: int = 0
+    state: State = field(default_factory=dict)
+    rejections: list[Rejection] = field(default_factory=list)
+    problems: Counter[str] = field(default_factory=Counter)
+
+
+def is_enabled(settings: Settings) -> bool:
+    """Whether there is anything to read, or a folder was named to read from."""
+    if settings.plan_dirs:
+        return True
+    found = find_files(settings)
+    return bool(found.manifests or found.archives)
+
+
+def extract(context: ExtractContext) -> ExtractResult:
+    """Turn what changed in manifests since the last run, and what archives have gained, into events.
+
+    Events and states are one commit. A full backfill reads archives again, a window nothing else: what
+    manifests said in the past is not to be had a second time.
+    """
+    started = time.monotonic()
+    total = _Total()
+    writer = context.writer(NAME, DATASET, flatten_event)
+    known = context.lake.read_state(DATASET, NAME)
+    found = find_files(context.settings)
+    for place, path in () if context.has_window else found.manifests:
+        _read_manifest(context, writer, total, place, path, known.get(place.key))
+    for project, path in found.archives:
+        is_again = context.is_full_backfill or context.has_window
+        _read_archive(context, writer, total, path, project=project, known=None if is_again else known.get(str(path)))
+    return _commit(context, writer, total, started)
+
+
+def import_events(context: ExtractContext, path: Path) -> ExtractResult:
+    """Bring archives of plan events into the lake: a file, or every .jsonl file below a folder but manifests.
+
+    Raises:
+        ConfigError: there is no such file or folder.
+    """
+    started = time.monotonic()
+    if not path.exists():
+        raise ConfigError(f"plans: {path} is missing. Give a file or a folder of plan events.")
+    total = _Total()
+    writer = context.writer(NAME, DATASET, flatten_event)
+    files = sorted(file for file in path.rglob("*.jsonl") if file.name != MANIFEST) if path.is_dir() else [path]
+    for file in files:
+        _read_archive(context, writer, total, file, project=None, known=None)
+    total.state.clear()
+    return _commit(context, writer, total, started)
+
+
+SOURCE = Source(name=NAME, dataset=DATASET, is_enabled=is_enabled, extract=extract, import_archive=import_events)
+
+
+def _commit(context: ExtractContext, writer: RecordWriter, total: _Total, started: float) -> ExtractResult:
+    parts = writer.flush()
+    dead_letters: tuple[str, ...] = ()
+    if parts or total.rejections or total.state:
+        entry = context.lake.commit(
+            DATASET,
+            NAME,
+            run_id=context.run_id,
+            adds=parts,
+            rows_read=total.rows_read,
+            rejections=total.rejections,
+            state=total.state,
+        )
+        dead_letters = (entry.dead_letter,) if entry.dead_letter else ()
+    return ExtractResult(
+        source=NAME,
+        dataset=DATASET,
+        rows_read=total.rows_read,
+        rows_loaded=total.rows_read - len(total.rejections),
+        rows_rejected=len(total.rejections),
+        unit_count=total.unit_count,
+        waiting_count=total.waiting_count,
+        elapsed_ms=round((time.monotonic() - started) * 1000),
+        dead_letters=dead_letters,
+        problems=tuple(f"{count} files: {reason}" for reason, count in sorted(total.problems.items())),
+        rejected_by_reason=dict(Counter(rejection.reason for rejection in total.rejections)),
+    )
+
+
+# ---------------------------------------------------------------- where
+
+
+def find_files(settings: Settings) -> _Found:
+    """The manifests and archives of every known project, each once, whatever names lead to it."""
+    found = _Found()
+    seen: set[str] = set()
+    for project in _iter_projects(settings):
+        real = os.path.realpath(project)
+        if real in seen:
+            continue
+        seen.add(real)
+        _find_in_project(project, found)
+    return found
+
+
+def _iter_projects(settings: Settings) -> Iterator[Path]:
+    for name in _published_projects(settings):
+        if Path(name).is_absolute() and (Path(name) / "dev").is_dir():
+            yield Path(name)
+    for folder in settings.plan_dirs:
+        yield from _walk(folder.absolute())
+
+
+def _published_projects(settings: Settings) -> list[str]:
+    """The projects that transcripts named by the last publish; none before the first."""
+    try:
+        table = pq.read_table(settings.published_dir / "current" / "dim_projects.parquet", columns=["project_path"])
+    except (OSError, pa.ArrowException):
+        return []
+    return sorted(name for name in table["project_path"].to_pylist() if name)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Every folder that holds a `dev/active` or `dev/complete`, without links and the folders of tools."""
+    base = len(folder.parts)
+    for root, folders, _ in os.walk(folder):
+        path = Path(root)
+        if (path / "dev" / ACTIVE).is_dir() or (path / "dev" / COMPLETE).is_dir() or (path / ARCHIVE).is_file():
+            yield path
+        depth = len(path.parts) - base
+        folders[:] = sorted(
+            name
+            for name in folders
+            if depth < _WALK_DEPTH and not name.startswith(".") and name not in _SKIPPED_FOLDERS
+        )
+
+
+def _find_in_project(project: Path, found: _Found) -> None:
+    manifests: dict[str, tuple[PlanPlace, Path]] = {}
+    # A plan that is in both folders was taken up again under its name: the active one is its present.
+    for stage in (COMPLETE, ACTIVE):
+        for path in sorted(_glob(project, f"dev/{stage}/*/{MANIFEST}")):
+            name = path.parent.name
+            manifests[name] = (PlanPlace(project.as_posix(), name, stage), path)
+    found.manifests += [manifests[name] for name in sorted(manifests)]
+    patterns = (
+        ARCHIVE,
+        f"dev/{ARCHIVE}",
+        f".claude/{ARCHIVE}",
+        f"dev/{ACTIVE}/*/{ARCHIVE}",
+        f"dev/{COMPLETE}/*/{ARCHIVE}",
+    )
+    found.archives += [(project.as_posix(), path) for pattern in patterns for path in sorted(_glob(project, pattern))]
+
+
+def _glob(project: Path, pattern: str) -> list[Path]:
+    try:
+        return [path for path in project.glob(pattern) if path.is_file() and not path.is_symlink()]
+    except OSError:
+        return []
+
+
+# ---------------------------------------------------------------- manifests
+
+
+def _read_manifest(
+    context: ExtractContext, writer: RecordWriter, total: _Total, place: PlanPlace, path: Path, known: State | None
+) -> None:
+    read = _read_whole(total, path)
+    if read is None:
+        return
+    content, mtime_ns = read
+    digest = hashlib.sha256(content).hexdigest()[:32]
+    if known is not None and known["digest"] == digest and known["stage"] == place.stage:
+        return
+    manifest = parse_manifest(content)
+    age_s = context.extracted_at.timestamp() - mtime_ns / 1e9
+    if (manifest.rejections or not manifest.features) and age_s < SETTLE_S:
+        total.waiting_count += 1
+        return
+    timestamp = datetime.fromtimestamp(mtime_ns // 1_000 / 1e6, UTC).isoformat()
+    events, state = diff_plan(known, place, manifest, timestamp)
+    for event in events:
+        _add(context, writer, total, event, file=f"{place.path}/{MANIFEST}", project=place.project, mtime_ns=mtime_ns)
+    _reject_lines(context, total, manifest, f"{place.path}/{MANIFEST}")
+    total.state[place.key] = {**state, "digest": digest}
+    total.unit_count += 1
+
+
+def _add(
+    context: ExtractContext,
+    writer: RecordWriter,
+    total: _Total,
+    event: dict[str, Any],
+    *,
+    file: str,
+    project: str,
+    mtime_ns: int,
+) -> None:
+    number, sequence = event.pop("number"), event.pop("sequence")
+    identity = identity_of(event, project=project, number=number)
+    record = {"id": record_id(canonical_json(identity)), "session_id": None, **event}
+    place = PlanEventPlace(
+        context.redactor.redact_text(file),
+        None,
+        datetime.fromtimestamp(mtime_ns / 1e9, UTC).date(),
+        detected_by="manifest",
+        project=context.redactor.redact_text(project),
+        number=number,
+        sequence=sequence,
+    )
+    writer.add(record, cast("Place", place), identity=identity)
+    total.rows_read += 1
+
+
+def _reject_lines(context: ExtractContext, total: _Total, manifest: Manifest, file: str) -> None:
+    for position, reason, content in manifest.rejections:
+        total.rejections.append(_reject(context, file, position, reason, content))
+        total.rows_read += 1
+
+
+# ---------------------------------------------------------------- archives
+
+
+def _read_archive(
+    context: ExtractContext,
+    writer: RecordWriter,
+    total: _Total,
+    path: Path,
+    *,
+    project: str | None,
+    known: State | None,
+) -> None:
+    """The events of an archive that were not read before. Events are numbered from the start of the file."""
+    read = _read_whole(total, path)
+    if read is None:
+        return
+    content, mtime_ns = read
+    if not content.lstrip().startswith(b"["):
+        whole = content.rfind(b"\n") + 1
+        if project is not None and whole < len(content):
+            total.waiting_count += 1  # a line being written
+            content = content[:whole]
+    done = 0
+    if known is not None and _digest(content[: known["size"]]) == known["digest"]:
+        done = known["size"]
+        if done == len(content):
+            return
+    reader = ArchiveReader(project)
+    file = context.redactor.redact_text(path.name if project is None else _below(path, project))
+    for event in reader.read(content):
+        if (event.position >= done or content.lstrip().startswith(b"[")) and _is_in_window(context, event):
+            _add_archived(context, writer, total, event, file=file, mtime_ns=mtime_ns)
+    for position, reason, line in reader.rejections:
+        if position >= done:
+            total.rejections.append(_reject(context, file, position, reason, line))
+            total.rows_read += 1
+    if not context.has_window:
+        total.state[str(path)] = {"size": len(content), "digest": _digest(content)}
+    total.unit_count += 1
+
+
+def _add_archived(
+    context: ExtractContext, writer: RecordWriter, total: _Total, event: PlanEvent, *, file: str, mtime_ns: int
+) -> None:
+    own_id = event.record.get("id")
+    place = PlanEventPlace(
+        file,
+        event.position,
+        datetime.fromtimestamp(mtime_ns / 1e9, UTC).date(),
+        source_record_id=own_id if isinstance(own_id, str) and len(own_id) <= 200 else None,
+        detected_by="archive",
+        project=None if event.project is None else context.redactor.redact_text(event.project),
+        number=event.number,
+        sequence=event.sequence,
+    )
+    total.rows_read += 1
+    try:
+        identity = identity_of(event.record, project=event.project, number=event.number)
+        writer.add(event.record, cast("Place", place), identity=identity)
+    except ContractViolation as violation:
+        total.rejections.append(_reject(context, file, event.position, str(violation), b""))
+
+
+def _is_in_window(context: ExtractContext, event: PlanEvent) -> bool:
+    if not context.has_window:
+        return True
+    instant = parse_instant(event.record.get("timestamp"))
+    if instant is None:
+        return False
+    moment = datetime.fromtimestamp(instant / 1e6, UTC)
+    return (context.since is None or moment >= context.since) and (context.until is None or moment < context.until)
+
+
+def _below(path: Path, project: str) -> str:
+    return path.relative_to(project).as_posix()
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
+def _read_whole(total: _Total, path: Path) -> tuple[bytes, int] | None:
+    """A file's bytes and its modification time; None, with a problem noted, where it cannot be read."""
+    try:
+        with path.open("rb") as opened:
+            status = os.fstat(opened.fileno())
+            if status.st_size > MAX_BYTES:
+                total.problems[f"larger than {MAX_BYTES >> 20} MB"] += 1
+                return None
+            return opened.read(MAX_BYTES), status.st_mtime_ns
+    except OSError as error:
+        total.problems[error.strerror or "cannot be read"] += 1
+        return None
+
+
+def _reject(context: ExtractContext, file: str, position: int, reason: str, content: bytes) -> Rejection:
+    """A dead letter under the content policy."""
+    policy = context.settings.content
+    if policy == "metadata" or not content:
+        return Rejection(NAME, file, position, reason)
+    kept = content if policy == "full" else context.redactor.redact_bytes(content)
+    return Rejection(
+        NAME, file, position, reason, content=kept[:_REJECTED_CONTENT_LIMIT].decode("utf-8", "backslashreplace")
+    )

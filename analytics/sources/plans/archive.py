@@ -1,0 +1,172 @@
+"""Lines of an event archive to plan events, and a plan event to a row. Pure: nothing opens a file."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+
+from analytics.errors import ContractViolation
+from analytics.records import parse_instant, parse_json
+from analytics.sources.plans.manifest import normalise_status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import date
+
+    from analytics.records.writer import Place
+
+Row = dict[str, Any]
+
+NO_EVENT_TYPE = "no event type"
+NOT_AN_OBJECT = "not a JSON object"
+
+_PLAN_FOLDER = re.compile(r"(?:(?P<project>.*)/)?(?P<path>dev/(?:active|complete)/(?P<name>[^/]+))(?:/.*)?")
+_WORD_LIMIT = 200
+
+
+class PlanEvent(NamedTuple):
+    """One event as an archive holds it, with what its place in the file adds."""
+
+    record: dict[str, Any]
+    position: int
+    number: int
+    sequence: int
+    project: str | None
+
+
+class PlanEventPlace(NamedTuple):
+    """A `Place` for the writer, with what the record does not hold itself."""
+
+    file: str
+    position: int | None
+    fallback_date: date
+    source_record_id: str | None = None
+    detected_by: str = "manifest"
+    project: str | None = None
+    number: int | None = None
+    sequence: int | None = None
+
+
+@dataclass
+class ArchiveReader:
+    """Numbers the events of one archive in their order. `rejections` are (offset, reason, content)."""
+
+    project: str | None
+    rejections: list[tuple[int, str, bytes]] = field(default_factory=list)
+    _seen: Counter[tuple[str | None, ...]] = field(default_factory=Counter)
+
+    def read(self, content: bytes) -> Iterator[PlanEvent]:
+        """The events of JSON lines, or of one JSON array."""
+        stripped = content.removeprefix(b"\xef\xbb\xbf").strip()
+        if stripped.startswith(b"["):
+            try:
+                values = parse_json(stripped)
+            except ContractViolation as violation:
+                self.rejections.append((0, str(violation), stripped))
+                return
+            for index, value in enumerate(values):
+                yield from self._read_value(value, index)
+            return
+        offset = 0
+        for line in content.split(b"\n"):
+            start, offset = offset, offset + len(line) + 1
+            text = line.removeprefix(b"\xef\xbb\xbf").strip(b" \t\r\0")
+            if not text:
+                continue
+            try:
+                value = parse_json(text)
+            except ContractViolation as violation:
+                self.rejections.append((start, str(violation), text))
+                continue
+            yield from self._read_value(value, start)
+
+    def _read_value(self, value: Any, position: int) -> Iterator[PlanEvent]:
+        if not isinstance(value, dict):
+            self.rejections.append((position, NOT_AN_OBJECT, orjson.dumps(value)))
+            return
+        if _word(value.get("event_type")) is None:
+            self.rejections.append((position, NO_EVENT_TYPE, orjson.dumps(value)))
+            return
+        project, _, plan = locate(value, self.project)
+        counter = (project, plan, value["event_type"], _feature_id(value))
+        self._seen[counter] += 1
+        self._seen[project, plan] += 1
+        yield PlanEvent(value, position, self._seen[counter], self._seen[project, plan], project)
+
+
+def locate(record: dict[str, Any], project: str | None) -> tuple[str | None, str | None, str | None]:
+    """Project folder, plan folder within it, and plan name of an event; `project` is where its archive lies."""
+    path = record.get("plan_path")
+    name = _word(record.get("plan_name"))
+    if isinstance(path, str) and path:
+        slashed = path.replace("\\", "/").rstrip("/").removeprefix("./")
+        if (match := _PLAN_FOLDER.fullmatch(slashed)) is not None:
+            is_absolute = match["project"] is not None and (slashed.startswith("/") or slashed[1:2] == ":")
+            return match["project"] if is_absolute else project, match["path"], name or match["name"]
+        return project, slashed, name or _word(slashed.rpartition("/")[2])
+    return project, None, name
+
+
+def identity_of(event: dict[str, Any], *, project: str | None, number: int | None) -> dict[str, Any]:
+    """What the record id is made of: what happened, and not when or who told."""
+    event_type, url = event["event_type"], event.get("pr_url")
+    if event_type == "pr_created" and isinstance(url, str):
+        return {"event": event_type, "url": url.rstrip("/")}
+    _, _, plan = locate(event, project)
+    return {"project": project, "plan": plan, "event": event_type, "feature": _feature_id(event), "number": number}
+
+
+def flatten_event(record: dict[str, Any], place: Place | PlanEventPlace) -> Row:
+    """The typed columns of an event, absent ones left out. A value of an unexpected type counts as absent."""
+    own = place if isinstance(place, PlanEventPlace) else None
+    project, path, plan = locate(record, own.project if own else None)
+    is_manifest = own is not None and own.detected_by == "manifest"
+    instant = parse_instant(record.get("timestamp"))
+    data = record.get("data")
+    details = data if isinstance(data, dict) else {}
+    depends_on = details.get("depends_on", record.get("depends_on"))
+    row: Row = {
+        "event_type": _word(record.get("event_type")),
+        "detected_by": own.detected_by if own else "archive",
+        "time_source": None if instant is None else "mtime" if is_manifest else "event",
+        "occurred_at": instant,
+        "session_id": _word(record.get("session_id")),
+        "project_path": project,
+        "plan_name": plan,
+        "plan_path": path,
+        "feature_id": _feature_id(record),
+        "status": normalise_status(record["status"]) if _word(record.get("status")) else None,
+        "pr_url": _text(record.get("pr_url")),
+        "feature_description_char_count": _length(record.get("feature_description")),
+        "verification_char_count": _length(details.get("verification", record.get("verification"))),
+        "dependency_count": len(depends_on) if isinstance(depends_on, list) else None,
+    }
+    if own:
+        row |= {"occurrence_number": own.number, "sequence_number": own.sequence}
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def _feature_id(record: dict[str, Any]) -> str | None:
+    value = record.get("feature_id")
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return _word(value)
+
+
+def _word(value: Any) -> str | None:
+    """A name or an id. A longer text in its place is content and stays in the payload."""
+    return value if isinstance(value, str) and 0 < len(value) <= _WORD_LIMIT else None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _length(value: Any) -> int | None:
+    if isinstance(value, str):
+        return len(value)
+    return None if value is None else len(orjson.dumps(value).decode())

@@ -1,0 +1,162 @@
+"""A manifest to its features, and two states of a plan to the events between them. Pure: nothing opens a file."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from analytics.errors import ContractViolation
+from analytics.records import parse_json
+
+Event = dict[str, Any]
+State = dict[str, Any]
+
+ACTIVE, COMPLETE = "active", "complete"
+NOT_A_FEATURE = "no feature id"
+
+_BREAKS = re.compile(r"[-\s]+")
+_STATUS_WORDS = {
+    "complete": "completed",
+    "done": "completed",
+    "started": "in_progress",
+    "todo": "pending",
+    "not_started": "pending",
+    "error": "failed",
+}
+# What a feature must have gone through, at the least, to come from one status to another.
+_STEPS = {
+    ("pending", "in_progress"): ("feature_started",),
+    ("pending", "completed"): ("feature_started", "feature_completed"),
+    ("pending", "failed"): ("feature_started", "feature_failed"),
+    ("in_progress", "completed"): ("feature_completed",),
+    ("in_progress", "failed"): ("feature_failed",),
+    ("failed", "in_progress"): ("feature_started",),
+    ("failed", "completed"): ("feature_started", "feature_completed"),
+    ("completed", "in_progress"): ("feature_started",),
+    ("completed", "failed"): ("feature_started", "feature_failed"),
+}
+_STATUS_AFTER = {
+    "feature_created": "pending",
+    "feature_started": "in_progress",
+    "feature_completed": "completed",
+    "feature_failed": "failed",
+}
+
+
+class PlanPlace(NamedTuple):
+    """Which plan: the project's folder, the plan's name, and whether it is in dev/active or dev/complete."""
+
+    project: str
+    name: str
+    stage: str
+
+    @property
+    def key(self) -> str:
+        """What the plan is called in the state, wherever it is moved."""
+        return f"{self.project}/dev/*/{self.name}"
+
+    @property
+    def path(self) -> str:
+        return f"dev/{self.stage}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The features of a manifest in order, and the lines that are none: (offset, reason, line)."""
+
+    features: tuple[Event, ...] = ()
+    rejections: tuple[tuple[int, str, bytes], ...] = ()
+
+
+@dataclass
+class PlanDiff:
+    """Collects a plan's events and the state after them. `counts` outlive everything, so that numbers go on."""
+
+    place: PlanPlace
+    timestamp: str
+    counts: dict[str, int]
+    events: list[Event] = field(default_factory=list)
+
+    def emit(self, event_type: str, feature: Event | None = None, *, status: str | None = None) -> None:
+        """Add an event. `number` counts the events of this kind of this feature, `sequence` those of the plan."""
+        feature_id = None if feature is None else feature["id"]
+        counter = event_type if feature_id is None else f"{event_type} {feature_id}"
+        self.counts[counter] = self.counts.get(counter, 0) + 1
+        self.counts["events"] = self.counts.get("events", 0) + 1
+        event: Event = {
+            "timestamp": self.timestamp,
+            "event_type": event_type,
+            "project_path": self.place.project,
+            "plan_name": self.place.name,
+            "plan_path": self.place.path,
+            "status": status or _STATUS_AFTER.get(event_type),
+            "number": self.counts[counter],
+            "sequence": self.counts["events"],
+        }
+        if feature is not None:
+            event |= {
+                "feature_id": feature_id,
+                "feature_description": feature.get("description"),
+                "data": {"depends_on": feature.get("depends_on"), "verification": feature.get("verification")},
+            }
+        self.events.append(event)
+
+
+def parse_manifest(content: bytes) -> Manifest:
+    """The features of a manifest, one JSON object a line. The last of several lines with one id counts."""
+    features: dict[str, Event] = {}
+    rejections: list[tuple[int, str, bytes]] = []
+    offset = 0
+    for line in content.split(b"\n"):
+        start, offset = offset, offset + len(line) + 1
+        stripped = line.removeprefix(b"\xef\xbb\xbf").strip(b" \t\r\0")
+        if not stripped:
+            continue
+        try:
+            value = parse_json(stripped)
+        except ContractViolation as violation:
+            rejections.append((start, str(violation), stripped))
+            continue
+        feature_id = value.get("id") if isinstance(value, dict) else None
+        if isinstance(feature_id, int) and not isinstance(feature_id, bool):
+            feature_id = str(feature_id)
+        if not isinstance(feature_id, str) or not feature_id:
+            rejections.append((start, NOT_A_FEATURE, stripped))
+            continue
+        features[feature_id] = {**value, "id": feature_id, "status": normalise_status(value.get("status"))}
+    return Manifest(tuple(features.values()), tuple(rejections))
+
+
+def normalise_status(value: Any) -> str:
+    """A status in the words of the format; an unknown word stays, nothing is pending."""
+    if not isinstance(value, str) or not value.strip():
+        return "pending"
+    word = _BREAKS.sub("_", value.strip().lower())
+    return _STATUS_WORDS.get(word, word)
+
+
+def diff_plan(state: State | None, place: PlanPlace, manifest: Manifest, timestamp: str) -> tuple[list[Event], State]:
+    """The events that lead from the state last seen to the manifest as it is now, and the state after them.
+
+    A feature that left the manifest is remembered: it may be back when a half-written file is whole.
+    A status outside the format is remembered and means no event.
+    """
+    diff = PlanDiff(place, timestamp, dict(state["counts"]) if state else {})
+    statuses: dict[str, str] = dict(state["features"]) if state else {}
+    if state is None:
+        diff.emit("plan_created", status=ACTIVE)
+    for feature in manifest.features:
+        before = statuses.get(feature["id"])
+        if before is None:
+            diff.emit("feature_created", feature)
+        for event_type in _STEPS.get((_known(before), feature["status"]), ()):
+            diff.emit(event_type, feature)
+        statuses[feature["id"]] = feature["status"]
+    if place.stage == COMPLETE and (state is None or state["stage"] != COMPLETE):
+        diff.emit("orchestration_completed", status="completed")
+    return diff.events, {"stage": place.stage, "features": statuses, "counts": diff.counts}
+
+
+def _known(status: str | None) -> str:
+    return status if status in ("in_progress", "completed", "failed") else "pending"

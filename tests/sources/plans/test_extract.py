@@ -1,0 +1,317 @@
+"""Manifests and archives become events: each once, in order, whatever a run saw in one step."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analytics import lake as lake_module
+from analytics.config import load_settings
+from analytics.errors import ConfigError
+from analytics.lake import Lake
+from analytics.sources import ExtractContext
+from analytics.sources.plans import extract, find_files, import_events, is_enabled
+from analytics.sources.plans.manifest import Manifest, PlanPlace, diff_plan, normalise_status, parse_manifest
+from tests.builders import committed_rows, dead_letters, iter_contents
+
+MTIME_NS = 1_767_355_200_000_000_000  # 2026-01-02T12:00Z
+PLACE = PlanPlace("/p", "login", "active")
+STATUSES = ("pending", "in_progress", "completed", "failed")
+
+
+@pytest.fixture
+def project(tmp_path):
+    return tmp_path / "work" / "app"
+
+
+def make_context(tmp_path, **overrides):
+    settings = load_settings(
+        {"data_dir": str(tmp_path / "data"), "plan_dirs": str(tmp_path / "work"), "host_id": "test", **overrides},
+        environment={"HOME": str(tmp_path)},
+        dotenv=Path("/nonexistent"),
+    )
+    lake = Lake(settings.data_dir, "test")
+    return ExtractContext(settings=settings, lake=lake, run_id="run", extracted_at=datetime(2026, 1, 3, tzinfo=UTC))
+
+
+def make_feature(feature_id="F001", status="pending", **fields):
+    return {
+        "id": feature_id,
+        "file": "prompts/01.md",
+        "description": "a form",
+        "depends_on": [],
+        "status": status,
+        **fields,
+    }
+
+
+def write_manifest(project, *features, plan="login", stage="active", mtime_ns=MTIME_NS):
+    path = project / "dev" / stage / plan / "manifest.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(
+        b"".join(line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n" for line in features)
+    )
+    os.utime(path, ns=(mtime_ns, mtime_ns))
+    return path
+
+
+def events(context):
+    found = sorted(committed_rows(context.settings, "plan_events"), key=lambda row: row["sequence_number"])
+    return [(row["event_type"], row["feature_id"]) for row in found]
+
+
+def test_a_new_manifest_gives_its_plan_and_features(tmp_path, project):
+    write_manifest(project, make_feature("F001"), make_feature("F002", "in_progress", depends_on=["F001"]))
+    context = make_context(tmp_path)
+    result = extract(context)
+    assert (result.rows_read, result.rows_loaded, result.unit_count) == (4, 4, 1)
+    assert events(context) == [
+        ("plan_created", None),
+        ("feature_created", "F001"),
+        ("feature_created", "F002"),
+        ("feature_started", "F002"),
+    ]
+    row = committed_rows(context.settings, "plan_events")[3]
+    assert (row["occurred_at"], row["time_source"]) == (datetime(2026, 1, 2, 12), "mtime")  # noqa: DTZ001 - naive UTC
+    assert (row["plan_name"], row["plan_path"], row["project_path"]) == ("login", "dev/active/login", str(project))
+    assert (row["dependency_count"], row["feature_description_char_count"], row["status"]) == (1, 6, "in_progress")
+    assert json.loads(row["payload"])["feature_description"] == "a form"
+    assert extract(context).rows_read == 0
+
+
+def test_a_step_that_was_not_seen_is_filled_in(tmp_path, project):
+    context = make_context(tmp_path)
+    write_manifest(project, make_feature("F001"), make_feature("F002"))
+    extract(context)
+    write_manifest(
+        project, make_feature("F001", "completed"), make_feature("F002", "failed"), mtime_ns=MTIME_NS + 10**9
+    )
+    extract(context)
+    assert events(context)[3:] == [
+        ("feature_started", "F001"),
+        ("feature_completed", "F001"),
+        ("feature_started", "F002"),
+        ("feature_failed", "F002"),
+    ]
+
+
+def test_the_move_to_complete_completes_once(tmp_path, project):
+    context = make_context(tmp_path)
+    path = write_manifest(project, make_feature("F001", "completed"))
+    extract(context)
+    (project / "dev" / "complete").mkdir()
+    path.parent.rename(project / "dev" / "complete" / "login")
+    assert extract(context).rows_loaded == 1
+    assert events(context)[-1] == ("orchestration_completed", None)
+    assert extract(context).rows_loaded == 0
+
+
+def test_a_plan_first_seen_complete_has_its_whole_history(tmp_path, project):
+    write_manifest(project, make_feature("F001", "completed"), stage="complete")
+    context = make_context(tmp_path)
+    extract(context)
+    assert [kind for kind, _ in events(context)] == [
+        "plan_created",
+        "feature_created",
+        "feature_started",
+        "feature_completed",
+        "orchestration_completed",
+    ]
+
+
+def test_a_retry_is_numbered(tmp_path, project):
+    context = make_context(tmp_path)
+    for number, status in enumerate(("in_progress", "failed", "in_progress", "completed")):
+        write_manifest(project, make_feature("F001", status), mtime_ns=MTIME_NS + number * 10**9)
+        extract(context)
+    rows = committed_rows(context.settings, "plan_events")
+    starts = [row["occurrence_number"] for row in rows if row["event_type"] == "feature_started"]
+    assert sorted(starts) == [1, 2]
+    assert len({row["record_id"] for row in rows}) == len(rows) == 6
+
+
+def test_a_half_written_manifest_waits_and_a_broken_one_is_read_around(tmp_path, project):
+    context = make_context(tmp_path)
+    fresh_ns = int(context.extracted_at.timestamp()) * 10**9 - 10**9
+    write_manifest(project, make_feature("F001"), b'{"id": "F0', mtime_ns=fresh_ns)
+    assert (extract(context).rows_read, extract(context).waiting_count) == (0, 1)
+    write_manifest(project, make_feature("F001"), b'{"id": "F0', mtime_ns=MTIME_NS)
+    result = extract(context)
+    assert (result.rows_read, result.rows_loaded, result.rows_rejected) == (3, 2, 1)
+    assert [letter["reason"] for letter in dead_letters(context.settings, "plan_events")] == ["not JSON"]
+    assert extract(context).rows_read == 0
+
+
+def test_projects_are_those_that_were_published(tmp_path, project):
+    context = make_context(tmp_path, plan_dirs="")
+    assert not is_enabled(context.settings)
+    write_manifest(project, make_feature())
+    version = context.settings.published_dir / "current"
+    version.mkdir(parents=True)
+    paths = ["unknown", str(project), "/nowhere/else", "C:/work/app"]
+    pq.write_table(pa.table({"project_path": paths}), version / "dim_projects.parquet")
+    assert is_enabled(context.settings)
+    assert extract(context).rows_loaded == 2
+    [[place, _]] = find_files(context.settings).manifests
+    assert place.key == f"{project}/dev/*/login"
+
+
+def test_a_project_with_two_names_is_read_once(tmp_path, project):
+    write_manifest(project, make_feature())
+    (tmp_path / "link").symlink_to(project)
+    context = make_context(
+        tmp_path, plan_dirs=f"{project}{os.pathsep}{tmp_path / 'link'}{os.pathsep}{tmp_path / 'work'}"
+    )
+    assert len(find_files(context.settings).manifests) == 1
+
+
+def archived(event_type="feature_started", at="2026-01-02T11:00:00Z", **fields):
+    known = {"id": "e1", "timestamp": at, "session_id": "s1", "event_type": event_type, "plan_name": "login"}
+    return {**known, "plan_path": "dev/active/login", "feature_id": "F001", "status": "in_progress", **fields}
+
+
+def write_archive(path, *lines):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+
+
+def test_an_event_found_two_ways_has_one_id(tmp_path, project):
+    write_manifest(project, make_feature("F001", "in_progress"))
+    write_archive(project / "plan-events.jsonl", archived())
+    context = make_context(tmp_path)
+    extract(context)
+    starts = [row for row in committed_rows(context.settings, "plan_events") if row["event_type"] == "feature_started"]
+    assert {row["detected_by"] for row in starts} == {"manifest", "archive"}
+    assert len({row["record_id"] for row in starts}) == 1
+
+
+def test_an_archive_gives_only_what_is_new(tmp_path, project):
+    context = make_context(tmp_path)
+    path = project / "dev" / "plan-events.jsonl"
+    write_archive(path, archived())
+    assert extract(context).rows_loaded == 1
+    write_archive(path, archived(), archived("feature_failed"), archived(at="2026-01-02T11:05:00Z"))
+    with path.open("ab") as opened:
+        opened.write(b'{"half')
+    result = extract(context)
+    assert (result.rows_loaded, result.waiting_count) == (2, 1)
+    numbers = [row["occurrence_number"] for row in committed_rows(context.settings, "plan_events")]
+    assert sorted(numbers) == [1, 1, 2]
+
+
+def test_import_reads_absolute_plan_paths_and_rejects_what_is_no_event(tmp_path, project):
+    path = tmp_path / "elsewhere.jsonl"
+    write_archive(path, archived(plan_path="/home/dev/app/dev/active/login"), {"no": "type"}, [1])
+    context = make_context(tmp_path)
+    result = import_events(context, path)
+    assert (result.rows_read, result.rows_loaded, result.rows_rejected) == (3, 1, 2)
+    [row] = committed_rows(context.settings, "plan_events")
+    assert (row["project_path"], row["plan_path"], row["session_id"]) == ("/home/dev/app", "dev/active/login", "s1")
+    import_events(context, path)
+    assert len({row["record_id"] for row in committed_rows(context.settings, "plan_events")}) == 1
+    with pytest.raises(ConfigError, match="is missing"):
+        import_events(context, tmp_path / "nothing")
+
+
+def test_a_pull_request_is_one_event_whoever_tells(tmp_path):
+    path = tmp_path / "a.jsonl"
+    url = "https://example.com/dev/app/pull/7"
+    write_archive(path, archived("pr_created", pr_url=url), archived("pr_created", plan_name="x", pr_url=url + "/"))
+    context = make_context(tmp_path)
+    import_events(context, path)
+    assert len({row["record_id"] for row in committed_rows(context.settings, "plan_events")}) == 1
+
+
+def test_a_window_reads_archives_again_and_leaves_positions(tmp_path, project):
+    write_archive(project / "plan-events.jsonl", archived(), archived(at="2026-01-05T00:00:00Z"))
+    write_manifest(project, make_feature())
+    context = make_context(tmp_path)
+    extract(context)
+    state = context.lake.read_state("plan_events", "plans")
+    windowed = dataclasses.replace(context, since=datetime(2026, 1, 4, tzinfo=UTC))
+    assert extract(windowed).rows_loaded == 1
+    assert context.lake.read_state("plan_events", "plans") == state
+
+
+def test_metadata_keeps_no_description(tmp_path, project):
+    write_manifest(project, make_feature(description="a canary sings", verification="canary"))
+    context = make_context(tmp_path, content="metadata")
+    extract(context)
+    assert not [where for where, content in iter_contents(context.settings.data_dir) if b"canary" in content]
+    assert (
+        max(row["feature_description_char_count"] or 0 for row in committed_rows(context.settings, "plan_events")) == 14
+    )
+
+
+def test_secrets_in_a_description_are_redacted(tmp_path, project):
+    secret = "ghp_" + "a1B2c3D4e5" * 3 + "f6G7h8"
+    write_manifest(project, make_feature(description=f"use {secret}"), b'{"broken": "' + secret.encode() + b'"\n')
+    context = make_context(tmp_path)
+    extract(context)
+    assert not [where for where, content in iter_contents(context.settings.data_dir) if secret.encode() in content]
+
+
+@pytest.mark.parametrize(
+    "point", ["part_written", "part_renamed", "dead_letter_written", "commit_written", "committed"]
+)
+def test_a_death_between_two_steps_repeats_work_and_doubles_nothing(tmp_path, project, monkeypatch, point):
+    write_manifest(project, make_feature("F001", "completed"))
+    context = make_context(tmp_path)
+
+    def die(name):
+        if name == point:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(lake_module, "step", die)
+    with pytest.raises(KeyboardInterrupt):
+        extract(context)
+    monkeypatch.undo()
+    extract(context)
+    found = events(context)
+    assert len(found) == len(set(found)) == 4
+
+
+@given(st.lists(st.lists(st.sampled_from(STATUSES), min_size=1, max_size=3), max_size=6))
+def test_any_history_of_statuses_is_a_history_of_steps(snapshots):
+    """However often a run looks, a feature is created once, starts before it ends, and ends where it stands."""
+    state, seen = None, []
+    for statuses in snapshots:
+        features = tuple(make_feature(f"F{number}", status) for number, status in enumerate(statuses))
+        found, state = diff_plan(state, PLACE, Manifest(features), "2026-01-02T12:00:00+00:00")
+        seen += found
+        repeated, same = diff_plan(state, PLACE, Manifest(features), "2026-01-02T12:00:00+00:00")
+        assert (repeated, same) == ([], state)
+    assert [event["sequence"] for event in seen] == list(range(1, len(seen) + 1))
+    assert sum(event["event_type"] == "plan_created" for event in seen) == (1 if snapshots else 0)
+    for feature_id, status in (state or {"features": {}})["features"].items():
+        kinds = [event["event_type"] for event in seen if event.get("feature_id") == feature_id]
+        assert kinds[0] == "feature_created"
+        assert kinds.count("feature_created") == 1
+        for before, after in pairwise(kinds):
+            assert after == "feature_started" or before == "feature_started"
+        if status in ("completed", "failed"):
+            assert kinds[-1] == f"feature_{status}"
+
+
+def test_parse_manifest_takes_the_last_line_of_an_id():
+    manifest = parse_manifest(b'{"id": 1}\n\n{"id": "1", "status": "Done"}\n{"status": "pending"}\nnull\n')
+    assert [(feature["id"], feature["status"]) for feature in manifest.features] == [("1", "completed")]
+    assert [reason for _, reason, _ in manifest.rejections] == ["no feature id", "no feature id"]
+
+
+@pytest.mark.parametrize(
+    ("word", "status"),
+    [("in-progress", "in_progress"), (None, "pending"), ("blocked", "blocked"), (" Done ", "completed")],
+)
+def test_normalise_status(word, status):
+    assert normalise_status(word) == status
