@@ -1,0 +1,325 @@
+"""Source `api_requests`: requests to the API as a cost proxy or OpenTelemetry saw them.
+
+From a folder of JSON lines (`ANALYTICS_API_REQUESTS_DIR`), of which only what is new is read, and from
+a live stream (`ANALYTICS_API_REQUESTS_URL`), which is listened to for a bounded time each run. What a
+stream sends while nobody listens is lost to it, unless the proxy sends it again; an archive loses nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from analytics.errors import ConfigError, ContractViolation
+from analytics.lake import Rejection, State
+from analytics.records import parse_json
+from analytics.records.writer import Place
+from analytics.sources import ExtractContext, ExtractResult, Source
+from analytics.sources.api_requests.parse import NO_EVENT, flatten_event, identity_of, iter_events
+from analytics.sources.api_requests.stream import EventStream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import date
+
+    from analytics.config import Settings
+
+NAME = "api_requests"
+DATASET = "api_requests"
+
+COMMIT_BYTES = 128 << 20
+STREAM_COMMIT_EVENTS = 500
+STREAM_COMMIT_S = 60.0
+STREAM_MESSAGE_BYTES = 16 << 20
+STREAM_KEY = "stream"
+_HEAD_BYTES = 4_096
+_REMEMBERED_EVENTS = 200_000
+_REJECTED_CONTENT_LIMIT = 1 << 20
+
+
+def is_enabled(settings: Settings) -> bool:
+    """Whether a folder or a stream is named."""
+    return settings.api_requests_dir is not None or bool(settings.api_requests_url)
+
+
+def extract(
+    context: ExtractContext,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> ExtractResult:
+    """Read what the folder has gained, then listen to the stream for its bounded time.
+
+    A file's new lines and the offset reached are one commit; a line that is still being written waits.
+    A stream that cannot be reached is a problem and no failure: the proxy may be off. A window or a
+    full backfill reads the folder again; a stream has no history.
+    """
+    started = time.monotonic()
+    batch = _Batch(context)
+    folder = context.settings.api_requests_dir
+    if folder is not None:
+        if folder.is_dir():
+            is_again = context.is_full_backfill or context.has_window
+            known = {} if is_again else context.lake.read_state(DATASET, NAME)
+            for path in _find_archives(folder):
+                _read_new(batch, path, folder, known.get(path.relative_to(folder).as_posix()))
+        else:
+            batch.problems[f"{folder} is missing"] += 1
+    batch.commit()
+    if context.settings.api_requests_url and not context.has_window:
+        _read_stream(batch, clock, sleep)
+    return batch.result(started)
+
+
+def import_events(context: ExtractContext, path: Path) -> ExtractResult:
+    """Bring an archive of request events into the lake: a file, or every .jsonl and .json file below a folder.
+
+    Raises:
+        ConfigError: there is no such file or folder.
+    """
+    started = time.monotonic()
+    if not path.exists():
+        raise ConfigError(f"api_requests: {path} is missing. Give a file or a folder of request events.")
+    batch = _Batch(context)
+    root = path if path.is_dir() else path.parent
+    for file in _find_archives(path) if path.is_dir() else [path]:
+        _read_new(batch, file, root, None, is_final=True)
+        batch.state.clear()
+    batch.commit()
+    return batch.result(started)
+
+
+SOURCE = Source(name=NAME, dataset=DATASET, is_enabled=is_enabled, extract=extract, import_archive=import_events)
+
+
+@dataclass
+class _Batch:
+    """Collects events and positions until a commit, and what all commits brought."""
+
+    context: ExtractContext
+    rows_read: int = 0
+    rows_loaded: int = 0
+    unit_count: int = 0
+    waiting_count: int = 0
+    pending_rows: int = 0
+    pending_bytes: int = 0
+    state: State = field(default_factory=dict)
+    rejections: list[Rejection] = field(default_factory=list)
+    rejected: Counter[str] = field(default_factory=Counter)
+    dead_letters: list[str] = field(default_factory=list)
+    problems: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self._writer = self.context.writer(NAME, DATASET, flatten_event)
+        # A snapshot of recent activity repeats the one before it, event by event.
+        self._seen: set[bytes] = set()
+
+    def add_value(self, content: bytes, place: Place, *, is_strict: bool) -> None:
+        """Take in the events of one JSON value. Without any it is refused if `is_strict`, else passed over."""
+        try:
+            value = parse_json(content)
+        except ContractViolation as violation:
+            self.reject(place, str(violation), content)
+            return
+        is_empty = True
+        for event in iter_events(value):
+            is_empty = False
+            self._add(event, place)
+        if is_empty and is_strict:
+            self.reject(place, NO_EVENT, content)
+        self.pending_bytes += len(content)
+
+    def _add(self, event: dict[str, Any], place: Place) -> None:
+        identity = identity_of(event)
+        mark = hashlib.sha256(repr(sorted(identity.items())).encode("utf-8", "replace")).digest()[:16]
+        if mark in self._seen or not _is_in_window(self.context, identity.get("occurred_at")):
+            return
+        try:
+            self._writer.add(event, place, identity=identity)
+        except ContractViolation as violation:
+            self.reject(place, str(violation), b"")
+            return
+        if len(self._seen) >= _REMEMBERED_EVENTS:
+            self._seen.clear()
+        self._seen.add(mark)
+        self.pending_rows += 1
+
+    def reject(self, place: Place, reason: str, content: bytes) -> None:
+        """A dead letter under the content policy."""
+        policy = self.context.settings.content
+        kept: str | None = None
+        if policy != "metadata" and content:
+            shown = content if policy == "full" else self.context.redactor.redact_bytes(content)
+            kept = shown[:_REJECTED_CONTENT_LIMIT].decode("utf-8", "backslashreplace")
+        self.rejections.append(Rejection(NAME, place.file, place.position or 0, reason, content=kept))
+        self.pending_rows += 1
+
+    def commit(self) -> None:
+        """Make what was collected and the positions behind it durable, in one step."""
+        parts = self._writer.flush()
+        if parts or self.rejections or self.state:
+            entry = self.context.lake.commit(
+                DATASET,
+                NAME,
+                run_id=self.context.run_id,
+                adds=parts,
+                rows_read=self.pending_rows,
+                rejections=self.rejections,
+                state=self.state,
+            )
+            self.rows_read += self.pending_rows
+            self.rows_loaded += entry.rows_loaded
+            self.rejected.update(rejection.reason for rejection in self.rejections)
+            if entry.dead_letter:
+                self.dead_letters.append(entry.dead_letter)
+        self._writer = self.context.writer(NAME, DATASET, flatten_event)
+        self.state, self.rejections, self.pending_rows, self.pending_bytes = {}, [], 0, 0
+
+    def result(self, started: float) -> ExtractResult:
+        return ExtractResult(
+            source=NAME,
+            dataset=DATASET,
+            rows_read=self.rows_read,
+            rows_loaded=self.rows_loaded,
+            rows_rejected=self.rejected.total(),
+            unit_count=self.unit_count,
+            waiting_count=self.waiting_count,
+            elapsed_ms=round((time.monotonic() - started) * 1000),
+            dead_letters=tuple(self.dead_letters),
+            problems=tuple(sorted(self.problems)),
+            rejected_by_reason=dict(self.rejected),
+        )
+
+
+# ---------------------------------------------------------------- archives
+
+
+def _find_archives(folder: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.rglob("*.json*")
+        if path.suffix in (".json", ".jsonl", ".ndjson") and path.is_file() and not path.is_symlink()
+    )
+
+
+def _read_new(batch: _Batch, path: Path, root: Path, known: State | None, *, is_final: bool = False) -> None:
+    """The lines of a file that were not read before. A file that is another than it was is read from its start."""
+    key = path.relative_to(root).as_posix()
+    limit = batch.context.settings.max_line_mb << 20
+    try:
+        with path.open("rb") as opened:
+            status = os.fstat(opened.fileno())
+            day = datetime.fromtimestamp(status.st_mtime, UTC).date()
+            file = batch.context.redactor.redact_text(key)
+            start = known["offset"] if known and _is_same(opened, known, status.st_size) else 0
+            if start == status.st_size:
+                return
+            end = _read_lines(batch, opened, start, limit, file, day, is_final=is_final or path.suffix == ".json")
+            if end > start and not batch.context.has_window:
+                batch.state[key] = {"offset": end, "head": _head(opened, end)}
+            batch.unit_count += 1
+    except OSError as error:
+        batch.problems[f"{batch.context.redactor.redact_text(key)}: {error.strerror or 'cannot be read'}"] += 1
+        return
+    if batch.pending_bytes >= COMMIT_BYTES:
+        batch.commit()
+
+
+def _read_lines(
+    batch: _Batch, opened: BinaryIO, start: int, limit: int, file: str, day: date, *, is_final: bool
+) -> int:
+    """Read lines from an offset on. Returns the offset after the last whole one."""
+    if is_final and opened.name.endswith(".json"):
+        content = opened.read(limit + 1) if opened.seek(0) == 0 else b""
+        place = Place(file, 0, day)
+        if len(content) > limit:
+            batch.reject(place, f"larger than {limit >> 20} MB", b"")
+        elif content.strip():
+            batch.add_value(content.removeprefix(b"\xef\xbb\xbf").strip(), place, is_strict=True)
+        return opened.seek(0, os.SEEK_END)
+    opened.seek(start)
+    offset = start
+    while line := opened.readline(limit + 1):
+        place = Place(file, offset, day)
+        if len(line) > limit:
+            length = len(line) + _skip_line(opened, limit) if not line.endswith(b"\n") else len(line)
+            batch.reject(place, f"longer than {limit >> 20} MB", b"")
+            offset += length
+            continue
+        if not line.endswith(b"\n") and not is_final:
+            batch.waiting_count += 1
+            break
+        offset += len(line)
+        if stripped := line.removeprefix(b"\xef\xbb\xbf").strip(b" \t\r\n\0"):
+            batch.add_value(stripped, place, is_strict=True)
+    return offset
+
+
+def _skip_line(opened: BinaryIO, limit: int) -> int:
+    skipped = 0
+    while rest := opened.readline(limit):
+        skipped += len(rest)
+        if rest.endswith(b"\n"):
+            break
+    return skipped
+
+
+def _is_same(opened: BinaryIO, known: State, size: int) -> bool:
+    """Whether a file still begins as it did when its lines were read."""
+    return bool(size >= known["offset"] and _head(opened, known["offset"]) == known["head"])
+
+
+def _head(opened: BinaryIO, offset: int) -> str:
+    """A hash of a file's beginning and of what stands before an offset."""
+    opened.seek(0)
+    first = opened.read(min(_HEAD_BYTES, offset))
+    opened.seek(max(0, offset - _HEAD_BYTES))
+    return hashlib.sha256(first + b"|" + opened.read(min(_HEAD_BYTES, offset))).hexdigest()[:32]
+
+
+def _is_in_window(context: ExtractContext, occurred_us: int | None) -> bool:
+    if not context.has_window:
+        return True
+    if occurred_us is None:
+        return False
+    moment = datetime.fromtimestamp(occurred_us / 1e6, UTC)
+    return (context.since is None or moment >= context.since) and (context.until is None or moment < context.until)
+
+
+# ---------------------------------------------------------------- the live stream
+
+
+def _read_stream(batch: _Batch, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
+    """Listen for the time that is set, and commit now and then, so that a kill loses little."""
+    context = batch.context
+    known = context.lake.read_state(DATASET, NAME).get(STREAM_KEY)
+    stream = EventStream(
+        context.settings.api_requests_url,
+        float(context.settings.api_requests_seconds),
+        STREAM_MESSAGE_BYTES,
+        last_id=known["last_id"] if known else None,
+        clock=clock,
+        sleep=sleep,
+    )
+    day = context.extracted_at.date()
+    committed_at = clock()
+    for number, message in zip(count(), stream.read(), strict=False):
+        batch.add_value(message.data, Place(STREAM_KEY, number, day), is_strict=False)
+        if message.last_id is not None:
+            batch.state[STREAM_KEY] = {"last_id": message.last_id}
+        if batch.pending_rows >= STREAM_COMMIT_EVENTS or clock() - committed_at >= STREAM_COMMIT_S:
+            batch.commit()
+            committed_at = clock()
+    batch.commit()
+    batch.unit_count += 1 if stream.connection_count else 0
+    if stream.oversized_count:
+        batch.problems[f"{stream.oversized_count} messages of the stream: too large"] += 1
+    if stream.problem is not None:
+        batch.problems[f"the stream: {stream.problem}"] += 1

@@ -1,0 +1,333 @@
+"""Request events from archives and from a live stream: each once, in either spelling, however often it is told."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import socket
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analytics import lake as lake_module
+from analytics.config import load_settings
+from analytics.errors import ConfigError
+from analytics.lake import Lake
+from analytics.sources import ExtractContext
+from analytics.sources.api_requests import extract, import_events, is_enabled
+from analytics.sources.api_requests.parse import flatten_event, identity_of, iter_events, parse_cost
+from tests.builders import committed_rows, dead_letters, iter_contents
+from tests.sources.api_requests.server import HOLD, serve, sse
+
+
+class Clock:
+    """Time that passes only when somebody sleeps, so that a bounded read ends at once."""
+
+    def __init__(self):
+        self.now = 0.0
+        self.slept = []
+
+    def __call__(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+def make_context(tmp_path, **overrides):
+    settings = load_settings(
+        {"data_dir": str(tmp_path / "data"), "host_id": "test", **overrides},
+        environment={"HOME": str(tmp_path)},
+        dotenv=Path("/nonexistent"),
+    )
+    lake = Lake(settings.data_dir, "test")
+    return ExtractContext(settings=settings, lake=lake, run_id="run", extracted_at=datetime(2026, 1, 3, tzinfo=UTC))
+
+
+def make_event(number=0, **fields):
+    return {
+        "type": "api_request",
+        "timestamp": f"2026-01-02T12:00:{number:02d}Z",
+        "model": "claude-sonnet-4-6",
+        "input_tokens": 1500,
+        "output_tokens": 800,
+        "cost": 0.00315,
+        "cache_read_tokens": 0,
+        "cache_write_tokens": 7,
+        "provider": "anthropic",
+        "status": "success",
+        "latency_ms": 1250,
+        **fields,
+    }
+
+
+def write_lines(path, *lines):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"".join(line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n" for line in lines))
+    return path
+
+
+def rows(context):
+    return committed_rows(context.settings, "api_requests")
+
+
+def listen(tmp_path, url, seconds=20, **overrides):
+    clock = Clock()
+    context = make_context(tmp_path, api_requests_url=url, api_requests_seconds=str(seconds), **overrides)
+    return extract(context, clock=clock, sleep=clock.sleep), context, clock
+
+
+# ---------------------------------------------------------------- archives
+
+
+def test_a_folder_gives_only_what_is_new(tmp_path):
+    path = write_lines(tmp_path / "proxy" / "requests.jsonl", make_event(0), make_event(1), b'{"type": "api_requ')
+    context = make_context(tmp_path, api_requests_dir=str(tmp_path / "proxy"))
+    assert is_enabled(context.settings)
+    result = extract(context)
+    assert (result.rows_read, result.rows_loaded, result.waiting_count, result.unit_count) == (2, 2, 1, 1)
+    write_lines(path, make_event(0), make_event(1), make_event(2))
+    assert extract(context).rows_loaded == 1
+    assert extract(context).rows_loaded == 0
+    write_lines(path, make_event(9))
+    assert extract(context).rows_loaded == 1
+    assert len({row["record_id"] for row in rows(context)}) == 4
+
+
+def test_an_event_has_its_columns(tmp_path):
+    write_lines(tmp_path / "proxy" / "a.jsonl", make_event(error_message="overloaded, try again", status="FAILED"))
+    context = make_context(tmp_path, api_requests_dir=str(tmp_path / "proxy"))
+    extract(context)
+    [row] = rows(context)
+    assert (row["occurred_at"], row["model"]) == (datetime(2026, 1, 2, 12), "claude-sonnet-4-6")  # noqa: DTZ001 - naive UTC
+    assert (row["input_tokens"], row["cache_creation_tokens"], row["reported_cost_nusd"]) == (1500, 7, 3_150_000)
+    assert (row["latency_ms"], row["status"], row["error_char_count"]) == (1250, "error", 21)
+    assert (row["_source_file"], row["_source_position"]) == ("a.jsonl", 0)
+
+
+def test_both_spellings_are_one_event():
+    renamed = {"cost": "cost_usd", "latency_ms": "duration_ms", "cache_write_tokens": "cache_creation_tokens"}
+    other = {renamed.get(name, name): value for name, value in make_event().items()}
+    assert identity_of(other) == identity_of(make_event())
+
+
+def test_opentelemetry_events_are_read():
+    attributes = {
+        "event.name": "api_request",
+        "event.timestamp": "2026-01-02T12:00:00Z",
+        "session.id": "s1",
+        "request_id": "req_1",
+        "model": "claude-sonnet-4-6",
+        "input_tokens": "10",
+        "output_tokens": 20,
+        "cost_usd": "0.25",
+        "duration_ms": 900,
+    }
+    [event] = iter_events({"body": "claude_code.api_request", "attributes": attributes})
+    listed = [{"key": key, "value": {"stringValue": str(value)}} for key, value in attributes.items()]
+    [exported] = iter_events({"resourceLogs": [{"logRecords": [{"attributes": listed}]}]})
+    assert identity_of(event) == identity_of(exported)
+    row = flatten_event(event)
+    assert (row["session_id"], row["request_id"], row["input_tokens"]) == ("s1", "req_1", 10)
+    assert (row["reported_cost_nusd"], row["latency_ms"]) == (250_000_000, 900)
+    assert flatten_event({"name": "claude_code.api_error", "attributes": {"status_code": 529}})["status"] == "error"
+
+
+def test_a_snapshot_repeats_and_counts_once(tmp_path):
+    snapshot = {"type": "snapshot", "recent": {"requests": [make_event(0), make_event(1)]}}
+    write_lines(tmp_path / "a.jsonl", make_event(0), snapshot, snapshot, make_event(1))
+    context = make_context(tmp_path)
+    result = import_events(context, tmp_path / "a.jsonl")
+    assert (result.rows_read, result.rows_loaded) == (2, 2)
+    import_events(context, tmp_path / "a.jsonl")
+    assert len({row["record_id"] for row in rows(context)}) == 2
+
+
+def test_what_is_no_event_is_rejected_from_an_archive(tmp_path):
+    write_lines(tmp_path / "a.jsonl", b"{\n", {"type": "heartbeat"}, make_event(), b"\n")
+    context = make_context(tmp_path)
+    result = import_events(context, tmp_path / "a.jsonl")
+    assert (result.rows_read, result.rows_loaded, result.rows_rejected) == (3, 1, 2)
+    assert sorted(letter["reason"] for letter in dead_letters(context.settings, "api_requests")) == [
+        "no api_request event",
+        "not JSON",
+    ]
+    with pytest.raises(ConfigError, match="is missing"):
+        import_events(context, tmp_path / "nothing")
+
+
+def test_a_json_file_of_many_events_is_read(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps([make_event(0), make_event(1)], indent=2))
+    assert import_events(make_context(tmp_path), tmp_path).rows_loaded == 2
+
+
+def test_a_line_too_long_is_rejected_and_the_next_is_read(tmp_path):
+    write_lines(tmp_path / "a.jsonl", make_event(0, note="x" * (2 << 20)), make_event(1))
+    context = make_context(tmp_path, max_line_mb="1")
+    result = import_events(context, tmp_path / "a.jsonl")
+    assert (result.rows_loaded, result.rejected_by_reason) == (1, {"longer than 1 MB": 1})
+
+
+def test_a_window_reads_again_and_leaves_positions(tmp_path):
+    write_lines(tmp_path / "proxy" / "a.jsonl", make_event(0), make_event(30))
+    context = make_context(tmp_path, api_requests_dir=str(tmp_path / "proxy"))
+    extract(context)
+    state = context.lake.read_state("api_requests", "api_requests")
+    windowed = dataclasses.replace(context, since=datetime(2026, 1, 2, 12, 0, 10, tzinfo=UTC))
+    assert extract(windowed).rows_loaded == 1
+    assert context.lake.read_state("api_requests", "api_requests") == state
+
+
+def test_error_texts_follow_the_content_policy(tmp_path):
+    write_lines(tmp_path / "a.jsonl", make_event(error_message="a canary sings"), b'{"broken": "canary"\n')
+    context = make_context(tmp_path, content="metadata")
+    import_events(context, tmp_path / "a.jsonl")
+    assert not [where for where, content in iter_contents(context.settings.data_dir) if b"canary" in content]
+
+
+@pytest.mark.parametrize("point", ["part_written", "part_renamed", "commit_written", "committed"])
+def test_a_death_between_two_steps_loses_and_doubles_nothing(tmp_path, monkeypatch, point):
+    write_lines(tmp_path / "proxy" / "a.jsonl", make_event(0), make_event(1))
+    context = make_context(tmp_path, api_requests_dir=str(tmp_path / "proxy"))
+
+    def die(name):
+        if name == point:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(lake_module, "step", die)
+    with pytest.raises(KeyboardInterrupt):
+        extract(context)
+    monkeypatch.undo()
+    extract(context)
+    assert len(rows(context)) == 2
+
+
+@given(st.integers(0, 10**12))
+def test_a_cost_of_whole_nano_dollars_is_exact(nano):
+    text = f"{nano // 10**9}.{nano % 10**9:09d}"
+    assert parse_cost(text) == nano
+    assert parse_cost(nano // 10**6 / 1000) == nano // 10**6 * 10**6
+
+
+@pytest.mark.parametrize("value", [True, None, "much", "NaN", [], 1e300])
+def test_a_cost_that_is_none_is_null(value):
+    assert parse_cost(value) is None
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*make_event(), "attributes"]), inner),
+    max_leaves=20,
+)
+
+
+@given(_JSON)
+def test_no_value_breaks_the_parser(value):
+    for event in iter_events(value):
+        assert flatten_event(event)["event_type"] in ("api_request", "api_error")
+
+
+# ---------------------------------------------------------------- the live stream
+
+
+def test_a_stream_is_read_until_the_server_ends_it(tmp_path):
+    heartbeat = b": ping\n\n" + sse({"type": "heartbeat"}) + b"data: not JSON\n\n"
+    with serve(
+        [sse(make_event(0)), heartbeat, sse({"type": "snapshot", "recent": [make_event(0), make_event(1)]})]
+    ) as (
+        url,
+        script,
+    ):
+        result, context, _ = listen(tmp_path, url)
+    assert (result.rows_loaded, result.rows_rejected, result.problems) == (2, 1, ())
+    assert script.requests[0] == {"path": "/api/sse/analytics", "last_id": None}
+    assert {row["_source_file"] for row in rows(context)} == {"stream"}
+
+
+def test_a_restarted_proxy_is_read_on_after_a_growing_wait(tmp_path):
+    torn = sse(make_event(0), event_id="41") + b'data: {"type": "api_request", "inp'
+    with serve([torn], 503, 502, 500, [sse(make_event(0), make_event(1))]) as (url, script):
+        result, context, clock = listen(tmp_path, url)
+    assert len({row["record_id"] for row in rows(context)}) == result.rows_loaded == 2
+    assert clock.slept == [1, 1 * 2, 4, 8, 1]
+    assert [request["last_id"] for request in script.requests] == [None, *["41"] * 5]
+    assert result.problems == ()
+
+
+def test_the_wait_doubles_to_thirty_seconds_and_the_time_is_bounded(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/"
+        result, _, clock = listen(tmp_path, url, seconds=100)
+    assert clock.slept == [1, 2, 4, 8, 16, 30, 30, 9]
+    assert clock.now == 100
+    assert result.problems == ("the stream: nothing listens there",)
+    assert (result.rows_read, result.unit_count) == (0, 0)
+
+
+def test_a_proxy_that_starts_late_is_found(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    clock = Clock()
+    servers = []
+
+    def sleep(seconds):
+        clock.sleep(seconds)
+        if len(clock.slept) == 2:
+            servers.append(serve([sse(make_event())], port=port))
+            servers[0].__enter__()
+
+    context = make_context(tmp_path, api_requests_url=f"http://127.0.0.1:{port}/api/stream", api_requests_seconds="20")
+    result = extract(context, clock=clock, sleep=sleep)
+    servers[0].__exit__(None, None, None)
+    assert (result.rows_loaded, result.problems) == (1, ())
+
+
+def test_a_silent_stream_ends_when_its_time_is_up(tmp_path):
+    with serve([sse(make_event()), HOLD]) as (url, script):
+        context = make_context(tmp_path, api_requests_url=url, api_requests_seconds="1")
+        result = extract(context)
+    assert (result.rows_loaded, result.problems, len(script.requests)) == (1, (), 1)
+    assert 900 < result.elapsed_ms < 5_000
+
+
+@pytest.mark.parametrize(("status", "reason"), [(404, "the server answers 404"), (302, "the server answers 302")])
+def test_a_refusal_is_a_problem_and_is_not_repeated(tmp_path, status, reason):
+    with serve(status) as (url, script):
+        result, _, clock = listen(tmp_path, url)
+    assert (result.problems, clock.slept, len(script.requests)) == ((f"the stream: {reason}",), [], 1)
+
+
+def test_the_next_run_resumes_after_the_last_id(tmp_path):
+    with serve([sse(make_event(0), event_id="7")]) as (url, _):
+        listen(tmp_path, url)
+    with serve([sse(make_event(1))]) as (url, script):
+        _, context, _ = listen(tmp_path, url)
+    assert script.requests[0]["last_id"] == "7"
+    assert len(rows(context)) == 2
+
+
+def test_a_message_without_end_takes_no_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("analytics.sources.api_requests.STREAM_MESSAGE_BYTES", 1_000)
+    endless = b"data: " + b"x" * 5_000 + b"\n\n"
+    with serve([endless, sse(make_event())]) as (url, _):
+        result, _, _ = listen(tmp_path, url)
+    assert (result.rows_loaded, result.problems) == (1, ("1 messages of the stream: too large",))
+
+
+def test_many_events_are_committed_on_the_way(tmp_path, monkeypatch):
+    monkeypatch.setattr("analytics.sources.api_requests.STREAM_COMMIT_EVENTS", 10)
+    with serve([sse(*(make_event(number) for number in range(35)))]) as (url, _):
+        result, context, _ = listen(tmp_path, url)
+    assert (result.rows_loaded, context.lake.last_number("api_requests")) == (35, 4)
+
+
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1/", "http://user:secret@127.0.0.1/", "127.0.0.1:4000"])
+def test_an_address_that_is_none_is_a_setting_to_mend(tmp_path, url):
+    with pytest.raises(ConfigError, match="ANALYTICS_API_REQUESTS_URL must begin"):
+        make_context(tmp_path, api_requests_url=url)
