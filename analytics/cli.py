@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from analytics import __version__
+from analytics.annotations import add_verbs as add_annotation_verbs
 from analytics.capture.command import add_arguments as add_capture_arguments
 from analytics.config import Settings, load_settings
 from analytics.errors import AnalyticsError, ConfigError
@@ -132,6 +133,7 @@ def build_parser() -> argparse.ArgumentParser:
     added.add_argument("--csv", type=Path, metavar="FILE", help="as CSV, safe to open in a spreadsheet")
     added.add_argument("--json", type=Path, metavar="FILE", help="as a JSON array of objects")
     added.add_argument("--parquet", type=Path, metavar="FILE", help="as Parquet")
+    add_annotation_verbs(verb)
     added = verb("prune", _prune, "delete what is past its keep: old versions, orphans, days on request")
     added.add_argument("--before", type=_day, help="also delete the lake's days before this one, for good")
     added.add_argument("--dry-run", action="store_true", help="say what would go, delete nothing")

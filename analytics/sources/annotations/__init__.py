@@ -1,0 +1,211 @@
+"""Source `annotations`: what a person said with `analytics rate`, `tag` and `note`.
+
+The verbs put one small file each into `<data>/annotations/`, so that they never wait for a run; the
+next run commits what is there and only then deletes it. A run that dies in between leaves files that
+are read again to the same ids.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from analytics.contracts.annotations import EVENT_TYPES
+from analytics.errors import ConfigError, ContractViolation
+from analytics.lake import Rejection, make_private_folder, step, write_private_file
+from analytics.records import parse_instant, parse_json
+from analytics.records.writer import Place
+from analytics.redactor import Redactor
+from analytics.sources import ExtractContext, ExtractResult, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from analytics.config import Settings
+    from analytics.lake import Lake
+    from analytics.records.writer import RecordWriter
+
+Row = dict[str, Any]
+
+NAME = "annotations"
+DATASET = "annotations"
+FOLDER = "annotations"
+
+NOT_AN_ANNOTATION = "no annotation"
+TAG_LIMIT = 64
+RATINGS = range(1, 6)
+# The host name under which a machine without data of its own keeps the sample.
+_SAMPLE_HOST = "sample"
+_MAX_BYTES = 1 << 20
+
+
+def is_enabled(settings: Settings) -> bool:
+    """Whether annotations wait, and there are sessions of one's own, or the sample's, that they may be about.
+
+    Annotations alone are no data of one's own: they must not take the place of the sample.
+    """
+    if not _find_files(settings.data_dir / FOLDER):
+        return False
+    hosts = {folder.name.removeprefix("host=") for folder in (settings.data_dir / "raw").glob("*/date=*/host=*")}
+    return bool(hosts - {_SAMPLE_HOST}) or settings.host_id == _SAMPLE_HOST
+
+
+def extract(context: ExtractContext) -> ExtractResult:
+    """Commit the annotations that wait, then delete their files."""
+    return _read(context, _find_files(context.settings.data_dir / FOLDER), is_consumed=True)
+
+
+def import_events(context: ExtractContext, path: Path) -> ExtractResult:
+    """Bring annotations that were kept elsewhere into the lake: a file, or every .json and .jsonl file of a folder.
+
+    Raises:
+        ConfigError: there is no such file or folder.
+    """
+    if not path.exists():
+        raise ConfigError(f"annotations: {path} is missing. Give a file or a folder of annotations.")
+    return _read(context, _find_files(path) if path.is_dir() else [path], is_consumed=False)
+
+
+SOURCE = Source(name=NAME, dataset=DATASET, is_enabled=is_enabled, extract=extract, import_archive=import_events)
+
+
+def write_events(settings: Settings, lake: Lake, events: Iterable[Row]) -> Path:
+    """Put annotations down for the next run, under the content policy, and return their file.
+
+    Whole and durable, or not at all; needs no lock.
+    """
+    at = datetime.now(UTC).isoformat()
+    redactor = None if settings.content == "full" else Redactor.load(settings.secret_rules_file, lake.key)
+    lines = []
+    for event in events:
+        record = {"id": uuid.uuid4().hex, "timestamp": at, **event}
+        if isinstance(note := record.get("note"), str):
+            record["note_char_count"] = len(note)
+            if settings.content == "metadata":
+                del record["note"]
+        line = orjson.dumps(record)
+        lines.append(line if redactor is None else redactor.redact_json(line))
+    folder = settings.data_dir / FOLDER
+    make_private_folder(folder)
+    path = folder / f"{time.time_ns()}-{uuid.uuid4().hex[:16]}.jsonl"
+    write_private_file(path, b"\n".join(lines) + b"\n")
+    return path
+
+
+def flatten_event(record: Row, place: Place) -> Row:  # noqa: ARG001 - what a writer calls
+    """The typed columns of an annotation, absent ones left out."""
+    note, count = record.get("note"), record.get("note_char_count")
+    row = {
+        "event_type": record["event_type"],
+        "session_id": record["session_id"],
+        "occurred_at": parse_instant(record.get("timestamp")),
+        "rating": record.get("rating") if record["event_type"] == "rated" else None,
+        "tag_name": record.get("tag") if record["event_type"].startswith("tag_") else None,
+        "note_char_count": count if isinstance(count, int) else len(note) if isinstance(note, str) else None,
+    }
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def check_event(record: Any) -> None:
+    """Raises ContractViolation for what is no annotation."""
+    if not isinstance(record, dict) or record.get("event_type") not in EVENT_TYPES:
+        raise ContractViolation(NOT_AN_ANNOTATION)
+    session = record.get("session_id")
+    if not isinstance(session, str) or not session:
+        raise ContractViolation("no session id")
+    if parse_instant(record.get("timestamp")) is None:
+        raise ContractViolation("no time")
+    rating, tag = record.get("rating"), record.get("tag")
+    if record["event_type"] == "rated" and (isinstance(rating, bool) or rating not in RATINGS):
+        raise ContractViolation("no rating from 1 to 5")
+    if record["event_type"].startswith("tag_") and (not isinstance(tag, str) or not 0 < len(tag) <= TAG_LIMIT):
+        raise ContractViolation("no tag")
+
+
+def _find_files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix in (".json", ".jsonl") and not path.name.startswith(".") and path.is_file()
+    )
+
+
+def _read(context: ExtractContext, files: list[Path], *, is_consumed: bool) -> ExtractResult:
+    started = time.monotonic()
+    writer = context.writer(NAME, DATASET, flatten_event)
+    rejections: list[Rejection] = []
+    problems: list[str] = []
+    read: list[Path] = []
+    loaded = 0
+    for path in files:
+        try:
+            if path.stat().st_size > _MAX_BYTES and is_consumed:
+                problems.append(f"a file larger than {_MAX_BYTES >> 20} MB")
+                continue
+            loaded += _read_file(context, writer, path, rejections)
+        except OSError as error:
+            problems.append(f"a file: {error.strerror or 'cannot be read'}")
+            continue
+        read.append(path)
+    parts = writer.flush()
+    dead_letters: tuple[str, ...] = ()
+    if parts or rejections:
+        entry = context.lake.commit(
+            DATASET,
+            NAME,
+            run_id=context.run_id,
+            adds=parts,
+            rows_read=loaded + len(rejections),
+            rejections=rejections,
+        )
+        dead_letters = (entry.dead_letter,) if entry.dead_letter else ()
+    if is_consumed:
+        for path in read:
+            step("annotation_deleted")
+            path.unlink(missing_ok=True)
+    return ExtractResult(
+        source=NAME,
+        dataset=DATASET,
+        rows_read=loaded + len(rejections),
+        rows_loaded=loaded,
+        rows_rejected=len(rejections),
+        unit_count=len(read),
+        elapsed_ms=round((time.monotonic() - started) * 1000),
+        dead_letters=dead_letters,
+        problems=tuple(problems),
+        rejected_by_reason=dict(Counter(rejection.reason for rejection in rejections)),
+    )
+
+
+def _read_file(context: ExtractContext, writer: RecordWriter, path: Path, rejections: list[Rejection]) -> int:
+    day = datetime.fromtimestamp(path.stat().st_mtime, UTC).date()
+    name = context.redactor.redact_text(path.name)
+    loaded = offset = 0
+    for line in path.read_bytes().split(b"\n"):
+        start, offset = offset, offset + len(line) + 1
+        if not line.strip():
+            continue
+        try:
+            record = parse_json(line.strip())
+            check_event(record)
+            if context.settings.content == "metadata":
+                record = {key: value for key, value in record.items() if key != "note"}
+            writer.add(record, Place(name, start, day, source_record_id=_own_id(record)))
+            loaded += 1
+        except ContractViolation as violation:
+            # A person wrote it: a note in a dead letter would escape the content policy.
+            rejections.append(Rejection(NAME, name, start, str(violation)))
+    return loaded
+
+
+def _own_id(record: Row) -> str | None:
+    own_id = record.get("id")
+    return own_id if isinstance(own_id, str) and len(own_id) <= 200 else None
