@@ -403,6 +403,7 @@ def _write_report(folder: Path, checks: Sequence[CheckResult], run_id: str) -> P
         '<a href="uncommitted/data_docs/local_site/index.html">Data docs of Great Expectations</a></p>'
         "<table><tr><th>Result<th>Suite<th>Check<th>Severity<th>Found<th>Meaning</tr>" + "".join(rows) + "</table>"
     )
+    make_private_folder(folder)
     path = folder / "report.html"
     write_private_file(path, page.encode())
     return path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,9 +24,12 @@ CHECKS = [
     for entry in orjson.loads(file.read_bytes())["expectations"]
 ]
 NOW = datetime.now(UTC)
+MARKER = "xylophone-marker"
 
 
-def commit(number: int, *, hours_ago: float = 0.0, read: int = 10, loaded: int | None = None, rejected: int = 0) -> Commit:
+def commit(
+    number: int, *, hours_ago: float = 0.0, read: int = 10, loaded: int | None = None, rejected: int = 0
+) -> Commit:
     """An entry of the log. By default everything read was loaded."""
     return Commit(
         number=number,
@@ -77,14 +80,16 @@ LINES = "update raw.conversations set"
 COPY = "insert into raw.{0} select * from raw.{0} limit 1"
 HOOKS = """
 insert into raw.hook_events by name
-select 'hook-' || number as record_id, 'hooks' as source, record_date, record_date + interval 12 hour as occurred_at,
-    record_date + interval 13 hour as _extracted_at, 'run' as _run_id, 'PreToolUse' as event_name, 'claude-code' as producer
+select 'hook-' || number as record_id, 'hooks' as source, record_date,
+    record_date + interval 12 hour as occurred_at, record_date + interval 13 hour as _extracted_at, 'run' as _run_id,
+    'PreToolUse' as event_name, 'claude-code' as producer
 from range(40) as numbers (number), (select max(record_date) as record_date from raw.conversations) as days;
 """
 # The last seconds of the history are where session `s1` ends; a message a year later lies beyond it.
 SQL_FAULTS: dict[str, dict[str, str]] = {
     "bronze_conversations": {
-        "columns_are_there": "create or replace view bronze.stg_conversations as select * exclude (cwd) from ({staging})",
+        "columns_are_there": "create or replace view bronze.stg_conversations as "
+        "select * exclude (cwd) from ({staging})",
         "record_id_is_present": f"{LINES} record_id = null where rowid = 1",
         "source_is_present": f"{LINES} source = null where rowid = 1",
         "record_date_is_present": f"{LINES} record_date = null where rowid = 1",
@@ -115,7 +120,8 @@ SQL_FAULTS: dict[str, dict[str, str]] = {
         "roles_are_known": "update {messages} set role = 'bystander' where rowid = 1",
         "instants_are_timestamps": "alter table {messages} alter occurred_at type timestamptz",
         "days_agree_with_instants": "update {messages} set occurred_at = occurred_at + interval 1 day where rowid = 1",
-        "messages_lie_within_their_session": "update {messages} set occurred_at = occurred_at + interval 1 year where rowid = 1",
+        "messages_lie_within_their_session": "update {messages} "
+        "set occurred_at = occurred_at + interval 1 year where rowid = 1",
         "text_is_counted": "update {messages} set text_char_count = 0",
     },
     "silver_tool_usage": {
@@ -137,16 +143,18 @@ SQL_FAULTS: dict[str, dict[str, str]] = {
         "most_usage_is_final": "update {responses} set usage_quality = 'placeholder'",
     },
     "gold_marts": {
-        "requests_are_those_of_silver": "update gold.fct_api_requests set total_tokens = total_tokens + 1 where rowid = 1",
+        "requests_are_those_of_silver": "update gold.fct_api_requests "
+        "set total_tokens = total_tokens + 1 where rowid = 1",
         "tool_calls_are_those_of_silver": "delete from gold.fct_tool_calls where rowid = 1",
         "messages_are_those_of_silver": "delete from gold.fct_messages where rowid = 1",
         "days_with_messages_reach_gold": "delete from {messages}; delete from gold.fct_messages",
         "sessions_add_up": "update gold.dim_sessions set total_tokens = total_tokens + 1",
         "sessions_end_after_they_start": "update gold.dim_sessions set ended_at = started_at - interval 1 hour",
-        "daily_summary_adds_up": "insert into gold.fct_api_requests select * replace (date '1999-01-01' as occurred_date_local) "
-        "from gold.fct_api_requests limit 1",
+        "daily_summary_adds_up": "insert into gold.fct_api_requests "
+        "select * replace (date '1999-01-01' as occurred_date_local) from gold.fct_api_requests limit 1",
         "line_counts_are_plausible": "update gold.fct_file_operations set added_line_count = -1",
-        "requests_cost_less_than_a_hundred_dollars": "update gold.fct_api_requests set estimated_cost_usd = 101 where rowid = 1",
+        "requests_cost_less_than_a_hundred_dollars": "update gold.fct_api_requests "
+        "set estimated_cost_usd = 101 where rowid = 1",
         "gold_holds_no_text": "alter table gold.dim_projects add column prompt_text varchar",
     },
 }
@@ -164,12 +172,21 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     lines = []
     for number in range(80):
         minute = f"2026-01-{2 + number // 40:02}T10:{number % 40:02}"
-        call = {"type": "tool_use", "id": f"t{number}", "name": "Write", "input": {"file_path": "/a.py", "content": "x\n"}}
+        call = {
+            "type": "tool_use",
+            "id": f"t{number}",
+            "name": "Write",
+            "input": {"file_path": "/a.py", "content": "x\n"},
+        }
         result = {"type": "tool_result", "tool_use_id": f"t{number}", "content": "ok"}
         lines += [
-            make_prompt(f"prompt {number}", f"{minute}:00.000Z"),
+            make_prompt(f"{MARKER} {number}", f"{minute}:00.000Z"),
             make_answer(f"m{number}", f"{minute}:10.000Z", [call]),
-            {**make_prompt("", f"{minute}:20.000Z"), "uuid": f"r{number}", "message": {"role": "user", "content": [result]}},
+            {
+                **make_prompt("", f"{minute}:20.000Z"),
+                "uuid": f"r{number}",
+                "message": {"role": "user", "content": [result]},
+            },
         ]
     write_transcript(settings, *lines)
     with open_run(settings, RunOptions()) as pipeline_run:
@@ -226,6 +243,9 @@ def test_nothing_objects_to_good_data(copied: Settings) -> None:
     result = validate(copied, FakeLake(HEALTHY_LAKE), run_id="test", is_forced=True, is_everything=True)
     assert (result.failed, result.warnings) == ((), ())
     assert result.check_count == len(CHECKS)
+    written = [file for file in (copied.data_dir / "validation").rglob("*") if file.is_file()]
+    assert len(written) > len(suite_files())
+    assert not [file for file in written if MARKER.encode() in file.read_bytes()], "reports hold no content"
 
 
 @pytest.mark.parametrize(("suite", "name"), CHECKS, ids=[f"{suite}.{name}" for suite, name in CHECKS])

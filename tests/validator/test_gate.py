@@ -1,0 +1,170 @@
+"""What the audit lets through, when it is made, and what a failed one leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from analytics import cli, pipeline, validator
+from analytics.config import Settings
+from analytics.lake import Lake
+from analytics.loader import open_warehouse
+from analytics.pipeline import RunResult, run
+from analytics.publisher import PublishResult
+from analytics.targets import snapshot
+from analytics.transformer import TransformResult
+from analytics.validator import AuditFailed, CheckResult
+from tests.builders import make_answer, make_prompt, make_settings, write_transcript
+
+Audit = Callable[..., Iterator[CheckResult]]
+
+
+def make_check(*, is_success: bool = True, severity: Any = "severe") -> CheckResult:
+    return CheckResult(
+        suite="gold_marts",
+        name="sessions_add_up",
+        expectation_type="unexpected_rows_expectation",
+        column=None,
+        severity=severity,
+        is_success=is_success,
+        unexpected_count=0 if is_success else 7,
+        checked_count=None,
+        error_type=None,
+        description="A session's tokens are those of its requests.",
+        advice="Rebuild from the lake.",
+    )
+
+
+@pytest.fixture
+def audits(monkeypatch: pytest.MonkeyPatch) -> list[CheckResult]:
+    """No dbt, nothing written by targets, and audits that find what this list holds. Counted in `calls`."""
+    checks = [make_check()]
+    monkeypatch.setattr(pipeline, "preload", lambda: None)
+    monkeypatch.setattr(pipeline, "transform", lambda *_: TransformResult(0, 0, is_full_refresh=False, elapsed_ms=0))
+    monkeypatch.setattr(pipeline, "publish", publish_only_the_build)
+    monkeypatch.setattr(validator, "_run_suites", lambda *_, **__: iter(checks))
+    return checks
+
+
+def publish_only_the_build(settings: Settings, *, run_id: str, **_: Any) -> PublishResult:
+    """What the next run asks of a published version: which build it shows."""
+    with open_warehouse(settings) as connection:
+        connection.execute("create schema if not exists gold")
+        connection.execute("create or replace table gold.nothing as select 1 as one")
+    snapshot.publish(settings, run_id)
+    return PublishResult((), {})
+
+
+@pytest.fixture(autouse=True)
+def _silver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validator, "_write_scope", lambda *_, **__: 1)
+
+
+def run_with(settings: Settings, **fields: Any) -> RunResult:
+    return run(make_settings(settings.data_dir.parent, **fields))
+
+
+def records(settings: Settings, dataset: str = "pipeline_runs") -> int:
+    return sum(part.row_count for part in Lake(settings.data_dir, "test").snapshot(dataset).parts.values())
+
+
+def test_failed_audit_keeps_readers_on_what_they_had(settings: Settings, audits: list[CheckResult]) -> None:
+    write_transcript(settings, make_prompt(), make_answer())
+    first = run(settings)
+    audits[:] = [make_check(is_success=False)]
+    write_transcript(settings, make_prompt(), make_answer(), make_answer("m2", "2026-01-02T10:05:00.000Z"))
+    with pytest.raises(AuditFailed, match=r"sessions_add_up \(7 rows\): Rebuild from the lake"):
+        run_with(settings, validate="always")
+    current = snapshot.current_version(settings)
+    assert current is not None
+    assert current.name == first.run_id
+
+
+def test_next_good_run_publishes_even_if_nothing_arrived(settings: Settings, audits: list[CheckResult]) -> None:
+    write_transcript(settings, make_prompt(), make_answer())
+    audits[:] = [make_check(is_success=False)]
+    for _ in range(2):
+        with pytest.raises(AuditFailed):
+            run(settings)
+    audits[:] = [make_check()]
+    assert run(settings).publish is not None
+    assert run(settings).publish is None, "and then there is nothing new"
+
+
+def test_warnings_publish_and_are_told(settings: Settings, audits: list[CheckResult]) -> None:
+    write_transcript(settings, make_prompt())
+    audits[:] = [make_check(is_success=False, severity="warning")]
+    result = run(settings)
+    assert result.publish is not None
+    assert result.validate is not None
+    assert result.validate.warnings == ("gold_marts.sessions_add_up",)
+
+
+def test_small_increment_rests_on_the_dbt_tests(settings: Settings, audits: list[CheckResult]) -> None:
+    write_transcript(settings, make_prompt(), make_answer())
+    assert run(settings).validate.check_count == 1  # type: ignore[union-attr]
+    write_transcript(settings, make_prompt(), make_answer(), make_answer("m2", "2026-01-02T10:05:00.000Z"))
+    result = run(settings)
+    assert result.validate is not None
+    assert result.validate.skipped
+    assert result.publish is not None
+
+
+@pytest.mark.parametrize("reason", ["rows", "age", "always"])
+def test_increment_is_audited_when_it_is_due(
+    settings: Settings, audits: list[CheckResult], monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    write_transcript(settings, make_prompt(), make_answer())
+    run(settings)
+    if reason == "rows":
+        monkeypatch.setattr(validator, "AUDIT_ROW_LIMIT", 1)
+    if reason == "age":
+        monkeypatch.setattr(validator, "AUDIT_AGE", timedelta(0))
+    write_transcript(settings, make_prompt(), make_answer(), make_answer("m2", "2026-01-02T10:05:00.000Z"))
+    result = run_with(settings, validate="always" if reason == "always" else "auto")
+    assert result.validate is not None
+    assert not result.validate.skipped
+
+
+def test_policy_never_leaves_audits_out(settings: Settings, audits: list[CheckResult]) -> None:
+    audits[:] = [make_check(is_success=False)]
+    write_transcript(settings, make_prompt())
+    result = run_with(settings, validate="never")
+    assert result.publish is not None
+
+
+def test_run_leaves_one_record_a_stage_and_none_when_nothing_is_new(
+    settings: Settings, audits: list[CheckResult]
+) -> None:
+    write_transcript(settings, make_prompt())
+    run(settings)
+    assert (records(settings), records(settings, "check_results")) == (5, 1)
+    run(settings)
+    assert records(settings) == 5
+
+
+def test_failed_run_leaves_its_record(settings: Settings, audits: list[CheckResult]) -> None:
+    write_transcript(settings, make_prompt())
+    audits[:] = [make_check(is_success=False)]
+    with pytest.raises(AuditFailed):
+        run(settings)
+    assert records(settings) == 4
+
+
+def test_command_ends_with_3_and_shows_no_rows(
+    settings: Settings, audits: list[CheckResult], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(settings.home_dir))
+    write_transcript(settings, make_prompt("xylophone-marker"))
+    audits[:] = [make_check(is_success=False)]
+    folder = str(settings.transcript_dirs[0])
+    code = cli.main(["run", "--data-dir", str(settings.data_dir), "--transcript-dirs", folder])
+    shown = capsys.readouterr()
+    assert code == 3
+    assert "gold_marts.sessions_add_up (7 rows)" in shown.err
+    assert "1 failed" in shown.out
+    assert "xylophone-marker" not in shown.out + shown.err
+    assert cli.main(["publish", "--data-dir", str(settings.data_dir)]) == 3
