@@ -8,6 +8,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -30,6 +31,15 @@ FLAGS = [
     "--hide-scrollbars",
     "--remote-debugging-pipe",
 ]
+
+# The protocol's pipe is at the numbers 3 and 4.
+_LAUNCH = """
+import fcntl, os, sys
+ends = [fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3]]
+for end, number in zip(ends, (3, 4)):
+    os.dup2(end, number)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 def find_chromium() -> str | None:
@@ -148,16 +158,10 @@ def open_page(chromium: str, *, timeout_s: float = 60.0) -> Iterator[Page]:
     to_browser, write_end = os.pipe()
     read_end, from_browser = os.pipe()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        # The protocol's pipe is at the numbers 3 and 4; the shell puts it there.
         process = subprocess.Popen(
             [
-                "sh",
-                "-c",
-                f'exec "$@" 3<&{to_browser} 4>&{from_browser}',
-                "sh",
-                chromium,
-                *FLAGS,
-                f"--user-data-dir={profile}",
+                *(sys.executable, "-c", _LAUNCH, str(to_browser), str(from_browser)),
+                *(chromium, *FLAGS, f"--user-data-dir={profile}"),
             ],
             pass_fds=(to_browser, from_browser),
             stdout=subprocess.DEVNULL,

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from analytics import cards
+from analytics.errors import ConfigError
+
+DASHBOARDS = cards.load_dashboards()
+CARDS = [(dashboard, card) for dashboard in DASHBOARDS for card in dashboard.cards]
+GOLD = re.compile(r"(?:dim|fct|agg|bridge|mart)_")
+BOUNDS = "and activity_date >= date '2026-10-20' and activity_date < date '2026-11-10'"
+
+
+def ids(entry):
+    return entry.name if isinstance(entry, cards.Card) else entry.slug
+
+
+def test_there_are_the_six_dashboards():
+    assert [dashboard.slug for dashboard in DASHBOARDS] == [
+        "developer_productivity",
+        "ai_interaction_patterns",
+        "project_insights",
+        "code_change_metrics",
+        "cost_and_usage",
+        "data_quality",
+    ]
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS, ids=ids)
+def test_exposure_lists_exactly_the_models_of_its_cards(dashboard):
+    used = {model for card in dashboard.cards for model in card.query.models}
+    assert set(dashboard.exposed_models) == used
+
+
+@pytest.mark.parametrize(("dashboard", "card"), CARDS, ids=ids)
+def test_card_reads_gold_only(dashboard, card):
+    assert card.query.models
+    assert all(GOLD.match(model) for model in card.query.models)
+    tables = set(re.findall(r"\b(?:from|join)\s+([\w.]+)", card.query.sql))
+    outside = {name for name in tables if "." in name and not name.startswith("gold.")}
+    assert not outside
+
+
+@pytest.mark.parametrize(("dashboard", "card"), CARDS, ids=ids)
+def test_card_gives_rows_on_the_sample(dashboard, card, published):
+    rows = published.execute(cards.card_sql(card)).fetchall()
+    assert rows
+    assert any(any(value is not None for value in row[len(card.dimensions) :]) for row in rows)
+
+
+@pytest.mark.parametrize(("dashboard", "card"), CARDS, ids=ids)
+def test_card_can_be_filtered_by_day_and_project(dashboard, card, published):
+    if card.unfiltered:
+        return
+    columns = set(published.execute(f"select * from ({card.query.sql}) limit 0").fetchdf().columns)
+    assert {cards.DATE, cards.PROJECT} <= columns
+    assert published.execute(cards.card_sql(card, [BOUNDS])).fetchall() is not None
+
+
+@pytest.mark.parametrize(("dashboard", "card"), CARDS, ids=ids)
+def test_columns_are_told_from_the_text_as_the_database_tells_them(dashboard, card, published):
+    columns = set(published.execute(f"select * from ({card.query.sql}) limit 0").fetchdf().columns)
+    for name in cards.FILTERS:
+        assert cards.has_column(card.query, name) == (name in columns), name
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS, ids=ids)
+def test_cards_do_not_overlap_on_the_grid(dashboard):
+    taken: dict[tuple[int, int], str] = {}
+    for card in dashboard.cards:
+        for row in range(card.place.row, card.place.row + card.place.height):
+            for column in range(card.place.column, card.place.column + card.place.width):
+                assert (row, column) not in taken, f"{card.name} stands on {taken[row, column]}"
+                taken[row, column] = card.name
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("select * from {{ source('raw', 'x') }}", "no other templating"),
+        ("{% if true %}select 1{% endif %}", "no other templating"),
+    ],
+)
+def test_parse_query_refuses_other_templating(text, message):
+    with pytest.raises(ConfigError, match=message):
+        cards.parse_query("x", text)
+
+
+def test_parse_dashboard_names_the_card_that_is_wrong():
+    text = """
+exposures:
+  - label: x
+    description: x
+    depends_on: []
+    config: {meta: {position: 1, cards: [{name: a, title: a, description: a, query: q, chart: row, unit: usd,
+      measures: {m: avg(x)}, place: {column: 0, row: 0, width: 1, height: 1}}]}}
+"""
+    with pytest.raises(ConfigError, match="slug/a: measure m must be"):
+        cards.parse_dashboard("slug", text, {"q": cards.Query("q", "select 1", ())})

@@ -1,0 +1,192 @@
+"""The page in a real browser, offline. Skipped on a laptop without Chromium; in CI that is a failure."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from analytics.cards import load_dashboards
+from analytics.targets.report import Restriction, write_report
+
+_SPEC = importlib.util.spec_from_file_location("browser", Path(__file__).with_name("browser.py"))
+browser = importlib.util.module_from_spec(_SPEC)
+sys.modules["browser"] = browser
+_SPEC.loader.exec_module(browser)
+
+SIZES = [(380, 800), (1280, 900), (3840, 2160)]
+
+
+@pytest.fixture(scope="module")
+def page():
+    chromium = browser.find_chromium()
+    if chromium is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("chromium is not installed")
+        pytest.skip("chromium is not installed")
+    with browser.open_page(chromium) as opened:
+        yield opened
+
+
+@pytest.fixture
+def report(sample_settings, page):
+    page.problems.clear()
+    page.requests.clear()
+    page.resize(1280, 900)
+    file = sample_settings.published_dir / "report.html"
+    page.load(file)
+    yield page
+    assert page.problems == []
+    assert {url.split(":")[0] for url in page.requests} <= {"file", "about", "data"}
+
+
+def number_of(page, card):
+    return float(page.evaluate(f"document.getElementById('developer_productivity-{card}').dataset.value"))
+
+
+def filtered(page, **state):
+    page.evaluate(f"report.change({state!r}).then(() => 1)")
+    page.wait_until_ready()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_every_chart_is_drawn_and_nothing_overflows(report, width, height, theme):
+    report.resize(width, height, theme=theme)
+    report.load(Path(report.evaluate("decodeURI(location.pathname)")))
+    drawn = report.evaluate(
+        "[...document.querySelectorAll('.card')].map(c => [c.dataset.chart, c.dataset.drawn || 'number', "
+        "c.querySelectorAll('.chart svg path').length])"
+    )
+    assert len(drawn) == sum(len(dashboard.cards) for dashboard in load_dashboards())
+    for chart, outcome, marks in drawn:
+        assert outcome == {"number": "number", "table": "table"}.get(chart, "chart")
+        assert outcome != "chart" or marks > 1
+    assert report.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert report.evaluate("document.documentElement.dataset.theme") == theme
+
+
+def test_page_says_that_the_sample_is_synthetic_and_costs_are_estimates(report):
+    assert report.evaluate("document.getElementById('synthetic').checkVisibility()")
+    assert "estimated at list prices" in report.evaluate("document.getElementById('subtitle').textContent")
+    assert "glm-4.7" in report.evaluate("document.getElementById('unpriced').textContent")
+
+
+FILTERS = [
+    ({}, "true", "true"),
+    (
+        {"since": 20746, "until": 20753},
+        "{date} >= date '2026-10-20' and {date} <= date '2026-10-27'",
+        "started_date_local >= date '2026-10-20' and started_date_local <= date '2026-10-27'",
+    ),
+    (
+        {"project": "/home/dev/work/storefront"},
+        "project_path = '/home/dev/work/storefront'",
+        "project_path = '/home/dev/work/storefront'",
+    ),
+    ({"model": "claude-opus-5-5"}, "model_name = 'claude-opus-5-5'", None),
+    ({"thread": "1"}, "is_sidechain", None),
+    (
+        {"since": 20746, "until": 20753, "project": "/home/dev/work/storefront", "thread": "0"},
+        "{date} between '2026-10-20' and '2026-10-27' and not is_sidechain and project_path like '%storefront'",
+        None,
+    ),
+]
+
+
+@pytest.mark.parametrize(("state", "condition", "session_condition"), FILTERS)
+def test_filters_give_the_numbers_that_sql_gives(report, published, state, condition, session_condition):
+    filtered(report, **state)
+    where = condition.format(date="occurred_date_local")
+    cost, tokens = published.execute(
+        f"select sum(facts.estimated_cost_usd), sum(facts.total_tokens) from gold.fct_api_requests as facts "
+        f"left join gold.dim_projects using (project_key) where {where}"
+    ).fetchone()
+    assert number_of(report, "cost_total") == pytest.approx(float(cost), abs=1e-9)
+    assert number_of(report, "token_total") == tokens
+    if "model" not in state:
+        (ratio,) = published.execute(
+            "select count(*) filter (outcome = 'success') / count(*) filter (outcome in ('success', 'error')) "
+            f"from gold.fct_tool_calls left join gold.dim_projects using (project_key) where {where}"
+        ).fetchone()
+        assert number_of(report, "tool_success") == pytest.approx(ratio)
+    if session_condition:
+        (sessions,) = published.execute(
+            f"select count(*) from gold.dim_sessions left join gold.dim_projects using (project_key) "
+            f"where {session_condition}"
+        ).fetchone()
+        assert number_of(report, "session_total") == sessions
+
+
+def test_a_choice_without_rows_says_so_and_can_be_undone(report):
+    filtered(report, since=20700, until=20701)
+    assert "Nothing here between" in report.evaluate("document.querySelector('.empty').textContent")
+    report.evaluate("document.querySelector('.empty button').click()")
+    report.wait_until_ready()
+    assert report.evaluate("document.querySelector('.empty') === null")
+
+
+def test_every_chart_has_a_title_a_description_and_a_table_behind_it(report):
+    report.evaluate("document.querySelectorAll('.behind').forEach((entry) => { entry.open = true; })")
+    report.evaluate("new Promise((resolve) => setTimeout(resolve, 200))")
+    bare = report.evaluate(
+        "[...document.querySelectorAll('.card:not(.number-card)')].filter(c => !c.querySelector('h3').textContent "
+        "|| !c.querySelector('.about').textContent || c.querySelectorAll('tbody tr').length === 0).map(c => c.id)"
+    )
+    assert bare == []
+    assert report.evaluate(
+        "[...document.querySelectorAll('.chart svg')].every(s => s.getAttribute('role') === 'img' && s.ariaLabel)"
+    )
+
+
+def test_page_can_be_used_by_keyboard(report):
+    focusable = "a[href], button, select, input, summary, [tabindex='0']"
+    assert report.evaluate(f"[...document.querySelectorAll({focusable!r})].every(e => e.tabIndex === 0)")
+    assert report.evaluate("[...document.querySelectorAll('select, input')].every(e => e.labels.length === 1)")
+
+
+def test_page_prints(report):
+    assert report.print_pdf().startswith(b"%PDF")
+
+
+def test_hostile_names_stay_names(sample_settings, page, tmp_path, monkeypatch):
+    """A project named like markup is text wherever it is shown."""
+    from analytics.targets import report
+
+    hostile = '</script><img src=x onerror="window.hit=1">{{ library }}\'"\\'
+    read = report.read_cube
+
+    def with_hostile_name(connection, cube, restriction):
+        result = read(connection, cube, restriction)
+        for column in result["columns"].values():
+            if "values" in column:
+                column["values"] = [
+                    hostile if value == "/home/dev/work/storefront" or str(value).endswith("cart.ts") else value
+                    for value in column["values"]
+                ]
+        return result
+
+    monkeypatch.setattr(report, "read_cube", with_hostile_name)
+    file = tmp_path / "hostile.html"
+    write_report(sample_settings, file, Restriction())
+    page.problems.clear()
+    page.load(file)
+    page.evaluate("document.querySelectorAll('.behind').forEach((entry) => { entry.open = true; })")
+    filtered(page, project=hostile)
+    assert page.evaluate("window.hit") is None
+    assert page.evaluate("document.querySelectorAll('img').length") == 0
+    assert page.problems == []
+
+
+def test_page_without_any_session_says_what_to_do(sample_settings, page, tmp_path):
+    from datetime import date
+
+    file = tmp_path / "empty.html"
+    write_report(sample_settings, file, Restriction(since=date(2030, 1, 1)))
+    page.problems.clear()
+    page.load(file)
+    assert "analytics doctor" in page.evaluate("document.querySelector('.welcome').textContent")
+    assert page.problems == []

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import base64
+import gzip
+import re
+from datetime import date
+
+import orjson
+import pytest
+
+from analytics.cards import iter_cubes, load_dashboards
+from analytics.errors import PublishError
+from analytics.targets import report
+
+
+def model_of(text):
+    packed = re.search(r'id="data">([^<]*)<', text)[1]
+    return orjson.loads(gzip.decompress(base64.b64decode(packed)))
+
+
+def test_pack_holds_nothing_that_ends_a_script():
+    assert re.fullmatch(rb"[A-Za-z0-9+/=]+", report.pack(b"</script>" * 100))
+
+
+def test_every_filter_column_of_a_query_is_in_its_cube():
+    for cube in iter_cubes(load_dashboards()):
+        if cube.query.name != "cost_projection":
+            assert {"activity_date", "project_path"} <= set(cube.dimensions), cube.query.name
+
+
+def test_restriction_quotes_the_project():
+    (cube,) = [cube for cube in iter_cubes(load_dashboards()) if cube.query.name == "usage"]
+    clauses = report.Restriction(date(2026, 1, 1), date(2026, 2, 1), "it's").conditions(cube)
+    assert clauses[0] == "and activity_date >= date '2026-01-01'"
+    assert "'it''s'" in clauses[2]
+
+
+def test_write_report_leaves_the_old_page_when_it_cannot_be_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "render_page", lambda *_: b"new")
+    with pytest.raises(PublishError, match=r"report: .* cannot be written"):
+        report.write_report(None, tmp_path / "missing" / "report.html")
+    file = tmp_path / "report.html"
+    report.write_report(None, file)
+    assert file.read_bytes() == b"new"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert [entry.name for entry in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_library_is_made_once(tmp_path, monkeypatch):
+    import vl_convert
+
+    made = []
+    monkeypatch.setattr(vl_convert, "javascript_bundle", lambda snippet: made.append(snippet) or "library")
+    assert report.read_library(tmp_path) == report.read_library(tmp_path)
+    assert len(made) == 1
