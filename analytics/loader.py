@@ -65,7 +65,11 @@ ENTITIES_SQL = {
             unnest(case when len(blocks) > 0 then list_transform(blocks, lambda b: b.tool_use_id) else [null] end)
         from raw.conversations
     """,
-    "hook_events": "select record_date, record_date, session_id, null, tool_use_id from raw.hook_events",
+    # A firing without a time may be filed under several days: its copies are one entity.
+    "hook_events": """
+        select record_date, record_date, session_id, case when occurred_at is null then record_id end, tool_use_id
+        from raw.hook_events
+    """,
 }
 
 

@@ -43,3 +43,27 @@
         else 'other'
     end
 {%- endmacro %}
+
+{#- What a hook event is about. An event that is not known here passes through as custom. -#}
+{% macro hook_event_category(event_name) -%}
+    case
+        when {{ event_name }} in (
+            'PreToolUse', 'PostToolUse', 'PostToolUseFailure', 'PostToolBatch', 'PermissionRequest', 'PermissionDenied'
+        ) then 'tool'
+        when {{ event_name }} in ('Stop', 'StopFailure', 'MessageDisplay') then 'api'
+        when {{ event_name }} in (
+            'SessionStart', 'SessionEnd', 'Setup', 'PreCompact', 'PostCompact', 'SubagentStart', 'SubagentStop',
+            'InstructionsLoaded', 'ConfigChange', 'CwdChanged', 'DirectoryAdded', 'FileChanged', 'WorktreeCreate',
+            'WorktreeRemove', 'TaskCreated', 'TaskCompleted', 'TeammateIdle'
+        ) then 'session'
+        when {{ event_name }} in (
+            'UserPromptSubmit', 'UserPromptExpansion', 'Notification', 'Elicitation', 'ElicitationResult'
+        ) then 'user'
+        else 'custom'
+    end
+{%- endmacro %}
+
+{#- One tag of a list like ' failure mcp', with a space before it so that `like '% mcp%'` finds it. -#}
+{% macro tag_if(condition, tag) -%}
+    case when {{ condition }} then ' {{ tag }}' else '' end
+{%- endmacro %}

@@ -106,6 +106,17 @@
     min_by({{ value }}, case when {{ condition }} then struct({{ ordering | join(', ') }}) end)
 {%- endmacro %}
 
+{#- The same on the row where they are greatest. -#}
+{% macro last_value_by(value, ordering, condition) -%}
+    {{ return(adapter.dispatch('last_value_by')(value, ordering, condition)) }}
+{%- endmacro %}
+{% macro duckdb__last_value_by(value, ordering, condition) -%}
+    max_by({{ value }}, case when {{ condition }} then row({{ ordering | join(', ') }}) end)
+{%- endmacro %}
+{% macro spark__last_value_by(value, ordering, condition) -%}
+    max_by({{ value }}, case when {{ condition }} then struct({{ ordering | join(', ') }}) end)
+{%- endmacro %}
+
 {#- The start of the bucket of so many minutes that an instant lies in. -#}
 {% macro minute_floor(instant, minutes) %}{{ return(adapter.dispatch('minute_floor')(instant, minutes)) }}{% endmacro %}
 {% macro duckdb__minute_floor(instant, minutes) -%}

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.dbt.test_incremental import make_universe
-from tests.dbt.warehouse import DBT_DIR, Row, Warehouse, make_answer, make_prompt, make_tool_result, make_tool_use
+from tests.dbt.test_incremental import make_hooks, make_universe
+from tests.dbt.warehouse import (
+    DBT_DIR,
+    Row,
+    Warehouse,
+    make_answer,
+    make_hook,
+    make_prompt,
+    make_tool_result,
+    make_tool_use,
+)
 
 TABLES_ONLY = ("run", "--select", "config.materialized:table", "config.materialized:incremental")
 
 
 def test_all_dbt_tests_pass(warehouse: Warehouse) -> None:
     warehouse.reset("Asia/Tokyo")
-    warehouse.load(make_universe(7))
+    warehouse.load(make_universe(7), make_hooks(7))
     warehouse.run("build")
 
 
@@ -86,6 +95,35 @@ def test_an_advisor_is_a_request_of_its_own(warehouse: Warehouse) -> None:
     build(warehouse, [make_answer(advisor_iterations=[advisor])])
     rows = warehouse.query("select model_name, is_advisor, input_tokens from gold.fct_api_requests order by 2")
     assert [tuple(row.values()) for row in rows] == [("claude-sonnet-4-6", False, 10), ("claude-opus-4-8", True, 1000)]
+
+
+def test_a_call_is_one_whether_transcript_or_hook_or_both_tell_of_it(warehouse: Warehouse) -> None:
+    warehouse.reset()
+    hooks = [
+        make_hook("SessionStart", "01 11:59", session_source="startup", event_detail="startup", model="claude-x"),
+        make_hook("PreToolUse", "01 12:01", tool_use_id="t1", tool_name="Bash"),
+        make_hook("PostToolUse", "01 12:02", tool_use_id="t1", tool_name="Bash", duration_ms=55),
+        make_hook("PermissionRequest", "01 12:03", tool_name="Bash"),
+        make_hook("PreToolUse", "01 12:05", tool_use_id="t9", tool_name="Edit", session_id="s9"),
+        make_hook("SomeFutureEvent", "01 12:06", cwd=None, session_id=None),
+        make_hook("SessionEnd", "01 12:07", event_detail="logout"),
+    ]
+    warehouse.load([make_tool_use("t1"), make_tool_result("t1", "01 12:02")], hooks)
+    warehouse.run(*TABLES_ONLY)
+    calls = warehouse.query(
+        "select tool_use_id, outcome, duration_ms, is_transcribed from gold.fct_tool_calls order by 1"
+    )
+    assert [tuple(call.values()) for call in calls] == [("t1", "success", 55, True), ("t9", "unanswered", None, False)]
+    session = warehouse.query("select * from gold.dim_sessions where session_id = 's1'")[0]
+    assert (session["start_source"], session["end_reason"], session["start_model_name"]) == (
+        "startup",
+        "logout",
+        "claude-x",
+    )
+    assert (session["permission_request_count"], session["permission_wait_ms"]) == (1, 240_000)
+    known = warehouse.query("select session_id, is_transcribed from gold.dim_sessions order by 1")
+    assert [tuple(row.values()) for row in known] == [("s1", True), ("s9", False), ("unknown", False)]
+    assert len(warehouse.query("select * from gold.mart_metric_events")) == len(hooks) + 1
 
 
 def test_text_never_reaches_gold(warehouse: Warehouse) -> None:

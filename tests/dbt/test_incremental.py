@@ -12,6 +12,7 @@ from tests.dbt.warehouse import (
     Row,
     Warehouse,
     make_answer,
+    make_hook,
     make_line,
     make_prompt,
     make_tool_result,
@@ -90,6 +91,39 @@ def make_universe(seed: int) -> list[Row]:
     return only_copies + copies
 
 
+def make_hooks(seed: int) -> list[Row]:
+    """Hook firings of the same sessions and tool calls, of a session and calls that no transcript has, some untimed."""
+    chance = random.Random(seed + 2)
+    events = [
+        "PreToolUse",
+        "PostToolUse",
+        "PostToolUseFailure",
+        "PermissionDenied",
+        "SessionStart",
+        "PermissionRequest",
+    ]
+    hooks: list[Row] = []
+    for number in range(chance.randint(0, 14)):
+        event = chance.choice([*events, "Stop"])
+        columns = {
+            "session_id": chance.choice(["s1", "s2", "s3", "only hooks", None]),
+            "cwd": chance.choice(FOLDERS),
+            "agent_id": chance.choice([None, None, "a1"]),
+            "prompt_char_count": number,
+        }
+        if event in events[:4]:
+            columns["tool_use_id"] = f"t{chance.randint(0, 7)}"
+            columns["tool_name"] = chance.choice(["Edit", "Bash", "OnlyHooks"])
+            columns["duration_ms"] = chance.choice([None, 5, 90])
+        moment = f"0{chance.randint(1, 5)} {chance.choice(['00:00', '12:00', '23:59:59.999'])}"
+        if chance.random() < 0.8:
+            hooks.append(make_hook(event, moment, **columns))
+        else:
+            untimed = make_hook(event, None, **columns)
+            hooks += [{**untimed, "record_date": _day(chance)} for _ in range(chance.choice([1, 2]))]
+    return hooks
+
+
 def _again(row: Row, **changes: object) -> Row:
     columns = {**row, **changes}
     line_type, moment = columns.pop("line_type"), columns.pop("occurred_at")
@@ -110,20 +144,21 @@ def _day(chance: random.Random) -> object:
 )
 @given(seed=st.integers(0, 100_000), batch_count=st.integers(2, 4))
 def test_incremental_equals_full_refresh(warehouse: Warehouse, seed: int, batch_count: int) -> None:
-    lines = make_universe(seed)
+    lines, hooks = make_universe(seed), make_hooks(seed)
     chance = random.Random(seed + 1)
     chance.shuffle(lines)
-    batches = [lines[start::batch_count] for start in range(batch_count)]
+    chance.shuffle(hooks)
+    batches = [(lines[start::batch_count], hooks[start::batch_count]) for start in range(batch_count)]
 
     warehouse.reset()
-    warehouse.load(batches[0])
+    warehouse.load(*batches[0])
     warehouse.run(*TABLES_ONLY)
     for batch in batches[1:]:
-        warehouse.load(batch, is_full_refresh=False)
+        warehouse.load(*batch, is_full_refresh=False)
         warehouse.run(*TABLES_ONLY)
     incremental = warehouse.snapshot()
 
-    warehouse.load([])
+    warehouse.load()
     warehouse.run(*TABLES_ONLY)
     full = warehouse.snapshot()
     for table, rows in full.items():

@@ -69,7 +69,9 @@ def test_layering(manifest: dict[str, Any], models: list[dict[str, Any]]) -> Non
 
 def test_analyses_read_only_gold(manifest: dict[str, Any]) -> None:
     cards = [node for node in manifest["nodes"].values() if node["resource_type"] == "analysis"]
-    assert {card["name"]: schemas_read(manifest, card) for card in cards if schemas_read(manifest, card) - {"gold"}} == {}
+    assert {
+        card["name"]: schemas_read(manifest, card) for card in cards if schemas_read(manifest, card) - {"gold"}
+    } == {}
 
 
 def test_names_say_folder_and_schema(models: list[dict[str, Any]]) -> None:

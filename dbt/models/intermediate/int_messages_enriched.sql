@@ -144,6 +144,7 @@ messages_enriched as (
         messages_classified.message_id,
         messages_classified.session_id,
         messages_classified.agent_id,
+        messages_classified.prompt_id,
 
         ---------- attributes
         messages_classified.role,

@@ -74,6 +74,9 @@ sessions_computed as (
         ---------- ids
         sessions.session_id,
 
+        ---------- attributes
+        sessions.producer,
+
         ---------- measures
         cast(coalesce(session_messages.message_count, 0) as bigint) as message_count,
         cast(coalesce(session_messages.human_prompt_count, 0) as bigint) as human_prompt_count,
@@ -97,6 +100,9 @@ sessions_computed as (
         cast(session_responses.estimated_cost_nusd as bigint) as estimated_cost_nusd,
         cast(session_responses.reported_cost_nusd as bigint) as reported_cost_nusd,
         cast(session_responses.cache_savings_nusd as bigint) as cache_savings_nusd,
+
+        ---------- booleans
+        sessions.is_transcribed,
 
         ---------- dates and instants
         -- A fork that never went on owns nothing; it stays visible, at the instants of its copies.

@@ -6,9 +6,13 @@ threads as (
     select * from {{ ref('int_session_threads_computed') }}
 ),
 
+hook_events as (
+    select * from {{ ref('stg_hook_events') }}
+),
+
 -- A session is where its main thread began: later `cd` into a subfolder does not move it. A session
 -- known only by its subagents is where the first of them began.
-session_folders as (
+thread_folders as (
     select
         session_id,
         coalesce(
@@ -25,10 +29,40 @@ session_folders as (
     group by session_id
 ),
 
+-- Hooks place a session that has no transcript; where there is one, it says when and where.
+hook_folders as (
+    select
+        session_id,
+        coalesce(
+            {{ first_value_by('cwd', ['occurred_at', 'record_id'], 'cwd is not null and agent_id is null') }},
+            {{ first_value_by('cwd', ['occurred_at', 'record_id'], 'cwd is not null') }}
+        ) as cwd,
+        {{ first_value_by('producer', ['occurred_at', 'record_id'], '1 = 1') }} as producer,
+        min(occurred_at) as started_at,
+        max(occurred_at) as ended_at
+    from hook_events
+    group by session_id
+),
+
+session_folders as (
+    select
+        coalesce(thread_folders.session_id, hook_folders.session_id) as session_id,
+        coalesce(thread_folders.cwd, hook_folders.cwd) as cwd,
+        case when thread_folders.session_id is not null then 'claude-code' else hook_folders.producer end as producer,
+        thread_folders.session_id is not null as is_transcribed,
+        coalesce(thread_folders.started_at, hook_folders.started_at) as started_at,
+        coalesce(thread_folders.ended_at, hook_folders.ended_at) as ended_at
+    from thread_folders
+    full outer join hook_folders
+        on thread_folders.session_id = hook_folders.session_id
+),
+
 folders_slashed as (
     select
         session_id,
         cwd,
+        producer,
+        is_transcribed,
         started_at,
         ended_at,
         {{ slashed_path('cwd') }} as slashed_cwd
@@ -39,6 +73,8 @@ folders_normalized as (
     select
         session_id,
         cwd,
+        producer,
+        is_transcribed,
         started_at,
         ended_at,
         {{ with_upper_drive("coalesce(nullif(slashed_cwd, ''), case when cwd is not null then '/' end)") }}
@@ -55,6 +91,8 @@ projects_named as (
     select
         session_id,
         cwd,
+        producer,
+        is_transcribed,
         started_at,
         ended_at,
         case
@@ -86,6 +124,10 @@ sessions_located as (
         coalesce(project_path, 'unknown') as project_path,
         {{ last_path_part("coalesce(project_path, 'unknown')") }} as project_name,
         cwd,
+        producer,
+
+        ---------- booleans
+        is_transcribed,
 
         ---------- dates and instants
         started_at,

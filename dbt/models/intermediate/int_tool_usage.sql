@@ -7,6 +7,11 @@ tool_blocks as (
     where {{ is_read('record_date') }}
 ),
 
+hook_events as (
+    select * from {{ ref('stg_hook_events') }}
+    where {{ is_read('record_date') }} and tool_use_id is not null and producer = 'claude-code'
+),
+
 messages as (
     select * from {{ ref('int_messages_enriched') }}
 ),
@@ -52,6 +57,76 @@ uses as (
     where use_rank = 1
 ),
 
+-- What hooks know of a call. Without a Post event it was denied, stopped or never answered.
+hook_calls as (
+    select
+        tool_use_id,
+        {{ first_value_by('session_id', ['occurred_at', 'record_id', 'record_date'], '1 = 1') }} as session_id,
+        {{ first_value_by('agent_id', ['occurred_at', 'record_id', 'record_date'], '1 = 1') }} as agent_id,
+        {{ first_value_by('tool_name', ['occurred_at', 'record_id', 'record_date'], 'tool_name is not null') }}
+            as tool_name,
+        {{ first_value_by('file_path', ['occurred_at', 'record_id', 'record_date'], 'file_path is not null') }}
+            as file_path,
+        max(subagent_type) as subagent_type,
+        max(error_marker) as error_marker,
+        max(exit_code) as exit_code,
+        max(tool_input_char_count) as input_char_count,
+        max(tool_response_char_count) as result_char_count,
+        max(case when event_name in ('PostToolUse', 'PostToolUseFailure') then duration_ms end) as duration_ms,
+        max(case when event_name = 'PostToolUse' then 1 else 0 end) = 1 as has_ended,
+        max(case when event_name = 'PostToolUseFailure' then 1 else 0 end) = 1 as has_failed,
+        max(case when event_name = 'PermissionDenied' then 1 else 0 end) = 1 as is_denied,
+        max(case when is_interrupt then 1 else 0 end) = 1 as is_interrupt,
+        min(occurred_at) as occurred_at,
+        min(case when event_name in ('PostToolUse', 'PostToolUseFailure') then occurred_at end) as answered_at
+    from hook_events
+    group by tool_use_id
+),
+
+-- A call that only hooks know (its transcript is gone, or not here yet) is a call all the same, without a message.
+calls as (
+    select
+        uses.tool_use_id,
+        uses.message_key,
+        uses.session_key,
+        uses.owner_session_id as session_id,
+        uses.owner_agent_id as agent_id,
+        uses.tool_name,
+        uses.file_path,
+        uses.subagent_type,
+        uses.skill_name,
+        uses.attribution_mcp_server,
+        uses.input_char_count,
+        uses.input_line_count,
+        uses.input_removed_line_count,
+        uses.input_edit_count,
+        coalesce(uses.is_owner_sidechain, false) as is_sidechain,
+        uses.occurred_at
+    from uses
+    union all
+    select
+        hook_calls.tool_use_id,
+        null as message_key,
+        {{ surrogate_key(['hook_calls.session_id']) }} as session_key,
+        hook_calls.session_id,
+        hook_calls.agent_id,
+        hook_calls.tool_name,
+        hook_calls.file_path,
+        hook_calls.subagent_type,
+        null as skill_name,
+        null as attribution_mcp_server,
+        hook_calls.input_char_count,
+        null as input_line_count,
+        null as input_removed_line_count,
+        null as input_edit_count,
+        hook_calls.agent_id is not null as is_sidechain,
+        hook_calls.occurred_at
+    from hook_calls
+    left join uses
+        on hook_calls.tool_use_id = uses.tool_use_id
+    where uses.tool_use_id is null
+),
+
 -- A result may lie in another copy than its use. Of several, the owner's own comes first, then the earliest.
 results_ranked as (
     select
@@ -60,15 +135,15 @@ results_ranked as (
             partition by results.tool_use_id
             order by
                 results.is_progress_copy asc,
-                case when results.session_id = uses.owner_session_id then 0 else 1 end asc,
+                case when results.session_id = calls.session_id then 0 else 1 end asc,
                 results.occurred_at asc,
                 results.record_id asc,
                 results.record_date asc,
                 results.block_index asc
         ) as result_rank
     from tool_blocks as results
-    inner join uses
-        on results.tool_use_id = uses.tool_use_id
+    inner join calls
+        on results.tool_use_id = calls.tool_use_id
     where results.block_type = 'tool_result'
 ),
 
@@ -77,79 +152,95 @@ results as (
     where result_rank = 1
 ),
 
--- Refused, or stopped by a person, is not a failure of the tool. Durations of hooks (the cleanest source)
--- join here by tool_use_id, before the result's own, once hook events are staged.
+-- The transcript's result speaks first; hooks know denials and interrupts, and speak where there is no result.
+-- Refused, or stopped by a person, is not a failure of the tool.
 tool_usage as (
     select
         ---------- keys
-        {{ surrogate_key(['uses.tool_use_id']) }} as tool_call_key,
-        uses.message_key,
-        uses.session_key,
-        {{ surrogate_key(["coalesce(uses.tool_name, 'unknown')"]) }} as tool_key,
+        {{ surrogate_key(['calls.tool_use_id']) }} as tool_call_key,
+        calls.message_key,
+        calls.session_key,
+        {{ surrogate_key(["coalesce(calls.tool_name, 'unknown')"]) }} as tool_key,
 
         ---------- ids
-        uses.tool_use_id,
-        uses.owner_session_id as session_id,
-        uses.owner_agent_id as agent_id,
+        calls.tool_use_id,
+        calls.session_id,
+        calls.agent_id,
         results.result_agent_id,
 
         ---------- attributes
-        coalesce(uses.tool_name, 'unknown') as tool_name,
+        coalesce(calls.tool_name, 'unknown') as tool_name,
         case
-            when results.tool_use_id is null then 'unanswered'
             when
                 results.error_marker in ('user_rejected', 'permission_denied')
                 or results.tool_denial_kind is not null
                 then 'rejected'
-            when results.error_marker = 'interrupted' or results.is_result_interrupted then 'interrupted'
+            when hook_calls.is_denied and not hook_calls.has_ended and not hook_calls.has_failed then 'rejected'
+            when results.error_marker = 'interrupted' or results.is_result_interrupted or hook_calls.is_interrupt
+                then 'interrupted'
             when results.is_error then 'error'
-            else 'success'
+            when results.tool_use_id is not null then 'success'
+            when hook_calls.has_ended then 'success'
+            when hook_calls.has_failed then 'error'
+            else 'unanswered'
         end as outcome,
-        case when results.is_error then coalesce(results.error_marker, 'other') end as error_type,
         case
-            when results.tool_use_id is null then null
+            when results.is_error then coalesce(results.error_marker, 'other')
+            when results.tool_use_id is null and hook_calls.has_failed and not hook_calls.has_ended
+                then coalesce(hook_calls.error_marker, 'other')
+        end as error_type,
+        case
+            when hook_calls.duration_ms is not null then 'hook'
+            when results.tool_use_id is null and hook_calls.answered_at is null then null
             when results.result_duration_ms is not null then 'result'
             else 'elapsed'
         end as duration_source,
-        coalesce(results.result_file_path, uses.file_path) as file_path,
+        coalesce(results.result_file_path, calls.file_path) as file_path,
         results.result_operation,
         results.result_shape,
-        uses.subagent_type,
-        uses.skill_name,
-        uses.attribution_mcp_server,
+        calls.subagent_type,
+        calls.skill_name,
+        calls.attribution_mcp_server,
 
         ---------- measures
         case
-            when results.tool_use_id is null then null
+            when hook_calls.duration_ms is not null then hook_calls.duration_ms
             when results.result_duration_ms is not null then results.result_duration_ms
-            when results.occurred_at <= uses.occurred_at then 0
-            else {{ milliseconds_between('uses.occurred_at', 'results.occurred_at') }}
+            when coalesce(results.occurred_at, hook_calls.answered_at) <= calls.occurred_at then 0
+            else
+                {{ milliseconds_between(
+                    'calls.occurred_at', 'coalesce(results.occurred_at, hook_calls.answered_at)'
+                ) }}
         end as duration_ms,
-        results.exit_code,
-        coalesce(uses.input_char_count, 0) as input_char_count,
-        coalesce(results.text_char_count, 0) as result_char_count,
-        uses.input_line_count,
-        uses.input_removed_line_count,
-        uses.input_edit_count,
+        coalesce(results.exit_code, hook_calls.exit_code) as exit_code,
+        coalesce(calls.input_char_count, 0) as input_char_count,
+        coalesce(results.text_char_count, hook_calls.result_char_count, 0) as result_char_count,
+        calls.input_line_count,
+        calls.input_removed_line_count,
+        calls.input_edit_count,
         results.patch_added_line_count,
         results.patch_removed_line_count,
         results.patch_hunk_count,
         results.result_content_line_count,
 
         ---------- booleans
-        coalesce(uses.is_owner_sidechain, false) as is_sidechain,
+        calls.is_sidechain,
         coalesce(results.is_user_modified, false) as is_user_modified,
+        calls.message_key is not null as is_transcribed,
+        hook_calls.tool_use_id is not null as is_hooked,
 
         ---------- dates and instants
-        uses.occurred_at,
-        results.occurred_at as answered_at,
-        cast(uses.occurred_at as date) as occurred_date,
-        cast({{ local_instant('uses.occurred_at', reporting_time_zone()) }} as date) as occurred_date_local,
-        cast(extract(hour from {{ local_instant('uses.occurred_at', reporting_time_zone()) }}) as bigint)
+        calls.occurred_at,
+        coalesce(results.occurred_at, hook_calls.answered_at) as answered_at,
+        cast(calls.occurred_at as date) as occurred_date,
+        cast({{ local_instant('calls.occurred_at', reporting_time_zone()) }} as date) as occurred_date_local,
+        cast(extract(hour from {{ local_instant('calls.occurred_at', reporting_time_zone()) }}) as bigint)
             as hour_of_day_local
-    from uses
+    from calls
     left join results
-        on uses.tool_use_id = results.tool_use_id
+        on calls.tool_use_id = results.tool_use_id
+    left join hook_calls
+        on calls.tool_use_id = hook_calls.tool_use_id
 )
 
 select * from tool_usage

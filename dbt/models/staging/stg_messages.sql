@@ -20,6 +20,7 @@ messages as (
         end as message_source_id,
         message_id,
         request_id,
+        prompt_id,
 
         ---------- attributes
         coalesce(progress_message_type, line_type) as role,

@@ -8,12 +8,14 @@ dates as (
     select * from {{ ref('dim_date') }}
 ),
 
--- Zero-filled for what was ever used together, or a chart would draw a line over idle days.
+-- Zero-filled from the first day that the three were used together, or a chart would draw a line over idle
+-- days; not before, or one record with a wild date would multiply all of them.
 combinations as (
     select
         project_key,
         model_key,
-        is_sidechain
+        is_sidechain,
+        min(occurred_date_local) as first_day
     from usage_events
     group by project_key, model_key, is_sidechain
 ),
@@ -24,8 +26,9 @@ grid as (
         combinations.project_key,
         combinations.model_key,
         combinations.is_sidechain
-    from dates
-    cross join combinations
+    from combinations
+    inner join dates
+        on combinations.first_day <= dates.date_day
 ),
 
 grid_filled as (

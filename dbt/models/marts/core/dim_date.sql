@@ -12,6 +12,10 @@ sessions as (
     select * from {{ ref('int_sessions_computed') }}
 ),
 
+hook_events as (
+    select * from {{ ref('fct_hook_events') }}
+),
+
 -- UTC and local days together: a local day may lie one before or after.
 day_bounds as (
     select
@@ -27,6 +31,13 @@ day_bounds as (
         min(occurred_date_local) as first_local_day,
         max(occurred_date_local) as last_local_day
     from tool_usage
+    union all
+    select
+        min(occurred_date) as first_day,
+        max(occurred_date) as last_day,
+        min(occurred_date_local) as first_local_day,
+        max(occurred_date_local) as last_local_day
+    from hook_events
     union all
     select
         cast(min(started_at) as date) as first_day,

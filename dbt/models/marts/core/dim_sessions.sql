@@ -4,12 +4,82 @@ sessions as (
     select * from {{ ref('int_sessions_computed') }}
 ),
 
+hook_events as (
+    select * from {{ ref('fct_hook_events') }}
+),
+
+-- A wait for permission lasts until the next sign of life of the same thread.
+hook_sequence as (
+    select
+        session_key,
+        agent_id,
+        event_name,
+        event_detail,
+        model_name,
+        hook_event_key,
+        occurred_at,
+        lead(occurred_at) over (
+            partition by session_key, coalesce(agent_id, '')
+            order by occurred_at asc, hook_event_key asc
+        ) as next_occurred_at
+    from hook_events
+    where event_name <> 'Notification'
+),
+
+session_hooks as (
+    select
+        session_key,
+        {{ first_value_by('event_detail', ['occurred_at', 'hook_event_key'], "event_name = 'SessionStart'") }}
+            as start_source,
+        {{ first_value_by('model_name', ['occurred_at', 'hook_event_key'], 'model_name is not null') }}
+            as start_model_name,
+        -- The last end counts: a resumed session ends again.
+        {{ last_value_by('event_detail', ['occurred_at', 'hook_event_key'], "event_name = 'SessionEnd'") }}
+            as end_reason,
+        sum(case when event_name = 'PreCompact' then 1 else 0 end) as compaction_count,
+        count(distinct case when event_name in ('SubagentStart', 'SubagentStop') then agent_id end) as subagent_count,
+        sum(case when event_name = 'PermissionRequest' then 1 else 0 end) as permission_request_count,
+        sum(
+            case
+                when event_name = 'PermissionRequest' and next_occurred_at is not null
+                    then {{ milliseconds_between('occurred_at', 'next_occurred_at') }}
+            end
+        ) as permission_wait_ms,
+        sum(case when event_name = 'StopFailure' then 1 else 0 end) as stop_failure_count,
+        count(*) as hook_event_count
+    from hook_sequence
+    group by session_key
+),
+
+session_notifications as (
+    select
+        session_key,
+        count(*) as notification_count
+    from hook_events
+    where event_name = 'Notification'
+    group by session_key
+),
+
 sessions_dated as (
     select
-        *,
-        {{ milliseconds_between('started_at', 'ended_at') }} as duration_ms,
-        {{ local_instant('started_at', reporting_time_zone()) }} as started_at_local
+        sessions.*,
+        session_hooks.start_source,
+        session_hooks.end_reason,
+        session_hooks.start_model_name,
+        session_hooks.compaction_count as hook_compaction_count,
+        session_hooks.subagent_count as hook_subagent_count,
+        session_hooks.hook_event_count,
+        session_hooks.permission_request_count,
+        session_hooks.permission_wait_ms,
+        session_hooks.stop_failure_count,
+        session_notifications.notification_count,
+        {{ milliseconds_between('sessions.started_at', 'sessions.ended_at') }} as duration_ms,
+        {{ local_instant('sessions.started_at', reporting_time_zone()) }} as started_at_local
     from sessions
+    left join session_hooks
+        on sessions.session_key = session_hooks.session_key
+    left join session_notifications
+        on sessions.session_key = session_notifications.session_key
 ),
 
 sessions_described as (
@@ -22,6 +92,10 @@ sessions_described as (
         session_id,
 
         ---------- attributes
+        producer,
+        start_source,
+        end_reason,
+        start_model_name,
         case
             when duration_ms < 60000 then 'quick'
             when duration_ms < 600000 then 'short'
@@ -44,8 +118,9 @@ sessions_described as (
         command_count,
         interrupt_count,
         api_error_count,
-        compaction_count,
-        subagent_count,
+        -- Whoever knows more: a transcript may be gone, and hooks may not have been there yet.
+        greatest(compaction_count, coalesce(cast(hook_compaction_count as bigint), 0)) as compaction_count,
+        greatest(subagent_count, coalesce(cast(hook_subagent_count as bigint), 0)) as subagent_count,
         request_count,
         unpriced_request_count,
         model_count,
@@ -60,6 +135,16 @@ sessions_described as (
         {{ nusd_to_usd('estimated_cost_nusd') }} as estimated_cost_usd,
         {{ nusd_to_usd('reported_cost_nusd') }} as reported_cost_usd,
         {{ nusd_to_usd('cache_savings_nusd') }} as cache_savings_usd,
+
+        cast(coalesce(hook_event_count, 0) + coalesce(notification_count, 0) as bigint) as hook_event_count,
+        cast(coalesce(permission_request_count, 0) as bigint) as permission_request_count,
+        cast(permission_wait_ms as bigint) as permission_wait_ms,
+        cast(coalesce(notification_count, 0) as bigint) as notification_count,
+        cast(coalesce(stop_failure_count, 0) as bigint) as stop_failure_count,
+
+        ---------- booleans
+        is_transcribed,
+        coalesce(hook_event_count, 0) + coalesce(notification_count, 0) > 0 as is_hooked,
 
         ---------- dates and instants
         started_at,

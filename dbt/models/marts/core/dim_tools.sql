@@ -8,27 +8,41 @@ categories as (
     select * from {{ ref('tool_categories') }}
 ),
 
-tools as (
+hook_events as (
+    select * from {{ ref('fct_hook_events') }}
+),
+
+tool_names as (
+    select tool_name from tool_usage
+    union
+    -- Known tools that nobody used yet: "unused" is an answer too.
+    select tool_name from categories
+    union
+    -- Old hooks name a tool without the id of a call.
+    select tool_name from hook_events
+    where tool_name is not null
+),
+
+tool_calls as (
     select
-        tool_key,
         tool_name,
         count(*) as tool_call_count,
         min(occurred_at) as first_used_at,
         max(occurred_at) as last_used_at
     from tool_usage
-    group by tool_key, tool_name
-    union all
-    -- Known tools that nobody used yet: "unused" is an answer too.
+    group by tool_name
+),
+
+tools as (
     select
-        {{ surrogate_key(['categories.tool_name']) }} as tool_key,
-        categories.tool_name,
-        0 as tool_call_count,
-        null as first_used_at,
-        null as last_used_at
-    from categories
-    left join tool_usage
-        on categories.tool_name = tool_usage.tool_name
-    where tool_usage.tool_name is null
+        {{ surrogate_key(['tool_names.tool_name']) }} as tool_key,
+        tool_names.tool_name,
+        coalesce(tool_calls.tool_call_count, 0) as tool_call_count,
+        tool_calls.first_used_at,
+        tool_calls.last_used_at
+    from tool_names
+    left join tool_calls
+        on tool_names.tool_name = tool_calls.tool_name
 ),
 
 tools_described as (

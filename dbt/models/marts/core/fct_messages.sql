@@ -23,6 +23,7 @@ spoken_messages as (
         ---------- ids
         messages.message_id,
         messages.agent_id,
+        messages.prompt_id,
 
         ---------- attributes
         messages.role,

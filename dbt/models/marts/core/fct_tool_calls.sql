@@ -44,6 +44,8 @@ tool_calls as (
         ---------- booleans
         tool_usage.outcome = 'success' as is_success,
         tool_usage.is_sidechain,
+        tool_usage.is_transcribed,
+        tool_usage.is_hooked,
 
         ---------- dates and instants
         tool_usage.occurred_at,

@@ -1,0 +1,85 @@
+with
+
+hook_events as (
+    select * from {{ ref('fct_hook_events') }}
+),
+
+requests as (
+    select * from {{ ref('fct_api_requests') }}
+),
+
+metric_events as (
+    select
+        ---------- keys
+        hook_event_key as metric_event_key,
+        session_key,
+        project_key,
+
+        ---------- attributes
+        event_name as event_type,
+        event_category,
+        case
+            when is_failure or event_name = 'PermissionDenied' then 'error'
+            when event_category = 'tool' then 'performance'
+            when event_name like 'Subagent%' or event_name like 'Task%' or event_name = 'TeammateIdle'
+                then 'coordination'
+            else 'quality'
+        end as metric_type,
+        'hooks' as metric_source,
+        model_name,
+        tool_name,
+        tags,
+
+        ---------- measures
+        duration_ms,
+        cast(0 as bigint) as input_tokens,
+        cast(0 as bigint) as output_tokens,
+        cast(0 as bigint) as cache_creation_tokens,
+        cast(0 as bigint) as cache_read_tokens,
+        cast(0 as bigint) as total_tokens,
+        cast(null as decimal(18, 9)) as estimated_cost_usd,
+
+        ---------- booleans
+        is_failure,
+        is_sidechain,
+
+        ---------- dates and instants
+        occurred_at,
+        occurred_date
+    from hook_events
+    union all
+    select
+        ---------- keys
+        request_key as metric_event_key,
+        session_key,
+        project_key,
+
+        ---------- attributes
+        'ApiRequest' as event_type,
+        'api' as event_category,
+        'performance' as metric_type,
+        'transcripts' as metric_source,
+        model_name,
+        cast(null as {{ string_type() }}) as tool_name,
+        case when is_sidechain then ' subagent' end as tags,
+
+        ---------- measures
+        cast(null as bigint) as duration_ms,
+        input_tokens,
+        output_tokens,
+        cache_creation_5m_tokens + cache_creation_1h_tokens as cache_creation_tokens,
+        cache_read_tokens,
+        total_tokens,
+        estimated_cost_usd,
+
+        ---------- booleans
+        false as is_failure,
+        is_sidechain,
+
+        ---------- dates and instants
+        occurred_at,
+        occurred_date
+    from requests
+)
+
+select * from metric_events
