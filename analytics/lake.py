@@ -606,7 +606,7 @@ def _commit_name(number: int) -> str:
 
 def _parquet_options(schema: pa.Schema) -> dict[str, Any]:
     """How parts are encoded: content small, columns fast, no dictionary where nothing repeats."""
-    unique = {PAYLOAD, "record_id", "source_record_id", "line_uuid", "parent_uuid", "prompt_text"}
+    unique = {PAYLOAD, "record_id", "source_record_id", "line_uuid", "message_id", "request_id", "prompt_text"}
     return {
         "compression": {name: "zstd" if name == PAYLOAD else "lz4" for name in schema.names},
         "compression_level": {PAYLOAD: 1},

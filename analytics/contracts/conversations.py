@@ -59,8 +59,6 @@ CONTRACT = Contract(
             describe("line_type", pa.string(), "`type` of the line; for a subagent's meta file `agent-meta`."),
             describe("line_subtype", pa.string(), "`subtype`, or the type of `data` or `attachment`, or `operation`."),
             describe("line_uuid", pa.string(), "`uuid`: copies of a line in forks keep it."),
-            describe("parent_uuid", pa.string(), "`parentUuid`."),
-            describe("logical_parent_uuid", pa.string(), "`logicalParentUuid`, set where a compaction cut the chain."),
             describe("agent_id", pa.string(), "Subagent that wrote the line; null in the main thread."),
             describe("cwd", pa.string(), "Working directory of the line."),
             describe("git_branch", pa.string(), "Git branch of the line."),
@@ -148,7 +146,6 @@ CONTRACT = Contract(
             describe("tool_denial_kind", pa.string(), "`toolDenialKind` of the line."),
             describe("is_result_interrupted", pa.bool_(), "`toolUseResult.interrupted`."),
             describe("is_user_modified", pa.bool_(), "`toolUseResult.userModified`."),
-            describe("source_tool_assistant_uuid", pa.string(), "`sourceToolAssistantUUID`."),
             # ---- system lines
             describe("compact_trigger", pa.string(), "Of a compact_boundary, auto or manual."),
             describe("compact_pre_tokens", pa.int64(), "Of a compact_boundary, context tokens before."),

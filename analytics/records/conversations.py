@@ -25,8 +25,6 @@ Row = dict[str, Any]
 _TEXT_COLUMNS = {
     "type": "line_type",
     "uuid": "line_uuid",
-    "parentUuid": "parent_uuid",
-    "logicalParentUuid": "logical_parent_uuid",
     "agentId": "agent_id",
     "cwd": "cwd",
     "gitBranch": "git_branch",
@@ -40,7 +38,6 @@ _TEXT_COLUMNS = {
     "attributionMcpServer": "attribution_mcp_server",
     "attributionMcpTool": "attribution_mcp_tool",
     "requestId": "request_id",
-    "sourceToolAssistantUUID": "source_tool_assistant_uuid",
     "toolDenialKind": "tool_denial_kind",
     "prRepository": "pr_repository",
     "prUrl": "pr_url",

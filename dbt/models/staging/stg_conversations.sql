@@ -13,14 +13,11 @@ records as (
         source_record_id,
         coalesce(nullif(session_id, ''), 'unknown') as session_id,
         nullif(line_uuid, '') as line_uuid,
-        parent_uuid,
-        logical_parent_uuid,
         nullif(agent_id, '') as agent_id,
         nullif(message_id, '') as message_id,
         nullif(request_id, '') as request_id,
         prompt_id,
         nullif(progress_message_uuid, '') as progress_message_uuid,
-        source_tool_assistant_uuid,
         result_agent_id,
 
         ---------- attributes
