@@ -64,7 +64,7 @@ def read_firings(settings: Settings) -> dict[str, set[str]]:
         return {
             name: {
                 hashlib.sha256(repr(row).encode()).hexdigest()[:16]
-                for row in connection.execute(f"select * from gold.{name}").fetchall()  # noqa: S608 a name of ours
+                for row in connection.execute(f"select * from gold.{name}").fetchall()
             }
             for name in names
         }

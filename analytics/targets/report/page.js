@@ -84,44 +84,72 @@
   const monday = (day) => day - ((((day + 3) % 7) + 7) % 7);
   const scaleOf = (name) => (name.endsWith("_usd") ? 1e-9 : 1);
 
-  function fold(cube, measure, rows) {
-    const one = (fn, name) => {
-      const column = cube.columns[cube.columns[name] ? name : `${fn}:${name}`];
-      let total = null;
-      for (const row of rows) {
-        const value = column.data[row];
-        if (value === null) continue;
-        if (total === null) total = value;
-        else if (fn === "sum") total += value;
-        else total = fn === "min" ? Math.min(total, value) : Math.max(total, value);
-      }
-      return total === null ? null : total * scaleOf(name);
-    };
-    const top = one(measure.function, measure.column);
-    if (!measure.divisor_column) return top;
-    const below = one(measure.divisor_function, measure.divisor_column);
-    return top === null || !below ? null : top / below;
+  // Rows under the filters in force, kept while these last: a dozen cards share a cube.
+  const kept = new Map();
+  function keptRows(cube, range) {
+    const key = `${cube.name}|${range ? `${range.since}|${range.until}` : ""}`;
+    if (!kept.has(key)) kept.set(key, rowsOf(cube, range));
+    return kept.get(key);
+  }
+
+  const GROUPS = 1 << 20;
+  const columnOf = (cube, fn, name) => cube.columns[cube.columns[name] ? name : `${fn}:${name}`].data;
+
+  // One aggregate for every group at once.
+  function foldAll(cube, fn, name, rows, groupOf, count) {
+    const data = columnOf(cube, fn, name);
+    const totals = new Array(count).fill(null);
+    for (let index = 0; index < rows.length; index += 1) {
+      const value = data[rows[index]];
+      if (value === null) continue;
+      const group = groupOf[index];
+      const before = totals[group];
+      if (before === null) totals[group] = value;
+      else if (fn === "sum") totals[group] = before + value;
+      else if (fn === "min" ? value < before : value > before) totals[group] = value;
+    }
+    const scale = scaleOf(name);
+    return scale === 1 ? totals : totals.map((value) => (value === null ? null : value * scale));
   }
 
   // The rows of a card: one per combination of its dimensions, in its order.
   function rollUp(card, range, grain) {
     const cube = model.cubes[card.query];
-    const rows = rowsOf(cube, card.unfiltered ? null : range);
+    const rows = keptRows(cube, card.unfiltered ? null : range);
+    const codes = card.dimensions.map((name) => cube.columns[name].data);
+    const isWeekly = card.dimensions[0] === "activity_date" && grain === "week";
     const groups = new Map();
-    for (const row of rows) {
-      const keys = card.dimensions.map((name) => {
-        const value = readCell(cube, name, row);
-        return name === "activity_date" && grain === "week" ? monday(value) : value;
-      });
-      const key = keys.join("\u0001");
-      if (!groups.has(key)) groups.set(key, { keys, rows: [] });
-      groups.get(key).rows.push(row);
+    const firsts = [];
+    const groupOf = new Int32Array(rows.length);
+    for (let index = 0; index < rows.length; index += 1) {
+      const row = rows[index];
+      let key = 0;
+      if (codes.length) {
+        key = isWeekly ? monday(codes[0][row]) : codes[0][row];
+        // A dictionary's index or a small number: the two together stay exact in a double.
+        if (codes.length > 1) key = key * GROUPS + codes[1][row];
+      }
+      let group = groups.get(key);
+      if (group === undefined) {
+        group = firsts.length;
+        groups.set(key, group);
+        firsts.push(row);
+      }
+      groupOf[index] = group;
     }
-    if (!card.dimensions.length && rows.length) groups.set("", { keys: [], rows });
-    const result = [...groups.values()].map((group) => {
+    const measured = card.measures.map((measure) => {
+      const top = foldAll(cube, measure.function, measure.column, rows, groupOf, firsts.length);
+      if (!measure.divisor_column) return top;
+      const below = foldAll(cube, measure.divisor_function, measure.divisor_column, rows, groupOf, firsts.length);
+      return top.map((value, group) => (value === null || !below[group] ? null : value / below[group]));
+    });
+    const result = firsts.map((row, group) => {
       const entry = {};
-      card.dimensions.forEach((name, index) => { entry[name] = group.keys[index]; });
-      for (const measure of card.measures) entry[measure.name] = fold(cube, measure, group.rows);
+      card.dimensions.forEach((name, index) => {
+        const value = readCell(cube, name, row);
+        entry[name] = index === 0 && isWeekly ? monday(value) : value;
+      });
+      card.measures.forEach((measure, index) => { entry[measure.name] = measured[index][group]; });
       return entry;
     });
     const [by, direction] = card.order_by ? card.order_by.split(" ") : [card.dimensions[0], "asc"];
@@ -268,6 +296,7 @@
     const axis = axisOf(card, sumBy(points));
     const isTime = time === "activity_date" || time.endsWith("_at");
     let domain = [...new Set(points.map((point) => point.x))];
+    if (isTime) domain.sort((a, b) => a - b);
     if (time === "activity_date") {
       const stepDays = box.grain === "week" ? 7 : 1;
       const from = stepDays === 7 ? monday(box.range.since) : box.range.since;
@@ -514,10 +543,10 @@
     const grain = grainOf(card);
     const range = rangeNow();
     card.rows = rollUp(card, range, grain);
-    if (card.chart === "table" && card.limit) card.rows = card.rows.slice(0, card.limit);
+    if (card.limit && card.chart !== "row") card.rows = card.rows.slice(0, card.limit);
     const ignored = card.unfiltered ? [] : Object.entries(FILTER_NAMES).filter(([column, key]) => state[key] !== "" && !cube.columns[column]).map(([, key]) => key);
-    const kept = cube.note ? ` ${cube.note}` : "";
-    card.node.querySelector(".about").textContent = `${card.description}${kept}${card.unfiltered ? ` ${card.unfiltered} Filters do not apply.` : ""}${ignored.length ? ` Not filtered by ${ignored.join(" or ")}: these rows have none.` : ""}`;
+    const note = cube.note ? ` ${cube.note}` : "";
+    card.node.querySelector(".about").textContent = `${card.description}${note}${card.unfiltered ? ` ${card.unfiltered} Filters do not apply.` : ""}${ignored.length ? ` Not filtered by ${ignored.join(" or ")}: these rows have none.` : ""}`;
     card.behind.querySelector(".scroll")?.remove();
     if (card.behind.open) card.behind.append(tableOf(card, card.rows));
     const hasAny = card.rows.some((row) => card.measures.some((measure) => row[measure.name] !== null));
@@ -571,6 +600,7 @@
   async function drawAll() {
     turn += 1;
     const mine = turn;
+    kept.clear();
     document.documentElement.dataset.ready = "false";
     drawHead();
     let last = performance.now();
