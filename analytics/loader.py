@@ -192,11 +192,15 @@ class DuckDBLoader:
         snapshot = self._lake.snapshot(contract.dataset)
         # The first commit tells one lake from another that took its place.
         first = next(self._lake.iter_commits(contract.dataset), None)
-        origin = f"{contract.warehouse_schema}|{first.run_id if first else ''}"
-        schema_hash = hashlib.sha256(origin.encode()).hexdigest()[:16]
+        unseen_hash = _hash_origin(contract, "")
+        schema_hash = _hash_origin(contract, first.run_id if first else "")
+        # A table that was empty until now had nothing built from it: its first commit is an increment.
         loaded = self._connection.execute(
-            "select commit_number from raw._loads where dataset = ? and schema_hash = ?",
-            [contract.dataset, schema_hash],
+            """
+            select commit_number from raw._loads
+            where dataset = ? and (schema_hash = ? or (schema_hash = ? and commit_number = 0))
+            """,
+            [contract.dataset, schema_hash, unseen_hash],
         ).fetchone()
         if loaded is None:
             self._create_table(contract)
@@ -428,6 +432,10 @@ class DuckDBLoader:
                 f"ANALYTICS_PRICES_FILE: {file} cannot be read as prices. It needs the columns of "
                 f"dbt/seeds/model_prices.csv in their order: {', '.join(PRICE_COLUMNS)}."
             ) from error
+
+
+def _hash_origin(contract: Contract, first_run_id: str) -> str:
+    return hashlib.sha256(f"{contract.warehouse_schema}|{first_run_id}".encode()).hexdigest()[:16]
 
 
 def _chunk_by_day(parts: Iterable[Part]) -> Iterator[list[Part]]:
