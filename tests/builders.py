@@ -20,6 +20,7 @@ from analytics.loader import DuckDBLoader, LoadResult, open_warehouse
 from analytics.sources import ExtractResult
 
 RUN_COLUMNS = {"_extracted_at", "_run_id", "_loaded_at"}
+TABLES_ABOUT_RUNS = {"published_snapshot", "agg_cost_projection", "fct_pipeline_runs", "fct_check_results"}
 Line = dict[str, Any]
 
 
@@ -82,7 +83,9 @@ def encode(*lines: Mapping[str, Any] | bytes) -> bytes:
     return b"".join((line if isinstance(line, bytes) else json.dumps(line).encode()) + b"\n" for line in lines)
 
 
-def write_transcript(settings: Settings, *lines: Mapping[str, Any] | bytes, name: str = "-home-dev-app/s1.jsonl") -> Path:
+def write_transcript(
+    settings: Settings, *lines: Mapping[str, Any] | bytes, name: str = "-home-dev-app/s1.jsonl"
+) -> Path:
     """A transcript of these lines, in place of what had its name."""
     path = settings.transcript_dirs[0] / name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,9 +115,12 @@ def committed_rows(settings: Settings, dataset: str = "conversations") -> list[L
 def distinct_rows(settings: Settings, *, without: Iterable[str] = ()) -> dict[tuple[str, str], Line]:
     """What the loader makes of committed rows, by record and day: the copy with the least place."""
     hidden = RUN_COLUMNS | set(without)
-    rows = sorted(committed_rows(settings), key=lambda row: (row["_source_file"], row["_source_position"]), reverse=True)
+    rows = sorted(
+        committed_rows(settings), key=lambda row: (row["_source_file"], row["_source_position"]), reverse=True
+    )
     return {
-        (row["record_id"], str(row["record_date"])): {name: row[name] for name in row if name not in hidden} for row in rows
+        (row["record_id"], str(row["record_date"])): {name: row[name] for name in row if name not in hidden}
+        for row in rows
     }
 
 
@@ -134,11 +140,11 @@ def iter_contents(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def published_rows(settings: Settings) -> dict[str, list[str]]:
-    """Every published table, sorted, without what differs by run or by the hour of the run."""
+    """Every published table about the user's work, sorted, without what differs by run or by the hour of the run."""
     version = (settings.published_dir / "current").resolve()
     tables = {}
     for file in sorted(version.glob("*.parquet")):
-        if file.stem in ("published_snapshot", "agg_cost_projection"):
+        if file.stem in TABLES_ABOUT_RUNS:
             continue
         table = pq.read_table(file)
         kept = table.drop_columns([name for name in table.column_names if name.startswith("_")])
@@ -154,10 +160,8 @@ def run_load(settings: Settings, run_id: str = "run") -> LoadResult:
 def raw_rows(settings: Settings, dataset: str = "conversations") -> list[tuple[Any, ...]]:
     """What `raw` holds, sorted, without what differs by run."""
     with open_warehouse(settings) as connection:
-        columns = [name for (name,) in connection.execute(
-            "select column_name from information_schema.columns where table_schema = 'raw' and table_name = ? order by 1",
-            [dataset],
-        ).fetchall() if name not in RUN_COLUMNS]  # fmt: skip
+        rows = connection.execute(f"describe raw.{dataset}").fetchall()
+        columns = sorted(name for name, *_ in rows if name not in RUN_COLUMNS)
         return sorted(connection.execute(f"select {', '.join(columns)} from raw.{dataset}").fetchall(), key=repr)
 
 

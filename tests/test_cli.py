@@ -32,7 +32,14 @@ def empty_environment(monkeypatch, tmp_path):
 
 
 def flags_of(settings) -> list[str]:
-    return ["--data-dir", str(settings.data_dir), "--transcript-dirs", str(settings.transcript_dirs[0]), "--timezone", "UTC"]
+    return [
+        "--data-dir",
+        str(settings.data_dir),
+        "--transcript-dirs",
+        str(settings.transcript_dirs[0]),
+        "--timezone",
+        "UTC",
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +48,9 @@ def built(tmp_path_factory):
     folder = tmp_path_factory.mktemp("built")
     settings = make_settings(folder)
     use = {"type": "tool_use", "id": "t1", "name": "Bash", "input": {"command": "ls"}}
-    write_transcript(settings, make_prompt(), make_answer("m1", content=[use]), make_answer("m2"), b"broken quixotic-marmalade")
+    write_transcript(
+        settings, make_prompt(), make_answer("m1", content=[use]), make_answer("m2"), b"broken quixotic-marmalade"
+    )
     environment = {**os.environ, "HOME": str(folder / "home")}
     command = [sys.executable, "-m", "analytics", "run", "--json", *flags_of(settings)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, cwd=PROJECT)
@@ -64,7 +73,9 @@ def test_every_verb_has_help():
     assert all(helps.values())
 
 
-@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["extract", "--since", "soon"], ["prune", "--before", "2026"], ["show"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["nonsense"], ["extract", "--since", "soon"], ["prune", "--before", "2026"], ["show"]]
+)
 def test_a_wrong_use_is_exit_code_2(capsys, arguments):
     with pytest.raises(SystemExit) as caught:
         main(arguments)
@@ -111,7 +122,14 @@ def test_failing_checks_are_exit_code_3(capsys, settings, monkeypatch):
 
 
 def test_a_missing_folder_is_exit_code_1_unless_told_to_keep_going(capsys, settings, tmp_path):
-    flags = ["--data-dir", str(settings.data_dir), "--transcript-dirs", str(tmp_path / "gone"), "--select", "transcripts"]
+    flags = [
+        "--data-dir",
+        str(settings.data_dir),
+        "--transcript-dirs",
+        str(tmp_path / "gone"),
+        "--select",
+        "transcripts",
+    ]
     code, _, err = run(capsys, "extract", *flags)
     assert code == 1
     assert f"{tmp_path}/gone is missing" in err
@@ -128,7 +146,9 @@ def test_an_expected_failure_has_no_traceback_but_with_debug(capsys, settings):
 
 def test_a_disk_that_refuses_is_exit_code_1_and_says_so(tmp_path):
     settings = make_settings(tmp_path)
-    write_transcript(settings, *(make_prompt(os.urandom(30_000).hex(), at=f"2026-01-02T00:00:{n:02d}Z") for n in range(40)))
+    write_transcript(
+        settings, *(make_prompt(os.urandom(30_000).hex(), at=f"2026-01-02T00:00:{n:02d}Z") for n in range(40))
+    )
     code = f"""
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
@@ -185,7 +205,7 @@ def test_run_json_holds_every_count(built):
 
 
 def test_the_next_run_has_nothing_to_do(built, capsys):
-    settings, facts = built
+    settings, _facts = built
     code, out, _ = run(capsys, "run", "--json", *flags_of(settings))
     again = json.loads(out)
     assert code == 0
@@ -201,7 +221,11 @@ def test_status_and_doctor_print_the_facts_of_their_json(built, capsys):
         assert code == 0
         facts = json.loads(out)
         _, shown, _ = run(capsys, verb, *flags_of(settings))
-        names = [name for section in facts.values() for name in section] if verb == "status" else [f["subject"] for f in facts]
+        names = (
+            [name for section in facts.values() for name in section]
+            if verb == "status"
+            else [f["subject"] for f in facts]
+        )
         assert len(names) == len(shown.splitlines())
         assert all(name in shown for name in names)
 

@@ -148,7 +148,9 @@ def test_a_last_run_older_than_the_clean_up_is_told(settings, monkeypatch):
 def test_a_run_that_is_going_on_is_no_fault(settings):
     run_load(settings)
     with Lake(settings.data_dir).lock():
-        assert find(settings, "lock") == doctor.Finding("ok", "lock", f"process {os.getpid()} is running the pipeline now")
+        assert find(settings, "lock") == doctor.Finding(
+            "ok", "lock", f"process {os.getpid()} is running the pipeline now"
+        )
         assert "in use" in find(settings, "warehouse").message
 
 

@@ -63,7 +63,11 @@ def test_write_part_leaves_one_file_when_run_twice(lake):
 def test_commit_refuses_rows_that_do_not_add_up(lake):
     with pytest.raises(ValueError, match="3 rows read, 0 loaded, 1 rejected"):
         lake.commit(
-            "conversations", "transcripts", run_id="r", rows_read=3, rejections=[Rejection("transcripts", "f", 0, "bad")]
+            "conversations",
+            "transcripts",
+            run_id="r",
+            rows_read=3,
+            rejections=[Rejection("transcripts", "f", 0, "bad")],
         )
     assert lake.last_number("conversations") == 0
 
@@ -218,7 +222,9 @@ def test_positions_are_forgotten_before_the_file_goes(lake, monkeypatch):
 
 def test_pruned_days_keep_their_positions(lake):
     first = add(lake, "a", key="one")
-    lake.remove_parts("conversations", [first.adds[0].path], run_id="r", kind="prune", forget_positions=False, keep_in=None)
+    lake.remove_parts(
+        "conversations", [first.adds[0].path], run_id="r", kind="prune", forget_positions=False, keep_in=None
+    )
     assert ids(lake) == []
     assert set(lake.read_state("conversations", "transcripts")) == {"one"}
 
@@ -316,7 +322,7 @@ class _FullDisk:
 def test_a_full_disk_is_an_error_that_says_so_and_leaves_no_half_file(lake, monkeypatch, after):
     add(lake, "a")
     monkeypatch.setattr("analytics.lake.os.fsync", _FullDisk(after))
-    with pytest.raises(AnalyticsError, match="cannot be written .No space left on device"):
+    with pytest.raises(AnalyticsError, match=r"cannot be written .No space left on device"):
         add(lake, "b")
     monkeypatch.undo()
     assert ids(lake) == ["a"]

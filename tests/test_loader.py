@@ -211,7 +211,7 @@ def test_removed_days_ask_for_a_full_build(loaded):
     plan(loaded, finish=True)
     assert plan(loaded).is_empty
     lake = Lake(loaded.data_dir, "test")
-    path = sorted(lake.snapshot("conversations").parts)[0]
+    path = min(lake.snapshot("conversations").parts)
     lake.remove_parts("conversations", [path], run_id="r", kind="prune", forget_positions=False, keep_in=None)
     run_load(loaded)
     assert len(raw_rows(loaded)) == 1

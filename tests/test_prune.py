@@ -67,7 +67,12 @@ def test_a_dry_run_counts_and_deletes_nothing(filled):
 def test_dead_letters_and_quarantine_go_by_date_too(filled):
     part = next(iter(Lake(filled.data_dir).snapshot("conversations").parts))
     Lake(filled.data_dir, "test").remove_parts(
-        "conversations", [part], run_id="r", kind="quarantine", forget_positions=True, keep_in=filled.data_dir / "quarantine"
+        "conversations",
+        [part],
+        run_id="r",
+        kind="quarantine",
+        forget_positions=True,
+        keep_in=filled.data_dir / "quarantine",
     )
     assert prune(filled, before=date(2026, 1, 2))["quarantined_files"] == 0
     removed = prune(filled, before=TOMORROW)

@@ -36,9 +36,11 @@ def test_a_query_needs_no_schema(published):
     assert read_query(published, "select n from gold.fct_x").to_pylist() == [{"n": 1}]
 
 
-@pytest.mark.parametrize("sql", ["selekt 1", "select nope from fct_x", "select * from nope", "", "create table t (a int)"])
+@pytest.mark.parametrize(
+    "sql", ["selekt 1", "select nope from fct_x", "select * from nope", "", "create table t (a int)"]
+)
 def test_sql_that_gives_nothing_is_an_error_that_says_so(published, sql):
-    with pytest.raises(ConfigError, match="^query: "):
+    with pytest.raises(ConfigError, match=r"^query: "):
         read_query(published, sql)
 
 
@@ -75,7 +77,8 @@ def test_json_is_json_whatever_the_values(published):
 
 
 def test_a_table_is_aligned_and_shows_one_line_a_row(published):
-    sql = "select * from (values ('a', 1), ('two\nlines', 1234567), ('漢字', null), (repeat('x', 99), 2)) as rows(name, n)"
+    values = "('a', 1), ('two\nlines', 1234567), ('漢字', null), (repeat('x', 99), 2)"
+    sql = f"select * from (values {values}) as rows(name, n)"
     lines = rendered(sql, "table", published).splitlines()
     assert len(lines) == 6
     assert lines[0].split() == ["name", "n"]

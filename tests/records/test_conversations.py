@@ -30,7 +30,12 @@ def test_flatten_line_types_the_envelope_and_the_usage():
     row = as_row(make_answer(cache_read_input_tokens=7, server_tool_use={"web_search_requests": 2}))
     assert row["occurred_at"] == datetime(2026, 1, 2, 10, 0, 1)  # noqa: DTZ001 - naive UTC is the contract
     assert (row["model"], row["message_id"], row["request_id"]) == ("claude-sonnet-4-6", "m1", "r-m1")
-    assert (row["input_tokens"], row["output_tokens"], row["cache_read_tokens"], row["web_search_count"]) == (10, 20, 7, 2)
+    assert (row["input_tokens"], row["output_tokens"], row["cache_read_tokens"], row["web_search_count"]) == (
+        10,
+        20,
+        7,
+        2,
+    )
 
 
 @pytest.mark.parametrize(
@@ -39,7 +44,12 @@ def test_flatten_line_types_the_envelope_and_the_usage():
         ({"cache_creation_input_tokens": 5}, 5, None, None),
         ({"cache_creation_input_tokens": 0, "cache_creation": {"ephemeral_1h_input_tokens": 9}}, 9, None, 9),
         ({"cache_creation_input_tokens": 7, "cache_creation": {"ephemeral_5m_input_tokens": 7}}, 7, 7, None),
-        ({"cache_creation": {"ephemeral_5m_input_tokens": 2**63 - 1, "ephemeral_1h_input_tokens": 1}}, None, 2**63 - 1, 1),
+        (
+            {"cache_creation": {"ephemeral_5m_input_tokens": 2**63 - 1, "ephemeral_1h_input_tokens": 1}},
+            None,
+            2**63 - 1,
+            1,
+        ),
     ],
 )
 def test_flatten_line_takes_the_larger_of_flat_and_split_cache_writes(usage, total, short, long):
@@ -48,7 +58,9 @@ def test_flatten_line_takes_the_larger_of_flat_and_split_cache_writes(usage, tot
     assert got == [total, short, long]
 
 
-@pytest.mark.parametrize(("cost", "expected"), [(0.0123, 12_300_000), (1, 1_000_000_000), (1e300, None), ("1", None), (True, None)])
+@pytest.mark.parametrize(
+    ("cost", "expected"), [(0.0123, 12_300_000), (1, 1_000_000_000), (1e300, None), ("1", None), (True, None)]
+)
 def test_flatten_line_keeps_a_reported_cost_in_nano_dollars(cost, expected):
     """A cost of 1e300 overflowed its column and ended every run. Found by fuzzing."""
     assert as_row({**make_answer(), "costUSD": cost})["reported_cost_nusd"] == expected
@@ -57,7 +69,9 @@ def test_flatten_line_keeps_a_reported_cost_in_nano_dollars(cost, expected):
 def test_flatten_line_keeps_the_prompt_of_a_person_only():
     assert flatten(make_prompt("hello"))["prompt_text"] == "hello"
     assert "prompt_text" not in flatten(make_prompt("hello"), keep_text=False)
-    result = make_prompt(message={"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "x"}]})
+    result = make_prompt(
+        message={"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "x"}]}
+    )
     assert "prompt_text" not in flatten(result)
 
 
@@ -67,24 +81,64 @@ JUNK = st.recursive(
     | st.integers(-(2**63), 2**64 - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(max_size=8)
-    | st.sampled_from(["assistant", "user", "system", "progress", "tool_use", "tool_result", "text", "advisor_message"]),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(
-            ["type", "message", "content", "usage", "id", "timestamp", "costUSD", "toolUseResult", "durationSeconds", "structuredPatch",
-             "lines", "data", "attachment", "subtype", "input", "edits", "new_string", "file_path", "cache_creation", "iterations",
-             "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens", "input_tokens", "compactMetadata", "preTokens", "prNumber",
-             "is_error", "model", "effort", "origin", "kind", "name", "text", "thinking", "durationMs", "sessionId", "file"]
-        ),
-        inner,
-        max_size=5,
+    | st.sampled_from(
+        ["assistant", "user", "system", "progress", "tool_use", "tool_result", "text", "advisor_message"]
+    ),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "type",
+                    "message",
+                    "content",
+                    "usage",
+                    "id",
+                    "timestamp",
+                    "costUSD",
+                    "toolUseResult",
+                    "durationSeconds",
+                    "structuredPatch",
+                    "lines",
+                    "data",
+                    "file",
+                    "attachment",
+                    "subtype",
+                    "input",
+                    "edits",
+                    "new_string",
+                    "file_path",
+                    "cache_creation",
+                    "iterations",
+                    "ephemeral_5m_input_tokens",
+                    "ephemeral_1h_input_tokens",
+                    "input_tokens",
+                    "compactMetadata",
+                    "preTokens",
+                    "prNumber",
+                    "is_error",
+                    "model",
+                    "effort",
+                    "origin",
+                    "kind",
+                    "name",
+                    "text",
+                    "thinking",
+                    "durationMs",
+                    "sessionId",
+                ]
+            ),
+            inner,
+            max_size=5,
+        )
     ),
     max_leaves=20,
-)  # fmt: skip
+)
+TOP_LEVEL = ["message", "toolUseResult", "data", "attachment", "costUSD", "timestamp", "compactMetadata"]
+LINE_TYPES = ["user", "assistant", "system", "progress", "pr-link", None, 3]
 
 
-@given(st.dictionaries(st.sampled_from(["message", "toolUseResult", "data", "attachment", "costUSD", "timestamp", "compactMetadata"]), JUNK),
-       st.sampled_from(["user", "assistant", "system", "progress", "pr-link", None, 3]))  # fmt: skip
+@given(st.dictionaries(st.sampled_from(TOP_LEVEL), JUNK), st.sampled_from(LINE_TYPES))
 @example({"toolUseResult": {"durationSeconds": 1e300}}, "user")
 @example({"toolUseResult": {"durationSeconds": True}}, "user")
 @example({"message": {"content": [{"type": "text", "text": "usage limit reached|99999999999999999"}]}}, "assistant")
@@ -159,3 +213,78 @@ def test_contract_types_are_scalars_or_lists_of_structs():
     assert {str(kind) for kind in SCHEMA.types if not pa.types.is_nested(kind)} <= {
         "string", "bool", "int32", "int64", "timestamp[us]", "date32[day]",
     }  # fmt: skip
+
+
+def make_result(result: object, content: object = "ok", **block: object) -> dict[str, object]:
+    item = {"type": "tool_result", "tool_use_id": "t1", "content": content, **block}
+    return make_prompt("r", message={"role": "user", "content": [item]}, toolUseResult=result)
+
+
+@pytest.mark.parametrize(
+    ("name", "tool_input", "expected"),
+    [
+        ("Write", {"file_path": "/a.py", "content": "1\n2\n"}, {"file_path": "/a.py", "input_line_count": 2}),
+        ("Edit", {"file_path": "/a.py", "old_string": "1", "new_string": "1\n2"},
+         {"input_line_count": 2, "input_removed_line_count": 1, "input_edit_count": 1}),
+        ("MultiEdit", {"file_path": "/a.py", "edits": [{"old_string": "a", "new_string": ""}, {"new_string": "b"}, 3]},
+         {"input_line_count": 1, "input_removed_line_count": 1, "input_edit_count": 2}),
+        ("NotebookEdit", {"notebook_path": "/n.ipynb", "new_source": "x"}, {"file_path": "/n.ipynb",
+         "input_line_count": 1}),
+        ("Task", {"subagent_type": "Explore"}, {"subagent_type": "Explore"}),
+        ("Skill", {"skill": "pdf"}, {"skill_name": "pdf"}),
+        ("SlashCommand", {"command": "/review 12"}, {"skill_name": "/review"}),
+        ("Bash", {"command": "ls"}, {"input_char_count": 16, "file_path": None}),
+        ("Odd", "text", {"input_char_count": 6}),
+    ],
+)  # fmt: skip
+def test_a_tool_use_keeps_what_sql_asks_of_its_input(name, tool_input, expected):
+    row = as_row(make_answer(content=[{"type": "tool_use", "id": "t1", "name": name, "input": tool_input}]))
+    (block,) = row["blocks"]
+    assert {**block, **expected, "tool_name": name, "tool_use_id": "t1"} == block
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (make_result({"type": "create", "filePath": "/a", "content": "1\n2", "structuredPatch": []}),
+         {"result_operation": "create", "patch_hunk_count": 0, "result_content_line_count": 2,
+          "result_file_path": "/a"}),
+        (make_result({"filePath": "/a", "userModified": True, "structuredPatch": [{"lines": ["+a", "+b", "-c", " d",
+         5]}, 7]}),
+         {"patch_added_line_count": 2, "patch_removed_line_count": 1, "patch_hunk_count": 2, "is_user_modified": True}),
+        (make_result({"file": {"filePath": "/r"}}), {"result_file_path": "/r", "result_shape": "object"}),
+        (make_result({"durationSeconds": 1.5}), {"result_duration_ms": 1500}),
+        (make_result({"totalDurationMs": 900, "agentId": "x", "agentType": "Plan", "status": "completed"}),
+         {"result_duration_ms": 900, "result_agent_id": "x", "result_agent_type": "Plan",
+          "result_status": "completed"}),
+        (make_result({"interrupted": False}), {"is_result_interrupted": False}),
+        (make_result("Error: no"), {"result_shape": "string"}),
+        (make_result([1]), {"result_shape": "array"}),
+        ({"type": "system", "subtype": "compact_boundary", "compactMetadata": {"trigger": "auto", "preTokens": 9,
+         "postTokens": 2}},
+         {"line_subtype": "compact_boundary", "compact_trigger": "auto", "compact_pre_tokens": 9,
+          "compact_post_tokens": 2}),
+        ({"type": "system", "subtype": "api_error", "retryAttempt": 2, "retryInMs": 500.4},
+         {"retry_attempt": 2, "retry_in_ms": 500}),
+        ({"type": "attachment", "attachment": {"type": "todo"}}, {"line_subtype": "todo"}),
+        ({"type": "queue-operation", "operation": "enqueue"}, {"line_subtype": "enqueue"}),
+        ({"type": "pr-link", "prNumber": 3, "prUrl": "u", "prRepository": "a/b"}, {"pr_number": 3, "pr_url": "u"}),
+        ({"type": "progress", "data": {"type": "agent_progress", "agentId": "g", "message": make_answer("m9")}},
+         {"agent_id": "g", "message_id": "m9", "output_tokens": 20, "progress_message_type": "assistant"}),
+        (make_prompt("<command-name>/clear</command-name>"), {"leading_tag": "command-name", "command_name": "/clear"}),
+        (make_prompt("[Request interrupted by user]"), {"leading_tag": "interrupt"}),
+    ],
+)  # fmt: skip
+def test_a_line_keeps_what_sql_asks_of_it(line, expected):
+    row = as_row(line)
+    assert {name: row[name] for name in expected} == expected
+
+
+def test_a_failed_result_carries_its_marker_and_exit_code():
+    (block,) = as_row(make_result("Error: x", [{"type": "text", "text": "Exit code 127\nno"}], is_error=True))["blocks"]
+    assert (block["is_error"], block["error_marker"], block["exit_code"], block["text_char_count"]) == (
+        True,
+        "exit_code",
+        127,
+        16,
+    )

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -142,7 +143,7 @@ try:
 except PublishError as error:
     print(error)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=os.getcwd())
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd())
     assert "cannot be written" in done.stdout
     assert versions(gold) == [RUNS[0]]
     assert in_marts(gold, "select count(*) from gold.fct_x") == [(1,)]

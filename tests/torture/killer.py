@@ -29,7 +29,7 @@ _passed = 0
 
 
 def point(_name: str = "") -> None:
-    global _passed
+    global _passed  # noqa: PLW0603 - a process that counts its own steps
     _passed += 1
     if _passed == int(sys.argv[3]):
         os.kill(os.getpid(), signal.SIGKILL)

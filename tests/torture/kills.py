@@ -24,7 +24,11 @@ def run_killer(mode: str, folder: Path, at_point: int) -> subprocess.CompletedPr
 def make_world(folder: Path) -> None:
     """Two days, a rejected line, a copy of a file, and an answer that grows over two lines."""
     settings = make_settings(folder)
-    lines = [make_prompt(), make_answer("m1", output_tokens=1), make_answer("m1", at="2026-01-03T00:00:01Z", output_tokens=9)]
+    lines = [
+        make_prompt(),
+        make_answer("m1", output_tokens=1),
+        make_answer("m1", at="2026-01-03T00:00:01Z", output_tokens=9),
+    ]
     write_transcript(settings, *lines, b"broken", name="p/s1.jsonl")
     write_transcript(settings, *lines, name="p/copy.jsonl")
 

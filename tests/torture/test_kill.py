@@ -38,9 +38,11 @@ def test_a_whole_run_killed_at_any_moment_is_finished_by_the_next(tmp_path, seed
     elapsed = time.monotonic() - started
     environment = {**os.environ, "ANALYTICS_HOST_ID": "test", "HOME": str(killed / "home"), "PYTHONPATH": str(PROJECT)}
     command = [sys.executable, str(PROJECT / "tests/torture/killer.py"), "run", str(killed), "0"]
-    with subprocess.Popen(command, cwd=PROJECT, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as run:
+    with subprocess.Popen(
+        command, cwd=PROJECT, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    ) as run:
         with pytest.raises(subprocess.TimeoutExpired):
-            run.wait(elapsed * random.Random(seed).uniform(0.1, 0.9))  # noqa: S311 - a moment, no secret
+            run.wait(elapsed * random.Random(seed).uniform(0.1, 0.9))
         run.send_signal(signal.SIGKILL)
     assert run_killer("run", killed, 0).returncode == 0
     assert state_of(killed) == state_of(quiet)

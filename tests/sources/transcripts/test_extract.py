@@ -184,9 +184,7 @@ def test_a_text_of_any_kind_is_readable_by_sql(settings, text):
     files = str(settings.data_dir / "raw/conversations/*/*/*.parquet")
     with duckdb.connect() as connection:
         sql = "select json_extract_string(payload, '$.message.content') from read_parquet(?)"
-        assert connection.execute(sql, [files]).fetchone()[0] == text.encode("utf-8", "replace").decode().replace(
-            "?", "\ufffd"
-        ) if "\ud83d" in text else text
+        assert connection.execute(sql, [files]).fetchone()[0] == text.replace("\ud83d", "\ufffd")
 
 
 def test_a_line_over_the_limit_is_a_dead_letter_and_its_neighbours_load(tmp_path):
@@ -224,7 +222,7 @@ def test_look_alikes_are_refused_with_a_reason(settings):
 def test_a_file_name_that_is_not_utf8_is_read_all_the_same(settings):
     """It raised UnicodeEncodeError and ended every run. Found by review."""
     folder = os.fsencode(settings.transcript_dirs[0]) + b"/-a\xff"
-    os.mkdir(folder)
+    Path(os.fsdecode(folder)).mkdir()
     for name in (b"\xfe.jsonl", b"agent-\xfe.meta.json"):
         Path(os.fsdecode(folder + b"/" + name)).write_bytes(encode(make_prompt()) + b"broken\n" * (b"meta" not in name))
     Path(os.fsdecode(folder + b"/dangling\xfe.jsonl")).symlink_to("gone")
@@ -284,7 +282,9 @@ def test_every_unit_is_committed_when_several_processes_read(tmp_path, monkeypat
     monkeypatch.setattr(transcripts, "COMMIT_BYTES", 10_000)
     settings = make_settings(tmp_path, workers=2)
     for number in range(60):
-        write_transcript(settings, *(make_prompt(f"{number}-{line}") for line in range(3)), b"bad", name=f"p/{number}.jsonl")
+        write_transcript(
+            settings, *(make_prompt(f"{number}-{line}") for line in range(3)), b"bad", name=f"p/{number}.jsonl"
+        )
     result = run_extract(settings)
     assert (result.rows_read, result.rows_loaded, result.rows_rejected) == (240, 180, 60)
     assert len(distinct_rows(settings)) == 180
@@ -320,7 +320,12 @@ def plant(settings, secret: str) -> None:
     """A secret wherever a transcript may hold one."""
     # A password without its name beside it is a word like any other: no rule can know it.
     spoken = f"password={secret}" if secret == CANARIES["password"] else f"my key is {secret}, so password={secret}"
-    use = {"type": "tool_use", "id": "t1", "name": "Bash", "input": {"command": f"curl -H 'Authorization: Bearer {secret}' x"}}
+    use = {
+        "type": "tool_use",
+        "id": "t1",
+        "name": "Bash",
+        "input": {"command": f"curl -H 'Authorization: Bearer {secret}' x"},
+    }
     result = {"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": f"API_KEY={secret}\n"}]}
     write_transcript(
         settings,

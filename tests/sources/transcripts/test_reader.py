@@ -98,7 +98,9 @@ def test_a_bad_line_is_rejected_with_its_place_and_the_rest_goes_on(bad, reason)
     assert reader.offset == len(first) + len(bad) + 1 + len(first)
 
 
-@pytest.mark.parametrize("tail", [b'{"a":', b"{", b"[1]", b"3", b'{"a":"\xc3', b'{"b":1}{"c"', b'{"a":"' + b"x" * LIMIT])
+@pytest.mark.parametrize(
+    "tail", [b'{"a":', b"{", b"[1]", b"3", b'{"a":"\xc3', b'{"b":1}{"c"', b'{"a":"' + b"x" * LIMIT]
+)
 def test_an_unfinished_end_waits_and_nothing_of_it_is_taken(tail):
     reader, records = read(b'{"a":1}\n' + tail)
     assert records == [{"a": 1}]
