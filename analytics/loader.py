@@ -70,6 +70,16 @@ ENTITIES_SQL = {
         select record_date, record_date, session_id, case when occurred_at is null then record_id end, tool_use_id
         from raw.hook_events
     """,
+    # An event near midnight may be about a response of the day before or after it.
+    "api_requests": """
+        select record_date,
+            unnest([
+                cast(occurred_at - to_milliseconds(10000 + coalesce(latency_ms, 0)) as date), record_date,
+                cast(occurred_at + to_milliseconds(10000 + coalesce(latency_ms, 0)) as date)
+            ]),
+            coalesce(nullif(session_id, ''), 'api_requests ' || record_date), null, null
+        from raw.api_requests
+    """,
 }
 
 
