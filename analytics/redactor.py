@@ -204,6 +204,8 @@ def read_rules(path: Path) -> list[Rule]:
         raise ConfigError(f"secret rules: {path} cannot be read. Mend ANALYTICS_SECRET_RULES_FILE.") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"secret rules: {path} is no valid TOML: {error}.") from error
+    if unknown := set(document) - {"rules", "fragments"}:
+        raise ConfigError(f"secret rules: {path} has a table {min(unknown)!r}. Rules stand under [[rules]].")
     entries, fragments = document.get("rules", []), document.get("fragments", {})
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ConfigError(f"secret rules: {path} must hold its rules as [[rules]].")

@@ -23,7 +23,7 @@ from analytics.records import canonical_json, instant_date, record_id
 from analytics.redactor import Redactor
 
 REDACT_BYTES = 8 << 20
-FLUSH_BYTES = 48 << 20
+FLUSH_BYTES = 24 << 20
 
 Row = dict[str, Any]
 

@@ -12,7 +12,7 @@ import pkgutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,11 @@ from analytics.records.writer import Place, RecordWriter
 from analytics.redactor import Redactor
 
 Progress = Callable[[int, int], None]
+
+
+@lru_cache(maxsize=8)  # a worker gets a new context with each unit of work, and rules take long to compile
+def _load_redactor(rules_file: Path | None, key: bytes) -> Redactor:
+    return Redactor.load(rules_file, key)
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class ExtractContext:
 
     @cached_property
     def redactor(self) -> Redactor:
-        return Redactor.load(self.settings.secret_rules_file, self.lake.key)
+        return _load_redactor(self.settings.secret_rules_file, self.lake.key)
 
     def writer(self, source: str, dataset: str, flatten: Callable[[Any, Place], dict[str, Any]]) -> RecordWriter:
         """A writer into one dataset under this run's content policy."""

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -28,7 +29,7 @@ from analytics.sources.transcripts.reader import FileReader
 NAME = "transcripts"
 DATASET = "conversations"
 
-UNIT_BYTES = 32 << 20
+UNIT_BYTES = 24 << 20
 COMMIT_BYTES = 256 << 20
 INLINE_BYTES = 4 << 20
 HEAD_BYTES = 16 << 10
@@ -161,11 +162,17 @@ def _run_units(context: ExtractContext, tasks: list[Task], byte_count: int) -> I
     with ProcessPoolExecutor(context.settings.workers, mp_context=get_context("spawn"), initializer=gc.disable) as pool:
         waiting = iter(units)
         running = {pool.submit(read_unit, arguments, unit) for unit in islice(waiting, context.settings.workers * 2)}
-        while running:
-            finished, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in finished:
-                running |= {pool.submit(read_unit, arguments, unit) for unit in islice(waiting, 1)}
-                yield future.result()
+        try:
+            while running:
+                finished, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    running |= {pool.submit(read_unit, arguments, unit) for unit in islice(waiting, 1)}
+                    yield future.result()
+        except BrokenProcessPool as error:
+            raise SourceUnavailable(
+                "transcripts: a worker was killed, perhaps for its memory. Set ANALYTICS_WORKERS=1, and run again: "
+                "what was committed stays."
+            ) from error
 
 
 def _first_instant(task: Task) -> int:

@@ -85,12 +85,17 @@ def find_files(roots: Iterable[Path], problems: list[str]) -> list[TranscriptFil
 
 def _walk(root: str, problems: list[str]) -> Iterator[os.DirEntry[str]]:
     folders = [root]
+    visited: set[tuple[int, int]] = set()  # people link project folders, and links can go in circles
     while folders:
         folder = folders.pop()
         try:
+            status = Path(folder).stat()
+            if (status.st_dev, status.st_ino) in visited:
+                continue
+            visited.add((status.st_dev, status.st_ino))
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
+                    if entry.is_dir():
                         if entry.name not in _SKIPPED_FOLDERS:
                             folders.append(entry.path)
                     else:
