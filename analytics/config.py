@@ -164,7 +164,10 @@ class Settings:
     )
     mongo_batch_size: int = _setting(1_000, _parse_int(1), "Documents that the MongoDB server sends at once")
     webhook_url: str = _setting(
-        "", _parse_url, "Address that is told when a scheduled run fails (no content); empty tells nobody", is_secret=True
+        "",
+        _parse_url,
+        "Address that is told when a scheduled run fails (no content); empty tells nobody",
+        is_secret=True,
     )
     plan_dirs: tuple[Path, ...] = _setting(
         (), _parse_paths, "Folders whose projects' plans are read, separated by ':', beside those that transcripts name"
@@ -180,7 +183,9 @@ class Settings:
     run_interval_hours: int = _setting(
         1, _parse_int(1), "Hours between scheduled runs; doctor compares clean-ups with it"
     )
-    metabase_url: str = _setting("", _parse_url, "Address of the Metabase that is filled with the dashboards; empty for none")
+    metabase_url: str = _setting(
+        "", _parse_url, "Address of the Metabase that is filled with the dashboards; empty for none"
+    )
     metabase_user: str = _setting("admin@example.com", str, "E-mail address of Metabase's admin, made at the first run")
     metabase_password: str = _setting("", str, "Password of Metabase's admin", is_secret=True)
     metabase_database_file: str = _setting(

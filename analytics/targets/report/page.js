@@ -310,10 +310,11 @@
       const measure = card.dimensions[1] ? card.series[0] : point.key;
       return { x: point.x, key: point.key, y: point.y / axis.divisor, order: keys.findIndex((entry) => entry.key === point.key), tip: `${head}\n${label}: ${show(measure, point.y)}` };
     });
+    const isNarrow = box.width / domain.length < rem() * 6;
     const wanted = Math.max(2, Math.floor(box.width / (rem() * 5)));
-    const every = Math.ceil(domain.length / wanted);
+    const every = isTime ? Math.ceil(domain.length / wanted) : 1;
     const ticks = domain.filter((_, index) => index % every === 0);
-    const labels = Object.fromEntries(ticks.map((value) => [value, time === "activity_date" ? shortDay(value) : isTime ? shortDay(value / DAY) : show(time, value)]));
+    const labels = Object.fromEntries(ticks.map((value) => [value, time === "activity_date" ? shortDay(value) : isTime ? shortDay(value / DAY) : isNarrow ? show(time, value).split(" ") : show(time, value)]));
     box.legend = keys.length > 1 ? keys : [];
     return {
       data: { values },
@@ -321,7 +322,7 @@
       encoding: {
         x: {
           field: "x", type: "ordinal", scale: { domain, paddingInner: domain.length > 90 ? 0.1 : 0.22, paddingOuter: 0.1 },
-          axis: { values: ticks, labelExpr: `${JSON.stringify(labels)}[datum.value]`, labelAngle: 0, labelOverlap: true, title: null, ticks: isTime },
+          axis: { values: ticks, labelExpr: `${JSON.stringify(labels)}[datum.value]`, labelAngle: 0, labelOverlap: isTime, title: null, ticks: isTime },
         },
         y: { field: "y", type: "quantitative", stack: "zero", axis: quantitative(axis, { title: axis.title + per }) },
         color: { field: "key", ...paint(keys) },
