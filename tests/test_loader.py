@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import shutil
 
 import duckdb
+import pyarrow as pa
 import pytest
 
-from analytics.contracts import iter_contracts
+from analytics.contracts import iter_contracts, load_contract
 from analytics.errors import AnalyticsError, ConfigError, LockHeld
 from analytics.lake import Lake
 from analytics.loader import PRICE_COLUMNS, DuckDBLoader, open_warehouse
@@ -190,6 +192,17 @@ def test_rows_of_an_older_contract_load_with_null_in_the_new_column(loaded):
     loaded.warehouse_file.unlink()
     run_load(loaded)
     assert raw_rows(loaded) == before
+
+
+def test_rows_of_an_older_contract_load_without_the_column_that_is_no_more(loaded):
+    """Dropping `parent_uuid` from the contract made every older part fail to load."""
+    lake = Lake(loaded.data_dir, loaded.host_id)
+    day = datetime.date(2026, 1, 5)
+    fields = [*load_contract("conversations").schema, pa.field("parent_uuid", pa.string())]
+    row = {"record_id": "old", "source": "transcripts", "record_date": day, "parent_uuid": "p"}
+    part = lake.write_part(pa.Table.from_pylist([row], schema=pa.schema(fields)), "conversations", day)
+    lake.commit("conversations", "transcripts", run_id="r", adds=[part], rows_read=1)
+    assert conversations(run_load(loaded)).row_count == 1
 
 
 def test_compaction_is_no_reason_to_load(loaded):
