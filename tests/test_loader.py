@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import datetime as dt
 import shutil
 
 import duckdb
@@ -197,7 +197,7 @@ def test_rows_of_an_older_contract_load_with_null_in_the_new_column(loaded):
 def test_rows_of_an_older_contract_load_without_the_column_that_is_no_more(loaded):
     """Dropping `parent_uuid` from the contract made every older part fail to load."""
     lake = Lake(loaded.data_dir, loaded.host_id)
-    day = datetime.date(2026, 1, 5)
+    day = dt.date(2026, 1, 5)
     fields = [*load_contract("conversations").schema, pa.field("parent_uuid", pa.string())]
     row = {"record_id": "old", "source": "transcripts", "record_date": day, "parent_uuid": "p"}
     part = lake.write_part(pa.Table.from_pylist([row], schema=pa.schema(fields)), "conversations", day)
