@@ -35,6 +35,12 @@ totals as (
     select 'agg_billing_blocks' as told_by, sum(estimated_cost_usd) as usd, sum(total_tokens) as tokens
     from {{ ref('agg_billing_blocks') }}
     union all
+    select 'agg_conversations' as told_by, sum(estimated_cost_usd) as usd, sum(total_tokens) as tokens
+    from {{ ref('agg_conversations') }}
+    union all
+    select 'mart_metric_events' as told_by, sum(estimated_cost_usd) as usd, sum(total_tokens) as tokens
+    from {{ ref('mart_metric_events') }}
+    union all
     select 'agg_cost_attribution by ' || dimension_type as told_by, sum(estimated_cost_usd) as usd,
         sum(total_tokens) as tokens
     from {{ ref('agg_cost_attribution') }}

@@ -56,6 +56,10 @@ asks_carried as (
     from asks_numbered
 ),
 
+pull_requests as (
+    select * from {{ ref('int_pull_requests_assigned') }}
+),
+
 subagents as (
     select
         session_id,
@@ -71,6 +75,7 @@ responses_described as (
         responses.*,
         asks_carried.task_category,
         asks_carried.command_name,
+        pull_requests.pr_url,
         case
             when not responses.is_sidechain then 'main thread'
             else coalesce(subagents.subagent_type, 'unknown')
@@ -78,6 +83,8 @@ responses_described as (
     from responses
     left join asks_carried
         on responses.response_source_id = asks_carried.event_id and asks_carried.event_order = 1
+    left join pull_requests
+        on responses.request_key = pull_requests.request_key
     left join subagents
         on responses.session_id = subagents.session_id and responses.agent_id = subagents.agent_id
 ),
@@ -124,6 +131,7 @@ shares as (
         ('plugin', 'attribution_plugin'),
         ('mcp_server', 'attribution_mcp_server'),
         ('git_branch', 'git_branch'),
+        ('pull_request', 'pr_url'),
         ('entrypoint', 'entrypoint'),
         ('permission_mode', 'permission_mode'),
         ('effort', 'effort'),

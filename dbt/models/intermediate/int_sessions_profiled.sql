@@ -1,8 +1,8 @@
 -- What a session looks like from inside, beside the sums of int_sessions_computed.
 with
 
-messages as (
-    select * from {{ ref('int_messages_enriched') }}
+dialogue as (
+    select * from {{ ref('int_dialogue_measured') }}
 ),
 
 responses as (
@@ -13,44 +13,8 @@ tool_usage as (
     select * from {{ ref('int_tool_usage') }}
 ),
 
--- The dialogue proper: what a person said and what the main thread answered.
-dialogue as (
-    select
-        session_id,
-        message_kind,
-        occurred_at,
-        lag(message_kind) over (
-            partition by session_id
-            order by occurred_at asc, message_source_id asc
-        ) as previous_kind,
-        lag(occurred_at) over (
-            partition by session_id
-            order by occurred_at asc, message_source_id asc
-        ) as previous_at
-    from messages
-    where message_kind in ('human_prompt', 'command', 'assistant', 'compact_summary') and not is_sidechain
-),
-
--- A conversation ends where the context is cleared or compacted, or where the next prompt comes after a
--- long pause (a setting).
-dialogue_measured as (
-    select
-        session_id,
-        case
-            when previous_at is null then 1
-            when message_kind = 'compact_summary' then 1
-            when
-                message_kind in ('human_prompt', 'command')
-                and {{ milliseconds_between('previous_at', 'occurred_at') }}
-                > cast({{ conversation_gap_minutes() }} as bigint) * 60000
-                then 1
-            else 0
-        end as conversation_start_count,
-        case
-            when message_kind = 'assistant' and previous_kind = 'human_prompt'
-                then {{ milliseconds_between('previous_at', 'occurred_at') }}
-        end as response_ms
-    from dialogue
+retries as (
+    select * from {{ ref('int_tool_calls_retried') }}
 ),
 
 dialogue_sums as (
@@ -60,7 +24,7 @@ dialogue_sums as (
         count(response_ms) as answered_prompt_count,
         sum(response_ms) as response_ms,
         cast(percentile_cont(0.5) within group (order by response_ms) as bigint) as median_response_ms
-    from dialogue_measured
+    from dialogue
     group by session_id
 ),
 
@@ -68,49 +32,24 @@ dialogue_sums as (
 context_sums as (
     select
         session_id,
+        {{ first_value_by('total_tokens - output_tokens', ['occurred_at', 'response_source_id'], '1 = 1') }}
+            as first_context_tokens,
+        {{ last_value_by('total_tokens - output_tokens', ['occurred_at', 'response_source_id'], '1 = 1') }}
+            as last_context_tokens,
         max(total_tokens - output_tokens) as max_context_tokens
     from responses
     where not is_sidechain and not is_advisor
     group by session_id
 ),
 
--- A retry is the same tool on the same file, or a command run again, right after it failed.
-tool_sequence as (
-    select
-        session_id,
-        tool_name,
-        file_path,
-        outcome,
-        lag(tool_name) over (
-            partition by session_id, coalesce(agent_id, '')
-            order by occurred_at asc, tool_use_id asc
-        ) as previous_tool_name,
-        lag(file_path) over (
-            partition by session_id, coalesce(agent_id, '')
-            order by occurred_at asc, tool_use_id asc
-        ) as previous_file_path,
-        lag(outcome) over (
-            partition by session_id, coalesce(agent_id, '')
-            order by occurred_at asc, tool_use_id asc
-        ) as previous_outcome
-    from tool_usage
-),
-
 tool_sums as (
     select
-        session_id,
-        sum(
-            case
-                when
-                    previous_outcome = 'error'
-                    and previous_tool_name = tool_name
-                    and coalesce(previous_file_path, '') = coalesce(file_path, '')
-                    then 1
-                else 0
-            end
-        ) as retry_count
-    from tool_sequence
-    group by session_id
+        tool_usage.session_id,
+        count(retries.tool_call_key) as retry_count
+    from tool_usage
+    left join retries
+        on tool_usage.tool_call_key = retries.tool_call_key
+    group by tool_usage.session_id
 ),
 
 session_ids as (
@@ -128,6 +67,8 @@ sessions_profiled as (
         cast(coalesce(dialogue_sums.answered_prompt_count, 0) as bigint) as answered_prompt_count,
         cast(dialogue_sums.response_ms as bigint) as response_ms,
         dialogue_sums.median_response_ms,
+        cast(context_sums.first_context_tokens as bigint) as first_context_tokens,
+        cast(context_sums.last_context_tokens as bigint) as last_context_tokens,
         cast(context_sums.max_context_tokens as bigint) as max_context_tokens,
         cast(coalesce(tool_sums.retry_count, 0) as bigint) as retry_count
     from session_ids

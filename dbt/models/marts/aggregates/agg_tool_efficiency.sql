@@ -8,6 +8,18 @@ tool_calls as (
     select * from {{ ref('fct_tool_calls') }}
 ),
 
+retries as (
+    select * from {{ ref('int_tool_calls_retried') }}
+),
+
+retry_sums as (
+    select
+        tool_key,
+        count(*) as retry_count
+    from retries
+    group by tool_key
+),
+
 tool_sums as (
     select
         tool_key,
@@ -27,7 +39,16 @@ tool_sums as (
         cast(percentile_cont(0.5) within group (order by duration_ms) as bigint) as median_duration_ms,
         cast(percentile_cont(0.95) within group (order by duration_ms) as bigint) as p95_duration_ms,
         cast(percentile_cont(0.99) within group (order by duration_ms) as bigint) as p99_duration_ms,
-        sum(case when duration_source = 'elapsed' then 1 else 0 end) as elapsed_duration_count
+        sum(case when duration_source = 'elapsed' then 1 else 0 end) as elapsed_duration_count,
+        sum(case when duration_source = 'hook' then 1 else 0 end) as hook_duration_count,
+        cast(
+            percentile_cont(0.5) within group (order by case when duration_source = 'hook' then duration_ms end)
+            as bigint
+        ) as median_hook_duration_ms,
+        cast(
+            percentile_cont(0.95) within group (order by case when duration_source = 'hook' then duration_ms end)
+            as bigint
+        ) as p95_hook_duration_ms
     from tool_calls
     group by tool_key
 ),
@@ -74,10 +95,17 @@ tool_efficiency as (
         tool_sums.p95_duration_ms,
         tool_sums.p99_duration_ms,
         tool_sums.max_duration_ms,
-        cast(coalesce(tool_sums.elapsed_duration_count, 0) as bigint) as elapsed_duration_count
+        cast(coalesce(tool_sums.elapsed_duration_count, 0) as bigint) as elapsed_duration_count,
+        cast(coalesce(tool_sums.hook_duration_count, 0) as bigint) as hook_duration_count,
+        tool_sums.median_hook_duration_ms,
+        tool_sums.p95_hook_duration_ms,
+        cast(coalesce(retry_sums.retry_count, 0) as bigint) as retry_count,
+        cast(coalesce(retry_sums.retry_count, 0) as double) / nullif(tools.tool_call_count, 0) as retry_ratio
     from tools
     left join tool_sums
         on tools.tool_key = tool_sums.tool_key
+    left join retry_sums
+        on tools.tool_key = retry_sums.tool_key
     left join category_sums
         on tools.tool_category = category_sums.tool_category
 )

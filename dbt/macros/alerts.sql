@@ -1,0 +1,20 @@
+{#-
+  The rows of an alert, all of one shape: what was measured above its threshold in seeds/alert_thresholds.csv.
+  `measurements` is a CTE with subject_name, measured_value and measured_date.
+-#}
+{% macro alert_firings(alert_name, unit_name) -%}
+    select
+        {{ surrogate_key(["'" ~ alert_name ~ "'", 'measurements.subject_name', 'measurements.measured_date']) }}
+            as alert_key,
+        '{{ alert_name }}' as alert_name,
+        thresholds.severity,
+        measurements.subject_name,
+        '{{ unit_name }}' as unit_name,
+        cast(measurements.measured_value as double) as measured_value,
+        cast(thresholds.threshold_value as double) as threshold_value,
+        measurements.measured_date
+    from measurements
+    inner join thresholds
+        on thresholds.alert_name = '{{ alert_name }}'
+    where measurements.measured_value > thresholds.threshold_value
+{%- endmacro %}

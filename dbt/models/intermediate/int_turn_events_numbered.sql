@@ -1,0 +1,95 @@
+-- Everything of a session in its order, numbered by the prompt and the conversation that it belongs to.
+-- Subagents work for the prompt during which they run.
+with
+
+dialogue as (
+    select * from {{ ref('int_dialogue_measured') }}
+),
+
+responses as (
+    select * from {{ ref('int_api_responses_deduplicated') }}
+),
+
+tool_usage as (
+    select * from {{ ref('int_tool_usage') }}
+),
+
+turn_events as (
+    select
+        session_id,
+        message_key as event_key,
+        case when message_kind = 'assistant' then 1 else 0 end as event_order,
+        message_kind,
+        task_category,
+        start_reason,
+        response_ms,
+        conversation_start_count,
+        turn_start_count,
+        0 as request_count,
+        0 as tool_call_count,
+        0 as failed_tool_call_count,
+        0 as output_tokens,
+        0 as total_tokens,
+        null as context_tokens,
+        null as estimated_cost_nusd,
+        occurred_at
+    from dialogue
+    union all
+    select
+        session_id,
+        request_key as event_key,
+        2 as event_order,
+        null as message_kind,
+        null as task_category,
+        null as start_reason,
+        null as response_ms,
+        0 as conversation_start_count,
+        0 as turn_start_count,
+        1 as request_count,
+        0 as tool_call_count,
+        0 as failed_tool_call_count,
+        output_tokens,
+        total_tokens,
+        case when not is_sidechain and not is_advisor then total_tokens - output_tokens end as context_tokens,
+        estimated_cost_nusd,
+        occurred_at
+    from responses
+    union all
+    select
+        session_id,
+        tool_call_key as event_key,
+        3 as event_order,
+        null as message_kind,
+        null as task_category,
+        null as start_reason,
+        null as response_ms,
+        0 as conversation_start_count,
+        0 as turn_start_count,
+        0 as request_count,
+        1 as tool_call_count,
+        case when outcome = 'error' then 1 else 0 end as failed_tool_call_count,
+        0 as output_tokens,
+        0 as total_tokens,
+        null as context_tokens,
+        null as estimated_cost_nusd,
+        occurred_at
+    from tool_usage
+),
+
+turn_events_numbered as (
+    select
+        *,
+        cast(sum(turn_start_count) over (
+            partition by session_id
+            order by occurred_at asc, event_order asc, event_key asc
+            rows between unbounded preceding and current row
+        ) as bigint) as turn_number,
+        greatest(cast(sum(conversation_start_count) over (
+            partition by session_id
+            order by occurred_at asc, event_order asc, event_key asc
+            rows between unbounded preceding and current row
+        ) as bigint), 1) as conversation_number
+    from turn_events
+)
+
+select * from turn_events_numbered

@@ -1,0 +1,36 @@
+-- An hour or a session of the newest two days cost far more than the hundred before it.
+with
+
+thresholds as (
+    select * from {{ ref('alert_thresholds') }}
+),
+
+anomalies as (
+    select * from {{ ref('mart_anomalies') }}
+    where anomaly_type = 'spike' and metric_name in ('hourly_cost_usd', 'session_cost_usd')
+),
+
+daily_summary as (
+    select * from {{ ref('agg_daily_summary') }}
+),
+
+newest_day as (
+    select max(date_day) as date_day from daily_summary
+),
+
+measurements as (
+    select
+        anomalies.metric_name as subject_name,
+        max(anomalies.z_score) as measured_value,
+        anomalies.measured_date
+    from anomalies
+    inner join newest_day
+        on anomalies.measured_date >= newest_day.date_day - interval '1' day
+    group by anomalies.metric_name, anomalies.measured_date
+),
+
+firings as (
+    {{ alert_firings('alert_cost_anomaly', 'z_score') }}
+)
+
+select * from firings

@@ -1,0 +1,31 @@
+-- A model of the newest seven days has no price: totals of cost leave it out.
+with
+
+thresholds as (
+    select * from {{ ref('alert_thresholds') }}
+),
+
+requests as (
+    select * from {{ ref('fct_api_requests') }}
+),
+
+newest_day as (
+    select max(occurred_date) as date_day from requests
+),
+
+measurements as (
+    select
+        requests.model_name as subject_name,
+        sum(case when requests.cost_status = 'unpriced' then 1 else 0 end) as measured_value,
+        max(requests.occurred_date) as measured_date
+    from requests
+    inner join newest_day
+        on requests.occurred_date >= newest_day.date_day - interval '6' day
+    group by requests.model_name
+),
+
+firings as (
+    {{ alert_firings('alert_requests_unpriced', 'requests') }}
+)
+
+select * from firings

@@ -1,0 +1,33 @@
+-- By tool, over the newest seven days; fewer than twenty judged calls say nothing.
+with
+
+thresholds as (
+    select * from {{ ref('alert_thresholds') }}
+),
+
+tool_calls as (
+    select * from {{ ref('fct_tool_calls') }}
+    where outcome in ('success', 'error')
+),
+
+newest_day as (
+    select max(occurred_date) as date_day from tool_calls
+),
+
+measurements as (
+    select
+        tool_calls.tool_name as subject_name,
+        avg(case when tool_calls.is_success then 0.0 else 1.0 end) as measured_value,
+        max(tool_calls.occurred_date) as measured_date
+    from tool_calls
+    inner join newest_day
+        on tool_calls.occurred_date >= newest_day.date_day - interval '6' day
+    group by tool_calls.tool_name
+    having count(*) >= 20
+),
+
+firings as (
+    {{ alert_firings('alert_tool_failure_ratio_high', 'ratio') }}
+)
+
+select * from firings

@@ -1,0 +1,12 @@
+with
+
+build_settings as (
+    select * from {{ source('raw', '_build_settings') }}
+)
+
+select
+    run_id,
+    reporting_timezone,
+    conversation_gap_minutes,
+    run_at
+from build_settings
