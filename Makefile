@@ -28,7 +28,7 @@ run: $(VENV)/.run ## set up, then run the pipeline: your own sessions, or sample
 	@$(BIN)/analytics run
 
 test: $(VENV)/.dev ## set up, then run every test
-	@$(BIN)/python -m pytest -m 'not torture and not benchmark' -q
+	@$(BIN)/python -m pytest -m 'not torture and not benchmark' -q --numprocesses 2 --dist loadfile
 
 check: $(VENV)/.dev ## ruff, mypy, sqlfluff: the conventions that tools can hold
 	@$(BIN)/ruff check .
