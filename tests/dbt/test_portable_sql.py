@@ -22,7 +22,9 @@ NOT_PORTABLE = {
     "concat": r"\bconcat(_ws)?\s*\(",
     "integer division": r"\bdiv\b|//",
     "the clock": r"\b(current_timestamp|current_date|now\s*\(|today\s*\()",
-    "engine functions that macros hide": r"\b(epoch\w*|isodow|regexp_matches|rlike|time_bucket|date_diff|datediff|min_by)\b",
+    "engine functions that macros hide": (
+        r"\b(epoch\w*|isodow|regexp_matches|rlike|time_bucket|date_diff|datediff|min_by)\b"
+    ),
 }
 
 
