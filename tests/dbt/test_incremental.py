@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.dbt.warehouse import (
     Row,
     Warehouse,
+    at,
     make_answer,
     make_hook,
     make_line,
@@ -131,9 +132,17 @@ def _again(row: Row, **changes: object) -> Row:
 
 
 def _day(chance: random.Random) -> object:
-    from tests.dbt.warehouse import at
-
     return at(f"0{chance.randint(1, 5)} 00:00").date()
+
+
+def test_a_new_line_rebuilds_its_own_day_only(warehouse: Warehouse) -> None:
+    """Lines of state name no session: as one session they tied each day to all (120 of 120 days for one new line)."""
+    state = [make_line("summary", None, session_id=None, record_date=at(f"0{day} 00:00").date()) for day in range(1, 6)]
+    warehouse.reset()
+    warehouse.load([*state, make_answer("m1", "01 12:00"), make_answer("m2", "03 12:00", session_id="s2")])
+    warehouse.load([make_answer("m3", "05 12:00", session_id="s3")], is_full_refresh=False)
+    rebuilt = warehouse.query("select record_date from raw._rebuild_dates where role = 'rebuild'")
+    assert [row["record_date"] for row in rebuilt] == [at("05 00:00").date()]
 
 
 @settings(

@@ -5,9 +5,9 @@ thresholds as (
     select * from {{ ref('alert_thresholds') }}
 ),
 
-billing_blocks as (
-    select * from {{ ref('agg_billing_blocks') }}
-    where has_hit_limit
+messages as (
+    select * from {{ ref('int_messages_enriched') }}
+    where limit_reset_at is not null
 ),
 
 daily_summary as (
@@ -20,16 +20,17 @@ newest_day as (
 
 measurements as (
     select
-        cast(billing_blocks.block_started_at as {{ string_type() }}) as subject_name,
-        1 as measured_value,
-        cast(billing_blocks.block_started_at as date) as measured_date
-    from billing_blocks
+        'reset at ' || cast(messages.limit_reset_at as {{ string_type() }}) as subject_name,
+        count(*) as measured_value,
+        min(messages.occurred_date) as measured_date
+    from messages
     inner join newest_day
-        on cast(billing_blocks.block_started_at as date) >= newest_day.date_day - interval '1' day
+        on messages.occurred_date >= newest_day.date_day - interval '1' day
+    group by messages.limit_reset_at
 ),
 
 firings as (
-    {{ alert_firings('alert_usage_limit_reached', 'blocks') }}
+    {{ alert_firings('alert_usage_limit_reached', 'messages') }}
 )
 
 select * from firings
