@@ -54,10 +54,27 @@ _COUNT_COLUMNS = {
     "retryInMs": "retry_in_ms",
     "prNumber": "pr_number",
 }
-# One pass over the keys that a line really has is cheaper than a look-up of every key it might have.
-_COLUMN_OF_KEY: dict[str, tuple[str, type | tuple[type, ...]]] = {
+_Columns = dict[str, tuple[str, type]]
+_LINE_COLUMNS: _Columns = {
     **{key: (column, str) for key, column in _TEXT_COLUMNS.items()},
     **{key: (column, bool) for key, column in _FLAG_COLUMNS.items()},
+}
+_USAGE_COLUMNS: _Columns = {
+    "input_tokens": ("input_tokens", int),
+    "output_tokens": ("output_tokens", int),
+    "cache_read_input_tokens": ("cache_read_tokens", int),
+    "service_tier": ("service_tier", str),
+    "speed": ("speed", str),
+    "inference_geo": ("inference_geo", str),
+}
+_RESULT_COLUMNS: _Columns = {
+    "type": ("result_operation", str),
+    "filePath": ("result_file_path", str),
+    "interrupted": ("is_result_interrupted", bool),
+    "userModified": ("is_user_modified", bool),
+    "status": ("result_status", str),
+    "agentId": ("result_agent_id", str),
+    "agentType": ("result_agent_type", str),
 }
 
 _LEADING_TAG = re.compile(r"\s*<([a-z][a-z0-9-]{1,40})>")
@@ -122,10 +139,7 @@ def foreign_producer(line: Mapping[str, Any]) -> str | None:
 def flatten_line(line: Mapping[str, Any], *, keep_text: bool) -> Row:
     """The typed columns of a line, absent ones left out. `keep_text` False leaves out `prompt_text`."""
     row: Row = {}
-    for key, value in line.items():
-        target = _COLUMN_OF_KEY.get(key)
-        if target is not None and isinstance(value, target[1]):
-            row[target[0]] = value
+    _put_columns(row, line, _LINE_COLUMNS)
     session_id = line.get("sessionId") or line.get("session_id")
     if isinstance(session_id, str):
         row["session_id"] = session_id
@@ -158,6 +172,22 @@ def flatten_agent_meta(meta: Mapping[str, Any], *, session_id: str | None, agent
     return row
 
 
+def _put_columns(row: Row, values: Mapping[str, Any], columns: _Columns) -> None:
+    """What of the values the columns name, where it has their type.
+
+    One pass over the keys there are is cheaper than a look-up of every key there might be.
+    """
+    for key, value in values.items():
+        target = columns.get(key)
+        if target is None:
+            continue
+        column, kind = target
+        if kind is int:
+            _put_count(row, column, value)
+        elif type(value) is kind:
+            row[column] = value
+
+
 def _put(row: Row, column: str, value: Any, kind: type) -> None:
     if isinstance(value, kind):
         row[column] = value
@@ -165,10 +195,9 @@ def _put(row: Row, column: str, value: Any, kind: type) -> None:
 
 def _put_count(row: Row, column: str, value: Any) -> None:
     """A count as int64; floats that are whole or durations are rounded, anything else is absent."""
-    if isinstance(value, bool):
-        return
-    if isinstance(value, int) and -(2**63) <= value < 2**63:
-        row[column] = value
+    if type(value) is int:
+        if -(2**63) <= value < 2**63:
+            row[column] = value
     elif isinstance(value, float) and abs(value) < 2**62:
         row[column] = round(value)
 
@@ -238,14 +267,8 @@ def _flatten_message(row: Row, message: Mapping[str, Any], line_type: str, *, ke
 
 def _flatten_usage(row: Row, usage: Mapping[str, Any]) -> None:
     row["has_usage"] = True
-    _put_count(row, "input_tokens", usage.get("input_tokens"))
-    _put_count(row, "output_tokens", usage.get("output_tokens"))
-    _put_count(row, "cache_read_tokens", usage.get("cache_read_input_tokens"))
-    flat = usage.get("cache_creation_input_tokens")
-    _put_cache_creation(row, flat, usage.get("cache_creation"))
-    _put(row, "service_tier", usage.get("service_tier"), str)
-    _put(row, "speed", usage.get("speed"), str)
-    _put(row, "inference_geo", usage.get("inference_geo"), str)
+    _put_columns(row, usage, _USAGE_COLUMNS)
+    _put_cache_creation(row, usage.get("cache_creation_input_tokens"), usage.get("cache_creation"))
     if isinstance(tools := usage.get("server_tool_use"), dict):
         _put_count(row, "web_search_count", tools.get("web_search_requests"))
         _put_count(row, "web_fetch_count", tools.get("web_fetch_requests"))
@@ -428,16 +451,9 @@ def _flatten_result(row: Row, result: Any) -> None:
     if not isinstance(result, dict):
         return
     row["result_shape"] = "object"
-    _put(row, "result_operation", result.get("type"), str)
-    path = result.get("filePath")
-    if path is None and isinstance(file := result.get("file"), dict):
-        path = file.get("filePath")
-    _put(row, "result_file_path", path, str)
-    _put(row, "is_result_interrupted", result.get("interrupted"), bool)
-    _put(row, "is_user_modified", result.get("userModified"), bool)
-    _put(row, "result_status", result.get("status"), str)
-    _put(row, "result_agent_id", result.get("agentId"), str)
-    _put(row, "result_agent_type", result.get("agentType"), str)
+    _put_columns(row, result, _RESULT_COLUMNS)
+    if isinstance(file := result.get("file"), dict):
+        row.setdefault("result_file_path", file.get("filePath") if isinstance(file.get("filePath"), str) else None)
     for key in ("durationMs", "totalDurationMs"):
         _put_count(row, "result_duration_ms", result.get(key))
     if isinstance(seconds := result.get("durationSeconds"), int | float):

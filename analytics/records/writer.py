@@ -6,7 +6,7 @@ be forgotten by a new one: a source hands over parsed records and gets parts bac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from itertools import pairwise
@@ -150,52 +150,20 @@ class RecordWriter:
 def build_table(
     rows: list[Row], payloads: list[bytes | None], schema: pa.Schema, constants: Mapping[str, Any]
 ) -> pa.Table:
-    """Rows, which leave out what is null, as a table of the schema. Unknown columns raise KeyError."""
-    columns = _gather(rows, schema.names)
-    arrays = []
-    for entry in schema:
-        if entry.name == PAYLOAD:
-            arrays.append(pa.array(payloads, pa.binary()).cast(pa.string()))
-        elif entry.name in constants:
-            arrays.append(pa.repeat(pa.scalar(constants[entry.name], entry.type), len(rows)))
-        else:
-            arrays.append(_build_array(columns[entry.name], len(rows), entry.type))
-    return pa.table(arrays, schema=schema)
+    """Rows, which leave out what is null, as a table of the schema. Unknown columns raise KeyError.
 
-
-def _gather(rows: Sequence[Row], names: Sequence[str]) -> dict[str, list[Any]]:
-    """The values of each column. A list ends at its last value, so an absent column costs nothing."""
-    columns: dict[str, list[Any]] = {name: [] for name in names}
-    for index, row in enumerate(rows):
-        for name, value in row.items():
-            column = columns[name]
-            if (gap := index - len(column)) > 0:
-                column.extend([None] * gap)
-            column.append(value)
-    return columns
-
-
-def _build_array(values: list[Any], length: int, kind: pa.DataType) -> pa.Array:
-    if not values:
-        return pa.nulls(length, kind)
-    values.extend([None] * (length - len(values)))
-    return _build_structs(values, kind) if pa.types.is_list(kind) else pa.array(values, kind)
-
-
-def _build_structs(lists: list[list[Row] | None], kind: pa.ListType) -> pa.Array:
-    """A list-of-struct array by columns, which is several times faster than by dictionaries."""
-    offsets: list[int | None] = []
-    flat: list[Row] = []
-    for entry in lists:
-        offsets.append(None if entry is None else len(flat))
-        if entry:
-            flat.extend(entry)
-    offsets.append(len(flat))
-    members = [kind.value_type[index] for index in range(kind.value_type.num_fields)]
-    columns = _gather(flat, [member.name for member in members])
-    arrays = [_build_array(columns[member.name], len(flat), member.type) for member in members]
-    structs = pa.StructArray.from_arrays(arrays, fields=members)
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), structs, type=kind)
+    Arrow converts the rows as one array of structs: twice as fast as a list of values for each column.
+    """
+    if unknown := set().union(*rows).difference(schema.names):
+        raise KeyError(min(unknown))
+    given = {PAYLOAD, *constants}
+    fields = [entry for entry in schema if entry.name not in given]
+    converted = pa.array(rows, pa.struct(fields)).flatten()
+    columns = dict(zip((entry.name for entry in fields), converted, strict=True))
+    columns[PAYLOAD] = pa.array(payloads, pa.binary()).cast(pa.string())
+    for name, value in constants.items():
+        columns[name] = pa.repeat(pa.scalar(value, schema.field(name).type), len(rows))
+    return pa.table([columns[name] for name in schema.names], schema=schema)
 
 
 def split_evenly(sizes: list[int], target: int) -> list[range]:
