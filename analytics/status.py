@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     import duckdb
 
 Facts = dict[str, Any]
+SHOWN_RUNS = 5
 
 
 def read_status(settings: Settings) -> dict[str, Facts]:
     """Facts by section and name. A section that has nothing to tell yet is left out, `published` never is."""
     sections = {
+        "runs": _run_facts(settings),
         "lake": _lake_facts(settings),
         "queue": _queue_facts(settings),
         "disk": _disk_facts(settings),
@@ -115,6 +117,25 @@ def _lake_facts(settings: Settings) -> Facts:
             committed_at = datetime.fromisoformat(commit.committed_at)
             facts[f"{dataset}_last_commit"] = f"{commit.number} ({commit.kind}, {_shown_at(committed_at)})"
     return facts
+
+
+def _run_facts(settings: Settings) -> Facts:
+    """The last runs that did something, newest first: what became of each stage, and how long it took."""
+    import pyarrow.parquet as pq
+
+    lake = Lake(settings.data_dir, settings.host_id)
+    newest = lake.last_number("pipeline_runs")
+    facts: Facts = {}
+    for commit in lake.iter_commits("pipeline_runs", after=newest - SHOWN_RUNS):
+        for part in commit.adds:
+            columns = ["_run_id", "stage_number", "stage", "result", "elapsed_ms"]
+            stages = pq.ParquetFile(lake.part_file(part.path)).read(columns).to_pylist()
+            stages.sort(key=lambda stage: stage["stage_number"])
+            seconds = sum(stage["elapsed_ms"] for stage in stages) / 1000
+            failed = [stage["stage"] for stage in stages if stage["result"] == "failed"]
+            verdict = f"failed in {', '.join(failed)}" if failed else "ok"
+            facts[stages[0]["_run_id"]] = f"{verdict}, {seconds:.1f} s"
+    return dict(reversed(facts.items()))
 
 
 def _queue_facts(settings: Settings) -> Facts:

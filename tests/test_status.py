@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import UTC, datetime
 
+from analytics.journal import StageRecord, write_records
 from analytics.lake import Lake
 from analytics.status import read_status
 from analytics.targets import snapshot
 from tests.builders import make_gold, make_prompt, run_extract, write_transcript
 
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 REQUESTS = """
     select * from (values
         ('a', 'priced', 'final', 10), ('b', 'unpriced', 'placeholder', 20), ('b', 'unpriced', 'final', 30),
@@ -56,6 +59,20 @@ def test_status_leaves_out_what_an_older_version_has_not(settings):
     make_gold(settings, fct_x="select 1 as n")
     snapshot.publish(settings, "20260101T000000000000Z")
     assert set(read_status(settings)) == {"published", "disk"}
+
+
+def test_status_shows_the_last_runs_and_which_stage_failed(settings):
+    lake = Lake(settings.data_dir, settings.host_id)
+    for run_id, result in (("20260101T000000000000Z", "ok"), ("20260102T000000000000Z", "failed")):
+        stages = [
+            StageRecord("extract", NOON, elapsed_ms=1_500),
+            StageRecord("load", NOON, result=result, elapsed_ms=500),
+        ]
+        write_records(lake, run_id=run_id, trigger="command", is_full_refresh=False, stages=stages)
+    assert list(read_status(settings)["runs"].items()) == [
+        ("20260102T000000000000Z", "failed in load, 2.0 s"),
+        ("20260101T000000000000Z", "ok, 2.0 s"),
+    ]
 
 
 def test_status_counts_the_queue(settings):
