@@ -90,7 +90,8 @@ def _published_sessions(settings: Settings) -> set[str]:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(settings.published_dir / "current" / "dim_sessions.parquet", columns=["session_id"])
+        file = pq.ParquetFile(settings.published_dir / "current" / "dim_sessions.parquet")
+        table = file.read(["session_id"])
     except (OSError, pa.ArrowException):
         return set()
     return set(table["session_id"].to_pylist())

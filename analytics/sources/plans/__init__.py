@@ -168,7 +168,8 @@ def _iter_projects(settings: Settings) -> Iterator[Path]:
 def _published_projects(settings: Settings) -> list[str]:
     """The projects that transcripts named by the last publish; none before the first."""
     try:
-        table = pq.read_table(settings.published_dir / "current" / "dim_projects.parquet", columns=["project_path"])
+        file = pq.ParquetFile(settings.published_dir / "current" / "dim_projects.parquet")
+        table = file.read(["project_path"])  # pq.read_table would import pandas, which takes longer than all the rest
     except (OSError, pa.ArrowException):
         return []
     return sorted(name for name in table["project_path"].to_pylist() if name)
