@@ -25,7 +25,7 @@ from analytics.lake import Lake, Part, Snapshot, make_private_folder
 if TYPE_CHECKING:
     import duckdb
 
-MEMORY_LIMIT = "400MB"
+MEMORY_LIMIT = "300MB"
 CHUNK_BYTES = 96 << 20
 PRICE_COLUMNS = (
     "model_prefix",
