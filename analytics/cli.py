@@ -11,6 +11,7 @@ import gc
 import json
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -66,7 +67,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         print(f"error      {where}{os.strerror(error.errno or 0)}. Mend that, then run again.", file=sys.stderr)
         return 1
+    except Exception as error:
+        if parsed.debug:
+            raise
+        print(f"error      {_describe_bug(error)}", file=sys.stderr)
+        return 1
     return code
+
+
+def _describe_bug(error: Exception) -> str:
+    """The kind and the place of a failure that nobody expected. Its message may quote a row, and is for its owner."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"{type(error).__name__} in {Path(last.filename).name}, line {last.lineno}: a bug. "
+        "The same command with --debug shows all of it; what it shows may hold text of yours."
+    )
 
 
 def build_parser() -> argparse.ArgumentParser:

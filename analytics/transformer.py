@@ -124,8 +124,11 @@ def _run_dbt(settings: Settings, arguments: list[str]) -> list[_Outcome]:
 
 
 def _without_data(message: str) -> str:
-    """The first lines of an engine's message with every quoted value left out: it may be a user's text."""
-    return re.sub(r"'[^']*'|\"[^\"]*\"", "'...'", " ".join(message.split()))[:400]
+    """An engine's message without what it quotes, which may be a user's text.
+
+    From the first quote to the last: a value may hold quotes of its own.
+    """
+    return re.sub(r"['\"].*['\"]", "'...'", " ".join(message.split()))[:400]
 
 
 @contextmanager
