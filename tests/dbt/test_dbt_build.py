@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.dbt.test_incremental import make_hooks, make_universe
+from tests.dbt.test_incremental import make_events, make_hooks, make_universe
 from tests.dbt.warehouse import (
     DBT_DIR,
     Row,
@@ -12,6 +12,7 @@ from tests.dbt.warehouse import (
     make_answer,
     make_hook,
     make_prompt,
+    make_request_event,
     make_tool_result,
     make_tool_use,
 )
@@ -21,7 +22,8 @@ TABLES_ONLY = ("run", "--select", "config.materialized:table", "config.materiali
 
 def test_all_dbt_tests_pass(warehouse: Warehouse) -> None:
     warehouse.reset("Asia/Tokyo")
-    warehouse.load(make_universe(7), make_hooks(7))
+    lines = make_universe(7)
+    warehouse.load(lines, make_hooks(7), make_events(7, lines))
     warehouse.run("build")
 
 
@@ -68,6 +70,29 @@ def test_a_session_from_prompt_to_file(warehouse: Warehouse) -> None:
     change = warehouse.query("select * from gold.fct_file_operations")[0]
     assert (change["operation_type"], change["file_extension"]) == ("edit", "py")
     assert (change["added_line_count"], change["removed_line_count"]) == (3, 1)
+
+
+def test_an_event_adds_to_its_request_and_changes_no_count(warehouse: Warehouse) -> None:
+    """Two events fit one response: the closest joins, and neither the other nor a failure is a second request."""
+    events = [
+        make_request_event("01 12:01", latency_ms=1250, reported_cost_nusd=3_150_000),
+        make_request_event("01 12:01:05", latency_ms=900, reported_cost_nusd=9_000_000),
+        make_request_event("01 12:01", status="error", status_code=529, output_tokens=0),
+    ]
+    warehouse.reset()
+    warehouse.load([make_prompt(), make_answer(request_id=None)], (), events)
+    warehouse.run("run")
+    requests = warehouse.query(
+        "select event_match_type, request_status, latency_ms, total_tokens, "
+        "cast(reported_cost_usd as varchar) as usd from gold.fct_api_requests"
+    )
+    assert [tuple(row.values()) for row in requests] == [("time", "success", 1250, 110, "0.003150000")]
+    for table in ("dim_sessions", "agg_usage_5min", "agg_usage_daily", "agg_daily_summary"):
+        sums = warehouse.query(
+            "select sum(request_count) as n, sum(total_tokens) as tokens, "
+            f"cast(sum(reported_cost_usd) as varchar) as usd from gold.{table}"
+        )
+        assert [tuple(row.values()) for row in sums] == [(1, 110, "0.003150000")], table
 
 
 def test_a_user_price_wins_over_the_published_one(warehouse: Warehouse, tmp_path: Path) -> None:

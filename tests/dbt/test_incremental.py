@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from datetime import timedelta
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from tests.dbt.warehouse import (
     make_hook,
     make_line,
     make_prompt,
+    make_request_event,
     make_tool_result,
     make_tool_use,
 )
@@ -52,7 +54,8 @@ def make_universe(seed: int) -> list[Row]:
         for part in range(chance.randint(1, 3)):
             tokens = {"output_tokens": chance.choice([1, 7, 50]), "stop_reason": chance.choice([None, "end_turn"])}
             uuid = f"a{number}-{part}"
-            originals.append(make_answer(message, when(1, 5), line_uuid=uuid, **tokens, **place))
+            known = {} if number % 2 else {"request_id": None}  # only its time then tells which event is its own
+            originals.append(make_answer(message, when(1, 5), line_uuid=uuid, **tokens, **known, **place))
         if chance.random() < 0.7:
             tool = f"t{chance.randint(0, 5)}"  # repeats over messages now and then
             block = {"file_path": f"/f{number}.py", "input_line_count": 3}
@@ -125,6 +128,26 @@ def make_hooks(seed: int) -> list[Row]:
     return hooks
 
 
+def make_events(seed: int, lines: list[Row]) -> list[Row]:
+    """Events of requests that lines tell of, by id or by time, some over midnight, twice, or about nothing."""
+    chance = random.Random(seed + 3)
+    answers = [line for line in lines if line["line_type"] == "assistant" and line["occurred_at"] is not None]
+    events: list[Row] = []
+    for number in range(chance.randint(0, 12) if answers else 0):
+        answer = chance.choice(answers)
+        columns = {
+            "request_id": chance.choice([None, None, answer["request_id"], f"r-m{chance.randint(0, 8)}"]),
+            "session_id": chance.choice([None, None, answer["session_id"]]),
+            "status": chance.choice(["success", "success", "success", "error"]),
+            "output_tokens": chance.choice([answer["output_tokens"], 50]),
+            "latency_ms": chance.choice([None, number, 90_000]),
+            "reported_cost_nusd": chance.choice([None, 5 + number]),
+        }
+        moment = answer["occurred_at"] + timedelta(seconds=chance.choice([-9, -1, 0, 1, 60]))
+        events.append(make_request_event(moment, **columns))
+    return events
+
+
 def _again(row: Row, **changes: object) -> Row:
     columns = {**row, **changes}
     line_type, moment = columns.pop("line_type"), columns.pop("occurred_at")
@@ -145,6 +168,20 @@ def test_a_new_line_rebuilds_its_own_day_only(warehouse: Warehouse) -> None:
     assert [row["record_date"] for row in rebuilt] == [at("05 00:00").date()]
 
 
+def test_a_line_takes_an_event_away_from_another_day(warehouse: Warehouse) -> None:
+    """An id makes it the newer line's, so the response of its own day, which no change names, loses it."""
+    warehouse.reset()
+    event = make_request_event("01 12:01", request_id="r-late", latency_ms=700)
+    warehouse.load([make_answer("m1", "01 12:01", request_id=None)], (), [event])
+    warehouse.run(*TABLES_ONLY)
+    sql = "select cast(occurred_date as varchar) as day from gold.fct_api_requests where latency_ms = 700"
+    assert warehouse.query(sql) == [{"day": "2026-06-01"}]
+    late = make_answer("late", "04 12:00", session_id="s2", request_id="r-late")
+    warehouse.load([late], is_full_refresh=False)
+    warehouse.run(*TABLES_ONLY)
+    assert warehouse.query(sql) == [{"day": "2026-06-04"}]
+
+
 @settings(
     max_examples=int(os.environ.get("INCREMENTAL_EXAMPLES", "3")),
     deadline=None,
@@ -156,10 +193,12 @@ def test_a_new_line_rebuilds_its_own_day_only(warehouse: Warehouse) -> None:
 @given(seed=st.integers(0, 100_000), batch_count=st.integers(2, 4))
 def test_incremental_equals_full_refresh(warehouse: Warehouse, seed: int, batch_count: int) -> None:
     lines, hooks = make_universe(seed), make_hooks(seed)
+    events = make_events(seed, lines)
     chance = random.Random(seed + 1)
     chance.shuffle(lines)
     chance.shuffle(hooks)
-    batches = [(lines[start::batch_count], hooks[start::batch_count]) for start in range(batch_count)]
+    chance.shuffle(events)
+    batches = [tuple(rows[start::batch_count] for rows in (lines, hooks, events)) for start in range(batch_count)]
 
     warehouse.reset()
     warehouse.load(*batches[0])

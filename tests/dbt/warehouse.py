@@ -24,8 +24,9 @@ from analytics.contracts import iter_contracts, load_contract
 from analytics.lake import Lake
 from analytics.loader import DuckDBLoader
 
+DATASETS = ("conversations", "hook_events", "api_requests")
 DBT_DIR = Path(__file__).parents[2] / "dbt"
-SCHEMAS = {dataset: load_contract(dataset).warehouse_schema for dataset in ("conversations", "hook_events")}
+SCHEMAS = {dataset: load_contract(dataset).warehouse_schema for dataset in DATASETS}
 RUN = {"run_id": "test", "fingerprint": "test"}
 Row = dict[str, Any]
 
@@ -72,6 +73,21 @@ def make_hook(event_name: str = "Stop", occurred_at: str | datetime | None = "01
         **columns,
     }
     return _as_record("hook_events", row)
+
+
+def make_request_event(occurred_at: str | datetime | None = "01 12:01", **columns: Any) -> Row:
+    """What a proxy saw of the request that `make_answer` makes."""
+    row: Row = {
+        "source": "api_requests",
+        "occurred_at": at(occurred_at) if isinstance(occurred_at, str) else occurred_at,
+        "event_type": "api_request",
+        "model": "claude-sonnet-4-6",
+        "status": "success",
+        "input_tokens": 10,
+        "output_tokens": 100,
+        **columns,
+    }
+    return _as_record("api_requests", row)
 
 
 def make_prompt(text: str | None = "fix the bug", occurred_at: str = "01 12:00", **columns: Any) -> Row:
@@ -156,13 +172,20 @@ class Warehouse:
     def _loader(self, connection: duckdb.DuckDBPyConnection) -> DuckDBLoader:
         return DuckDBLoader(self.settings, Lake(self.settings.data_dir, "test"), connection)
 
-    def load(self, lines: Sequence[Row] = (), hooks: Sequence[Row] = (), *, is_full_refresh: bool = True) -> None:
+    def load(
+        self,
+        lines: Sequence[Row] = (),
+        hooks: Sequence[Row] = (),
+        events: Sequence[Row] = (),
+        *,
+        is_full_refresh: bool = True,
+    ) -> None:
         """Add rows, one per record and day, and let the loader plan the build as after a load of its own."""
         with self.connect() as connection:
             loader = self._loader(connection)
             if not is_full_refresh:
                 loader.finish_build(**RUN)
-            for dataset, rows in (("conversations", lines), ("hook_events", hooks)):
+            for dataset, rows in zip(DATASETS, (lines, hooks, events), strict=True):
                 self._insert(connection, dataset, rows)
                 dates = sorted({row["record_date"] for row in rows})
                 loader._replace_entities(dataset, dates)

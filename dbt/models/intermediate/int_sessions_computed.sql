@@ -9,7 +9,7 @@ messages as (
 ),
 
 responses as (
-    select * from {{ ref('int_api_responses_deduplicated') }}
+    select * from {{ ref('int_api_requests_enriched') }}
 ),
 
 tool_usage as (
@@ -46,7 +46,7 @@ session_responses as (
         sum(cache_read_tokens) as cache_read_tokens,
         sum(total_tokens) as total_tokens,
         sum(estimated_cost_nusd) as estimated_cost_nusd,
-        sum(reported_cost_nusd) as reported_cost_nusd,
+        sum(known_reported_cost_nusd) as reported_cost_nusd,
         sum(cache_savings_nusd) as cache_savings_nusd,
         sum(case when cost_status = 'unpriced' then 1 else 0 end) as unpriced_request_count,
         count(distinct model_name) as model_count

@@ -2,7 +2,7 @@
 with
 
 responses as (
-    select * from {{ ref('int_api_responses_deduplicated') }}
+    select * from {{ ref('int_api_requests_enriched') }}
 ),
 
 messages as (
@@ -29,7 +29,7 @@ events as (
         cache_read_tokens,
         total_tokens,
         estimated_cost_nusd,
-        reported_cost_nusd,
+        known_reported_cost_nusd as reported_cost_nusd,
         cache_savings_nusd,
         occurred_at,
         occurred_date_local

@@ -8,6 +8,11 @@ hook_events as (
     select * from {{ ref('fct_hook_events') }}
 ),
 
+annotations as (
+    select * from {{ ref('int_annotations_settled') }}
+    where is_current
+),
+
 -- A wait for permission lasts until the next sign of life of the same thread.
 hook_sequence as (
     select
@@ -60,6 +65,18 @@ session_notifications as (
     group by session_key
 ),
 
+session_annotations as (
+    select
+        session_key,
+        max(case when event_type = 'rated' then rating end) as rating,
+        max(case when event_type = 'rated' then occurred_at end) as rated_at,
+        sum(case when event_type = 'tag_added' then 1 else 0 end) as tag_count,
+        sum(case when event_type = 'noted' then 1 else 0 end) as note_count,
+        sum(case when event_type = 'noted' then note_char_count end) as note_char_count
+    from annotations
+    group by session_key
+),
+
 sessions_dated as (
     select
         sessions.*,
@@ -73,6 +90,11 @@ sessions_dated as (
         session_hooks.permission_wait_ms,
         session_hooks.stop_failure_count,
         session_notifications.notification_count,
+        session_annotations.rating,
+        session_annotations.rated_at,
+        session_annotations.tag_count,
+        session_annotations.note_count,
+        session_annotations.note_char_count,
         {{ milliseconds_between('sessions.started_at', 'sessions.ended_at') }} as duration_ms,
         {{ local_instant('sessions.started_at', reporting_time_zone()) }} as started_at_local
     from sessions
@@ -80,6 +102,8 @@ sessions_dated as (
         on sessions.session_key = session_hooks.session_key
     left join session_notifications
         on sessions.session_key = session_notifications.session_key
+    left join session_annotations
+        on sessions.session_key = session_annotations.session_key
 ),
 
 sessions_described as (
@@ -141,6 +165,10 @@ sessions_described as (
         cast(permission_wait_ms as bigint) as permission_wait_ms,
         cast(coalesce(notification_count, 0) as bigint) as notification_count,
         cast(coalesce(stop_failure_count, 0) as bigint) as stop_failure_count,
+        cast(rating as bigint) as rating,
+        cast(coalesce(tag_count, 0) as bigint) as tag_count,
+        cast(coalesce(note_count, 0) as bigint) as note_count,
+        cast(coalesce(note_char_count, 0) as bigint) as note_char_count,
 
         ---------- booleans
         is_transcribed,
@@ -149,6 +177,7 @@ sessions_described as (
         ---------- dates and instants
         started_at,
         ended_at,
+        rated_at,
         cast(started_at as date) as started_date,
         cast(started_at_local as date) as started_date_local
     from sessions_dated

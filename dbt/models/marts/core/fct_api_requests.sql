@@ -1,10 +1,8 @@
-{{ config(materialized='incremental') }}
-
+-- Whole, not by dates: an event that comes or goes may hand other requests another event, on days that no line names.
 with
 
 responses as (
-    select * from {{ ref('int_api_responses_deduplicated') }}
-    where {{ is_rebuilt('occurred_date') }}
+    select * from {{ ref('int_api_requests_enriched') }}
 ),
 
 sessions as (
@@ -33,6 +31,8 @@ requests as (
         responses.inference_geo,
         responses.usage_quality,
         responses.cost_status,
+        responses.event_match_type,
+        responses.request_status,
         responses.permission_mode,
         responses.effort,
         responses.entrypoint,
@@ -53,13 +53,16 @@ requests as (
         responses.estimated_output_tokens,
         responses.web_search_count,
         responses.line_count,
+        responses.status_code,
+        responses.attempt_number,
+        responses.latency_ms,
         {{ nusd_to_usd('responses.input_cost_nusd') }} as estimated_input_cost_usd,
         {{ nusd_to_usd('responses.output_cost_nusd') }} as estimated_output_cost_usd,
         {{ nusd_to_usd('responses.cache_creation_cost_nusd') }} as estimated_cache_creation_cost_usd,
         {{ nusd_to_usd('responses.cache_read_cost_nusd') }} as estimated_cache_read_cost_usd,
         {{ nusd_to_usd('responses.web_search_cost_nusd') }} as estimated_web_search_cost_usd,
         {{ nusd_to_usd('responses.estimated_cost_nusd') }} as estimated_cost_usd,
-        {{ nusd_to_usd('responses.reported_cost_nusd') }} as reported_cost_usd,
+        {{ nusd_to_usd('responses.known_reported_cost_nusd') }} as reported_cost_usd,
         {{ nusd_to_usd('responses.cache_savings_nusd') }} as cache_savings_usd,
         responses.hour_of_day_local,
 
