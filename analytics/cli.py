@@ -11,7 +11,6 @@ import gc
 import json
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -21,7 +20,7 @@ from analytics import __version__
 from analytics.annotations import add_verbs as add_annotation_verbs
 from analytics.capture.command import add_arguments as add_capture_arguments
 from analytics.config import Settings, load_settings
-from analytics.errors import AnalyticsError, ConfigError
+from analytics.errors import AnalyticsError, ConfigError, describe_bug
 
 if TYPE_CHECKING:
     from analytics.loader import LoadResult
@@ -70,18 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if parsed.debug:
             raise
-        print(f"error      {_describe_bug(error)}", file=sys.stderr)
+        print(f"error      {describe_bug(error)}", file=sys.stderr)
         return 1
     return code
-
-
-def _describe_bug(error: Exception) -> str:
-    """The kind and the place of a failure that nobody expected. Its message may quote a row, and is for its owner."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return (
-        f"{type(error).__name__} in {Path(last.filename).name}, line {last.lineno}: a bug. "
-        "The same command with --debug shows all of it; what it shows may hold text of yours."
-    )
 
 
 def build_parser() -> argparse.ArgumentParser:

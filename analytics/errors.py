@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
+
 
 class AnalyticsError(Exception):
     """Base of all expected failures. `exit_code` is what the command line ends with."""
@@ -37,3 +40,12 @@ class LockHeld(AnalyticsError):
     """Another pipeline is writing to the same data folder: wait for it or stop it."""
 
     exit_code = 75
+
+
+def describe_bug(error: Exception) -> str:
+    """The kind and the place of a failure that nobody expected. Its message may quote a row, and is for its owner."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"{type(error).__name__} in {Path(last.filename).name}, line {last.lineno}: a bug. "
+        "The same command with --debug shows all of it; what it shows may hold text of yours."
+    )

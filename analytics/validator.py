@@ -11,6 +11,7 @@ Only this module writes schema `audit` of the warehouse.
 from __future__ import annotations
 
 import html
+import re
 import shutil
 import time
 import uuid
@@ -369,8 +370,8 @@ def _error_of(exception_info: Any) -> str | None:
     entries = [exception_info] if "raised_exception" in exception_info else list(exception_info.values())
     for entry in entries:
         if isinstance(entry, dict) and entry.get("raised_exception"):
-            message = str(entry.get("exception_message") or "")
-            return message.partition(":")[0][:80] if message[:1] != "(" else "EngineError"
+            kind = str(entry.get("exception_message") or "").partition(":")[0]
+            return kind if re.fullmatch(r"[A-Za-z ]{1,60}(Error|Exception)", kind) else "EngineError"
     return None
 
 

@@ -7,6 +7,8 @@ failed check are not.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run, task_run
 
 from analytics.config import load_settings
-from analytics.errors import AnalyticsError, LockHeld, PublishError, SourceUnavailable
+from analytics.errors import AnalyticsError, LockHeld, PublishError, SourceUnavailable, describe_bug
 from analytics.pipeline import Observer, PipelineRun, RunOptions, RunResult, open_run
 from flows.notification import STAGE_OF_RUN, notify_failure
 
@@ -66,53 +68,65 @@ _RETRIED: dict[str, Any] = {
 @task(name="extract", **{**_RETRIED, "timeout_seconds": EXTRACT_TIMEOUT_S})
 def extract_source(run: PipelineRun, source: str) -> int:
     """Read what is new in one source. Returns its rows."""
-    _enter("extract")
-    extraction = run.extract([source])
-    if source in extraction.failures:
-        raise SourceUnavailable(extraction.failures[source])
-    rows = extraction.rows_loaded
-    get_run_logger().info("source=%s rows=%d", source, rows)
-    return rows
+    with _stage("extract"):
+        extraction = run.extract([source])
+        if source in extraction.failures:
+            raise SourceUnavailable(extraction.failures[source])
+        rows = extraction.rows_loaded
+        get_run_logger().info("source=%s rows=%d", source, rows)
+        return rows
 
 
 @task(name="load", **_STAGE)
 def load(run: PipelineRun) -> bool:
     """Load what is new. Returns whether there is anything to build."""
-    _enter("load")
-    result = run.load()
-    if result is not None:
-        get_run_logger().info("rows=%d days=%d elapsed_ms=%d", result.row_count, result.date_count, result.elapsed_ms)
-    return result is not None
+    with _stage("load"):
+        result = run.load()
+        if result is not None:
+            get_run_logger().info(
+                "rows=%d days=%d elapsed_ms=%d", result.row_count, result.date_count, result.elapsed_ms
+            )
+        return result is not None
 
 
 @task(name="transform", **_STAGE)
 def transform(run: PipelineRun) -> None:
     """Build and test the models."""
-    _enter("transform")
-    result = run.transform()
-    get_run_logger().info("models=%d tests=%d elapsed_ms=%d", result.model_count, result.test_count, result.elapsed_ms)
+    with _stage("transform"):
+        result = run.transform()
+        get_run_logger().info(
+            "models=%d tests=%d elapsed_ms=%d", result.model_count, result.test_count, result.elapsed_ms
+        )
 
 
 @task(name="validate", **_STAGE)
 def validate(run: PipelineRun) -> None:
     """Audit what was built."""
-    _enter("validate")
-    result = run.validate()
-    get_run_logger().info(
-        "checks=%d warnings=%d elapsed_ms=%d", result.check_count, len(result.warnings), result.elapsed_ms
-    )
+    with _stage("validate"):
+        result = run.validate()
+        get_run_logger().info(
+            "checks=%d warnings=%d elapsed_ms=%d", result.check_count, len(result.warnings), result.elapsed_ms
+        )
 
 
 @task(name="publish", **_RETRIED)
 def publish(run: PipelineRun) -> None:
     """Hand gold to every target."""
-    _enter("publish")
-    result = run.publish()
-    get_run_logger().info("targets=%d failed=%d", len(result.targets), len(result.failures))
+    with _stage("publish"):
+        result = run.publish()
+        get_run_logger().info("targets=%d failed=%d", len(result.targets), len(result.failures))
 
 
-def _enter(stage: str) -> None:
-    STAGE_OF_RUN[str(flow_run.id)] = stage
+@contextmanager
+def _stage(name: str) -> Iterator[None]:
+    """Note the stage for the notification. No engine's message gets out: Prefect logs what is raised."""
+    STAGE_OF_RUN[str(flow_run.id)] = name
+    try:
+        yield
+    except AnalyticsError as error:
+        raise error from None
+    except Exception as error:  # noqa: BLE001 - a bug is told by its kind, docs/decisions/0008
+        raise AnalyticsError(describe_bug(error)) from None
 
 
 def _flow_run_name() -> str:
@@ -161,7 +175,7 @@ def analytics_pipeline(
         is_audit_forced=True,
         trigger="flow",
     )
-    _enter("start")
+    STAGE_OF_RUN[str(flow_run.id)] = "start"
     settings = load_settings()
     # The lock is this process's, and so are the tasks: they run here, one after the other.
     with open_run(settings, options, Observer(), lock_wait_s=LOCK_WAIT_S) as run:
