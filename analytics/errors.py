@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import traceback
-from pathlib import Path
 
 
 class AnalyticsError(Exception):
@@ -46,6 +45,6 @@ def describe_bug(error: Exception) -> str:
     """The kind and the place of a failure that nobody expected. Its message may quote a row, and is for its owner."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     return (
-        f"{type(error).__name__} in {Path(last.filename).name}, line {last.lineno}: a bug. "
+        f"{type(error).__name__} in {last.filename.rpartition('/')[2]}, line {last.lineno}: a bug. "
         "The same command with --debug shows all of it; what it shows may hold text of yours."
     )
