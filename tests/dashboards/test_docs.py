@@ -12,6 +12,9 @@ from analytics.dictionary import DICTIONARY_FILE, build_page, parse_table, read_
 QUESTIONS = re.findall(
     r"### (.+?)\n```sql\n(.*?)```", (PROJECT_DIR / "docs" / "ask-it.md").read_text(encoding="utf-8"), re.DOTALL
 )
+README_QUESTIONS = re.findall(
+    r"^-- ([^\n]+\?)\n(.+?;)$", (PROJECT_DIR / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+)
 # What the demo has none of: a day beyond the budget.
 MAY_BE_EMPTY = re.compile(r"budget alert")
 
@@ -24,6 +27,12 @@ def test_there_are_enough_questions() -> None:
 def test_a_question_has_an_answer(published, question, sql) -> None:
     rows = published.execute(sql).fetchall()
     assert rows or MAY_BE_EMPTY.search(question)
+
+
+def test_the_questions_of_the_readme_can_be_asked(published) -> None:
+    assert len(README_QUESTIONS) >= 5
+    for question, sql in README_QUESTIONS:
+        assert published.execute(sql).description, question
 
 
 def test_the_dictionary_is_what_is_generated() -> None:
