@@ -1,7 +1,7 @@
 with
 
 records as (
-    select * from {{ source('raw_annotations', 'annotations') }}
+    select * from {{ source('raw', 'annotations') }}
 ),
 
 annotations as (

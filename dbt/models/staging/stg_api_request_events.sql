@@ -1,7 +1,7 @@
 with
 
 records as (
-    select * from {{ source('raw_api_requests', 'api_requests') }}
+    select * from {{ source('raw', 'api_requests') }}
 ),
 
 api_request_events as (

@@ -1,7 +1,7 @@
 with
 
 records as (
-    select * from {{ source('raw_records', 'check_results') }}
+    select * from {{ source('raw', 'check_results') }}
 ),
 
 check_results as (

@@ -1,7 +1,7 @@
 with
 
 records as (
-    select * from {{ source('raw_records', 'pipeline_runs') }}
+    select * from {{ source('raw', 'pipeline_runs') }}
 ),
 
 pipeline_runs as (

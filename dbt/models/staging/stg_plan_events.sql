@@ -1,7 +1,7 @@
 with
 
 records as (
-    select * from {{ source('raw_plans', 'plan_events') }}
+    select * from {{ source('raw', 'plan_events') }}
 ),
 
 plan_events as (
