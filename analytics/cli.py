@@ -21,6 +21,7 @@ from analytics.annotations import add_verbs as add_annotation_verbs
 from analytics.capture.command import add_arguments as add_capture_arguments
 from analytics.config import Settings, load_settings
 from analytics.errors import AnalyticsError, ConfigError, describe_bug
+from analytics.files import shown_path
 
 if TYPE_CHECKING:
     from analytics.loader import LoadResult
@@ -212,7 +213,7 @@ class _Printer:
     def on_extract(self, result: ExtractResult) -> None:
         notes = []
         if result.dead_letters:
-            notes.append(_shown(self._settings, result.dead_letters[0]))
+            notes.append(shown_path(self._settings.data_dir / result.dead_letters[0]))
         if result.waiting_count:
             notes.append(f"{result.waiting_count} half-written, read when complete")
         self.line(
@@ -267,12 +268,6 @@ class _Printer:
 
     def on_publish(self, result: TargetResult) -> None:
         self.line("publish", result.target, result.summary, elapsed_ms=result.elapsed_ms, note=result.location)
-
-
-def _shown(settings: Settings, relative: str) -> str:
-    from analytics.pipeline import data_path
-
-    return str(data_path(settings, relative))
 
 
 def _print_json(value: Any) -> None:
@@ -360,8 +355,9 @@ def _capture(parsed: argparse.Namespace, settings: Settings) -> int:
 
 def _load(parsed: argparse.Namespace, settings: Settings) -> int:
     from analytics.lake import Lake
-    from analytics.loader import DuckDBLoader, open_warehouse
+    from analytics.loader import DuckDBLoader
     from analytics.pipeline import new_run_id
+    from analytics.warehouse import open_warehouse
 
     lake = Lake(settings.data_dir, settings.host_id)
     with lake.lock(), open_warehouse(settings) as connection:

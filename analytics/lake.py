@@ -36,7 +36,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analytics.contracts import PAYLOAD, load_contract
-from analytics.errors import AnalyticsError, LockHeld
+from analytics.errors import LockHeld
+from analytics.files import make_private_folder, open_private, sync, whole_or_not, write_private_file
 
 CHECKPOINT_EVERY = 32
 ORPHAN_AGE_S = 86_400
@@ -199,7 +200,7 @@ class Lake:
         folder = Path(dataset, f"date={record_date.isoformat()}", f"host={self.host_id}")
         make_private_folder(self.raw_dir / folder)
         unfinished = self._unfinished_path(".parquet")
-        with _whole_or_not(unfinished):
+        with whole_or_not(unfinished):
             with open_private(unfinished, "xb") as sink:
                 pq.write_table(
                     table,
@@ -215,7 +216,7 @@ class Lake:
         path = folder / f"{_hash_file(unfinished)}.parquet"
         byte_count = unfinished.stat().st_size
         unfinished.replace(self.raw_dir / path)
-        _sync_folder(self.raw_dir / folder)
+        sync(self.raw_dir / folder)
         step("part_renamed")
         return Part(path.as_posix(), record_date, row_count, byte_count)
 
@@ -290,7 +291,7 @@ class Lake:
                 continue
             finally:
                 unfinished.unlink(missing_ok=True)
-            _sync_folder(folder)
+            sync(folder)
             step("committed")
             if number % CHECKPOINT_EVERY == 0:
                 self._write_checkpoint(dataset)
@@ -396,7 +397,7 @@ class Lake:
         unfinished = self._unfinished_path(".parquet")
         row_count = 0
         with (
-            _whole_or_not(unfinished),
+            whole_or_not(unfinished),
             open_private(unfinished, "xb") as sink,
             pq.ParquetWriter(
                 sink,
@@ -410,8 +411,7 @@ class Lake:
                         table = conform(file.read_row_group(group), schema)
                         writer.write_table(table)
                         row_count += table.num_rows
-        with unfinished.open("rb") as written:
-            os.fsync(written.fileno())
+        sync(unfinished)
         return self._adopt_part(unfinished, Path(parts[0].path).parent, day, row_count)
 
     def remove_parts(
@@ -543,56 +543,6 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
         for name, kind in zip(schema.names, schema.types, strict=True)
     ]
     return pa.table(columns, schema=schema)
-
-
-def make_private_folder(path: Path) -> None:
-    """The folder and its missing parents, for this user only."""
-    if path.is_dir():
-        return
-    if path.parent != path:
-        make_private_folder(path.parent)
-    path.mkdir(exist_ok=True, mode=0o700)  # `parents` would make them with the umask's rights
-
-
-def write_private_file(path: Path, content: bytes) -> None:
-    """The file with this content, whole or not at all, durable, 0600."""
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    with _whole_or_not(unfinished):
-        with open_private(unfinished, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-        _sync_folder(path.parent)
-
-
-@contextlib.contextmanager
-def _whole_or_not(unfinished: Path) -> Iterator[None]:
-    """Write a file under a temporary name that is gone if the disk refuses, as it needs the room.
-
-    Raises AnalyticsError then: an OSError would look like one of the source being read.
-    """
-    try:
-        yield
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        reason = os.strerror(error.errno) if error.errno else "the disk refuses"
-        raise AnalyticsError(
-            f"lake: {unfinished.parent} cannot be written ({reason}). Nothing is lost: mend that, then run again."
-        ) from error
-
-
-def open_private(path: Path, mode: str) -> Any:
-    """Open a file that, where it is created, only this user can read."""
-    return open(path, mode, opener=lambda name, flags: os.open(name, flags, 0o600))
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _hash_file(path: Path) -> str:

@@ -6,7 +6,6 @@ replaces whole days, so that loading twice changes nothing. Only this module wri
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import time
 import zoneinfo
@@ -19,13 +18,12 @@ from typing import TYPE_CHECKING
 
 from analytics.config import Settings
 from analytics.contracts import PAYLOAD, Contract, iter_contracts
-from analytics.errors import AnalyticsError, ConfigError, LockHeld
-from analytics.lake import Lake, Part, Snapshot, make_private_folder
+from analytics.errors import ConfigError
+from analytics.lake import Lake, Part, Snapshot
 
 if TYPE_CHECKING:
     import duckdb
 
-MEMORY_LIMIT = "300MB"
 CHUNK_BYTES = 96 << 20
 PRICE_COLUMNS = (
     "model_prefix",
@@ -128,44 +126,6 @@ class BuildPlan:
     @property
     def is_empty(self) -> bool:
         return not (self.is_full_refresh or self.rebuild_dates or self.is_new_day)
-
-
-@contextlib.contextmanager
-def open_warehouse(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A writing connection to the warehouse, within this project's memory bound, in UTC."""
-    import duckdb
-
-    make_private_folder(settings.data_dir)
-    path = settings.warehouse_file
-    try:
-        connection = duckdb.connect(str(path), config={"memory_limit": MEMORY_LIMIT, "preserve_insertion_order": False})
-    except duckdb.Error as error:
-        if "could not set lock" in str(error).lower():
-            raise LockHeld(f"warehouse: another program has {path} open. Close it, then run again.") from error
-        # Half a file after a full disk, or another version's: it is disposable, the lake is the truth.
-        for leftover in (path, path.with_suffix(".duckdb.wal")):
-            leftover.unlink(missing_ok=True)
-        try:
-            connection = duckdb.connect(
-                str(path), config={"memory_limit": MEMORY_LIMIT, "preserve_insertion_order": False}
-            )
-        except duckdb.Error as again:
-            raise _broken_warehouse(path) from again
-    try:
-        with connection:
-            connection.execute("set timezone = 'UTC'")
-            path.chmod(0o600)
-            yield connection
-    except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.FatalException, duckdb.InternalException) as error:
-        raise _broken_warehouse(path) from error
-
-
-def _broken_warehouse(path: Path) -> AnalyticsError:
-    """What to do about a warehouse that DuckDB cannot read or write. Its own message may hold data."""
-    return AnalyticsError(
-        f"warehouse: {path} cannot be read or written. Free the disk; if that does not help, delete the file: "
-        "the next run rebuilds it."
-    )
 
 
 class DuckDBLoader:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from analytics.config import PROJECT_DIR, Settings
@@ -17,13 +16,14 @@ from analytics.errors import AnalyticsError
 from analytics.extractor import Extraction, extract, import_archive, select_sources
 from analytics.journal import DATASETS, InputLake, StageRecord, record_stage, write_records
 from analytics.lake import Lake
-from analytics.loader import BuildPlan, DuckDBLoader, LoadResult, open_warehouse
+from analytics.loader import BuildPlan, DuckDBLoader, LoadResult
 from analytics.publisher import PublishResult, publish
 from analytics.sources import ExtractResult, Progress
 from analytics.targets import TargetResult
 from analytics.targets.snapshot import is_published
 from analytics.transformer import TransformResult, preload, project_fingerprint, transform
 from analytics.validator import AuditFailed, ValidateResult, note_build, validate
+from analytics.warehouse import open_warehouse
 
 SAMPLE_DIR = PROJECT_DIR / "data" / "sample"
 SAMPLE_HOST = "sample"
@@ -371,12 +371,3 @@ def transform_and_plan(settings: Settings, lake: Lake, *, run_id: str, is_full_r
         )
         note_build(connection, plan, row_count=0)
     return transform(settings, plan)
-
-
-def data_path(settings: Settings, relative: str) -> Path:
-    """A path below the data folder, as a person in the working directory would type it."""
-    path = settings.data_dir / relative
-    try:
-        return path.relative_to(Path.cwd())
-    except ValueError:
-        return path

@@ -21,6 +21,7 @@ import orjson
 import re2
 
 from analytics.errors import ConfigError
+from analytics.files import create_private_file, make_private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -385,15 +386,11 @@ def load_or_create_key(path: Path) -> bytes:
 
 def _create_key(path: Path) -> None:
     """Write aside and link: the name appears with all its bytes or not at all, and never replaces another's."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(8)}")
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    make_private_folder(path.parent)
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(KEY_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
+        create_private_file(unfinished, secrets.token_bytes(KEY_BYTES))
         with suppress(FileExistsError):
             os.link(unfinished, path)
     finally:
-        unfinished.unlink()
+        unfinished.unlink(missing_ok=True)

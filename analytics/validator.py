@@ -25,8 +25,10 @@ import orjson
 
 from analytics.config import PROJECT_DIR, Settings
 from analytics.errors import ChecksFailed
-from analytics.lake import Lake, make_private_folder, write_private_file
-from analytics.loader import BuildPlan, open_warehouse
+from analytics.files import make_private_folder, shown_path, write_private_file
+from analytics.lake import Lake
+from analytics.loader import BuildPlan
+from analytics.warehouse import open_warehouse
 
 if TYPE_CHECKING:
     import duckdb
@@ -244,7 +246,7 @@ def validate(
         warnings=tuple(c.qualified_name for c in checks if not c.is_success and c.severity == "warning"),
         date_count=date_count,
         elapsed_ms=round((time.monotonic() - started) * 1000),
-        report=_shown(report),
+        report=shown_path(report),
         report_file=report,
         checks=checks,
     )
@@ -408,10 +410,3 @@ def _write_report(folder: Path, checks: Sequence[CheckResult], run_id: str) -> P
     path = folder / "report.html"
     write_private_file(path, page.encode())
     return path
-
-
-def _shown(path: Path) -> str:
-    try:
-        return path.relative_to(Path.cwd()).as_posix()
-    except ValueError:
-        return str(path)

@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 from analytics.config import Settings
 from analytics.extractor import Extraction, extract
 from analytics.lake import Lake
-from analytics.loader import DuckDBLoader, LoadResult, open_warehouse
+from analytics.loader import DuckDBLoader, LoadResult
 from analytics.sources import ExtractResult
+from analytics.warehouse import open_warehouse
 
 RUN_COLUMNS = {"_extracted_at", "_run_id", "_loaded_at"}
 TABLES_ABOUT_RUNS = {"published_snapshot", "agg_cost_projection", "fct_pipeline_runs", "fct_check_results"}

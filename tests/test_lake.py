@@ -321,7 +321,7 @@ class _FullDisk:
 @pytest.mark.parametrize("after", range(4))  # of the part, its folder, the entry and its folder
 def test_a_full_disk_is_an_error_that_says_so_and_leaves_no_half_file(lake, monkeypatch, after):
     add(lake, "a")
-    monkeypatch.setattr("analytics.lake.os.fsync", _FullDisk(after))
+    monkeypatch.setattr("os.fsync", _FullDisk(after))
     with pytest.raises(AnalyticsError, match=r"cannot be written .No space left on device"):
         add(lake, "b")
     monkeypatch.undo()

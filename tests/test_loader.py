@@ -11,7 +11,8 @@ import pytest
 from analytics.contracts import iter_contracts, load_contract
 from analytics.errors import AnalyticsError, ConfigError, LockHeld
 from analytics.lake import Lake
-from analytics.loader import PRICE_COLUMNS, DuckDBLoader, open_warehouse
+from analytics.loader import PRICE_COLUMNS, DuckDBLoader
+from analytics.warehouse import open_warehouse
 from tests.builders import make_answer, make_prompt, make_settings, raw_rows, run_extract, run_load, write_transcript
 
 

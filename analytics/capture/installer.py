@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from analytics.contracts.hook_events import EVENTS
 from analytics.errors import ConfigError
+from analytics.files import create_private_file, make_private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -330,12 +331,8 @@ def _replace_file(path: Path, text: str, *, expected: str | None) -> None:
     """Put `text` in place of the file at once, with the mode it had. The file must still hold `expected`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(text.encode("utf-8"))
-            file.flush()
-            os.fsync(file.fileno())
+        create_private_file(unfinished, text.encode("utf-8"))
         if expected is not None:
             unfinished.chmod(stat.S_IMODE(path.stat().st_mode))
         if _read_text(path) != expected:
@@ -350,11 +347,11 @@ def _install_hook(data_dir: Path) -> Path:
     source = Path(__file__).parent / ("hook.pl" if os.access("/usr/bin/perl", os.X_OK) else "hook.sh")
     target = data_dir / "capture" / source.name
     for folder in (target.parent, data_dir / "queue" / "tmp", data_dir / "queue" / "incoming"):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_folder(folder)
     content = source.read_bytes()
     if not (target.is_file() and target.read_bytes() == content and os.access(target, os.X_OK)):
         unfinished = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        unfinished.write_bytes(content)
+        create_private_file(unfinished, content)
         unfinished.chmod(0o700)
         unfinished.replace(target)
     return target

@@ -13,7 +13,7 @@ import urllib.request
 from typing import TYPE_CHECKING
 
 from analytics.errors import PublishError
-from analytics.lake import make_private_folder, write_private_file
+from analytics.files import make_private_folder, write_private_file
 from analytics.targets import Target, TargetResult
 from analytics.targets.snapshot import current_version, open_current
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from analytics.cards import DATE, PROJECT, Card, Dashboard, card_sql, has_column, load_dashboards
 from analytics.config import PROJECT_DIR, Settings
 from analytics.errors import ConfigError, PublishError
-from analytics.lake import make_private_folder, write_private_file
+from analytics.files import make_private_folder, write_private_file
 from analytics.targets import Target, TargetResult
 from analytics.targets.snapshot import current_version
 

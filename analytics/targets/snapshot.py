@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING
 
 from analytics.config import Settings
 from analytics.errors import AnalyticsError, PublishError
-from analytics.lake import make_private_folder, step, write_private_file
-from analytics.loader import open_warehouse
+from analytics.files import make_private_folder, shown_path, sync, write_private_file
+from analytics.lake import step
 from analytics.targets import Target, TargetResult
+from analytics.warehouse import open_warehouse
 
 if TYPE_CHECKING:
     import duckdb
@@ -75,20 +76,13 @@ def publish(settings: Settings, run_id: str) -> TargetResult:
     return TargetResult(
         target="snapshot",
         summary=f"{len(tables)} tables",
-        location=_shown(settings.published_dir / MARTS),
+        location=shown_path(settings.published_dir / MARTS),
         elapsed_ms=round((time.monotonic() - started) * 1000),
         facts={"table_count": len(tables), "row_count": row_count},
     )
 
 
 TARGET = Target(name="snapshot", is_enabled=lambda _: True, publish=publish)
-
-
-def _shown(path: Path) -> str:
-    try:
-        return path.relative_to(Path.cwd()).as_posix()
-    except ValueError:
-        return str(path)
 
 
 def gold_tables(connection: duckdb.DuckDBPyConnection) -> list[str]:
@@ -152,16 +146,8 @@ def _write_version(connection: duckdb.DuckDBPyConnection, version: Path, tables:
         row_count += int(written[0]) if written else 0
         file.chmod(0o600)
     with ThreadPoolExecutor() as pool:
-        list(pool.map(_sync, [*version.iterdir(), version]))
+        list(pool.map(sync, [*version.iterdir(), version]))
     return row_count
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _describe(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str, str]]:
@@ -196,9 +182,9 @@ def _replace_marts(published: Path, columns: Sequence[tuple[str, str, str]]) -> 
         for name in dict.fromkeys(table for table, _, _ in columns):
             connection.execute(f"create view gold.{name} as {_view_sql(published, name)}")
     unfinished.chmod(0o600)
-    _sync(unfinished)
+    sync(unfinished)
     unfinished.replace(marts)
-    _sync(published)
+    sync(published)
 
 
 def _read_shape(marts: Path) -> list[tuple[str, str, str]]:
@@ -235,7 +221,7 @@ def _flip(published: Path, run_id: str) -> None:
     unfinished.unlink(missing_ok=True)
     unfinished.symlink_to(run_id, target_is_directory=True)
     unfinished.replace(published / CURRENT)
-    _sync(published)
+    sync(published)
 
 
 def is_published(settings: Settings, build: str) -> bool:

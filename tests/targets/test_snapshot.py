@@ -97,7 +97,7 @@ def test_nothing_is_readable_before_the_first_publish(settings):
         snapshot.publish(settings, RUNS[0])
 
 
-@pytest.mark.parametrize("call", ["_write_version", "_sync", "_flip"])
+@pytest.mark.parametrize("call", ["_write_version", "sync", "_flip"])
 def test_a_full_disk_leaves_readers_the_last_version(gold, monkeypatch, call):
     snapshot.publish(gold, RUNS[0])
 

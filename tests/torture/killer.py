@@ -16,12 +16,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from analytics import lake, loader, transformer
+from analytics import lake, transformer
 from analytics.cli import main
 from analytics.lake import Lake
-from analytics.loader import DuckDBLoader, open_warehouse
+from analytics.loader import DuckDBLoader
 from analytics.sources.hooks import queue
 from analytics.targets import snapshot
+from analytics.warehouse import open_warehouse
 from tests.builders import RUN_COLUMNS, make_settings, run_load, try_extract
 
 GOLD = "select * exclude ({hidden}) from raw.conversations"
@@ -73,7 +74,6 @@ def run_spine(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    assert loader
     arm()
     if sys.argv[1] == "spine":
         run_spine(Path(sys.argv[2]))

@@ -11,12 +11,12 @@ import pytest
 from analytics import cli, pipeline, validator
 from analytics.config import Settings
 from analytics.lake import Lake
-from analytics.loader import open_warehouse
 from analytics.pipeline import RunResult, run
 from analytics.publisher import PublishResult
 from analytics.targets import snapshot
 from analytics.transformer import TransformResult
 from analytics.validator import AuditFailed, CheckResult
+from analytics.warehouse import open_warehouse
 from tests.builders import make_answer, make_prompt, make_settings, write_transcript
 
 Audit = Callable[..., Iterator[CheckResult]]

@@ -18,7 +18,8 @@ import orjson
 
 from analytics.contracts.annotations import EVENT_TYPES
 from analytics.errors import ConfigError, ContractViolation
-from analytics.lake import Rejection, make_private_folder, step, write_private_file
+from analytics.files import make_private_folder, write_private_file
+from analytics.lake import Rejection, step
 from analytics.records import parse_instant, parse_json
 from analytics.records.writer import Place
 from analytics.redactor import Redactor

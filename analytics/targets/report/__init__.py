@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 from analytics.cards import DATE, PROJECT, Cube, Dashboard, has_column, iter_cubes, load_dashboards
 from analytics.config import PROJECT_DIR, Settings
 from analytics.errors import PublishError
-from analytics.lake import Lake, make_private_folder
+from analytics.files import make_private_folder, shown_path, write_private_file
+from analytics.lake import Lake
 from analytics.targets import Target, TargetResult
 from analytics.targets.snapshot import open_current
 
@@ -67,14 +68,10 @@ def publish(settings: Settings, run_id: str) -> TargetResult:
     started = time.monotonic()
     file = settings.published_dir / REPORT
     size = write_report(settings, file)
-    try:
-        shown = file.relative_to(Path.cwd()).as_posix()
-    except ValueError:
-        shown = str(file)
     return TargetResult(
         target="report",
         summary=f"{size / 1e6:.1f} MB",
-        location=shown,
+        location=shown_path(file),
         elapsed_ms=round((time.monotonic() - started) * 1000),
         facts={"byte_count": size, "run_id": run_id},
     )
@@ -138,9 +135,7 @@ def read_library(cache: Path) -> bytes:
 
     packed = pack(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").encode())
     make_private_folder(cache)
-    unfinished = kept.with_suffix(".unfinished")
-    unfinished.write_bytes(packed)
-    unfinished.replace(kept)
+    write_private_file(kept, packed)
     return packed
 
 

@@ -305,10 +305,10 @@ def test_a_full_lake_is_no_problem_of_the_transcript_and_nothing_counts_as_read(
 
     monkeypatch.setattr("analytics.records.writer.FLUSH_BYTES", 1)
     monkeypatch.setattr("analytics.records.writer.REDACT_BYTES", 1)
-    monkeypatch.setattr("analytics.lake.os.fsync", refuse)
+    monkeypatch.setattr("os.fsync", refuse)
     extraction = try_extract(settings)
     assert "No space left on device" in extraction.failures["transcripts"]
-    monkeypatch.setattr("analytics.lake.os.fsync", real_fsync)
+    monkeypatch.setattr("os.fsync", real_fsync)
     assert committed_rows(settings) == []
     assert run_extract(settings).rows_loaded == 1
 

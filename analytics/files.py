@@ -1,0 +1,76 @@
+"""Files that only this user can read, and that are there whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from analytics.errors import AnalyticsError
+
+
+def make_private_folder(path: Path) -> None:
+    """The folder and its missing parents, for this user only."""
+    if path.is_dir():
+        return
+    if path.parent != path:
+        make_private_folder(path.parent)
+    path.mkdir(exist_ok=True, mode=0o700)  # `parents` would make them with the umask's rights
+
+
+def open_private(path: Path, mode: str) -> Any:
+    """Open a file that, where it is created, only this user can read."""
+    return open(path, mode, opener=lambda name, flags: os.open(name, flags, 0o600))
+
+
+def create_private_file(path: Path, content: bytes) -> None:
+    """A file that was not there, durable, 0600. Raises FileExistsError, or the OSError of a disk that refuses."""
+    with open_private(path, "xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_private_file(path: Path, content: bytes) -> None:
+    """The file with this content, whole or not at all, durable, 0600."""
+    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    with whole_or_not(unfinished):
+        create_private_file(unfinished, content)
+        unfinished.replace(path)
+        sync(path.parent)
+
+
+@contextlib.contextmanager
+def whole_or_not(unfinished: Path) -> Iterator[None]:
+    """Write a file under a temporary name that is gone if the disk refuses, as it needs the room.
+
+    Raises AnalyticsError then: an OSError would look like one of the source being read.
+    """
+    try:
+        yield
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        reason = os.strerror(error.errno) if error.errno else "the disk refuses"
+        raise AnalyticsError(
+            f"disk: {unfinished.parent} cannot be written ({reason}). Nothing is lost: mend that, then run again."
+        ) from error
+
+
+def sync(path: Path) -> None:
+    """Have the disk hold what was written to a file, or renamed in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def shown_path(path: Path) -> str:
+    """The path as a person in the working directory would type it."""
+    try:
+        return path.relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return str(path)

@@ -1,0 +1,62 @@
+"""The warehouse file: private to the pipeline, one writer at a time, and disposable."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analytics.config import Settings
+from analytics.errors import AnalyticsError, LockHeld
+from analytics.files import make_private_folder
+
+if TYPE_CHECKING:
+    import duckdb
+
+MEMORY_LIMIT = "300MB"
+
+
+@contextlib.contextmanager
+def open_warehouse(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A writing connection to the warehouse, within this project's memory bound, in UTC.
+
+    Raises LockHeld when another program has the file open.
+    """
+    import duckdb
+
+    make_private_folder(settings.data_dir)
+    path = settings.warehouse_file
+    try:
+        connection = _connect(path)
+    except duckdb.Error as error:
+        if "could not set lock" in str(error).lower():
+            raise LockHeld(f"warehouse: another program has {path} open. Close it, then run again.") from error
+        # Half a file after a full disk, or another version's: it is disposable, the lake is the truth.
+        for leftover in (path, path.with_suffix(".duckdb.wal")):
+            leftover.unlink(missing_ok=True)
+        try:
+            connection = _connect(path)
+        except duckdb.Error as again:
+            raise _broken(path) from again
+    try:
+        with connection:
+            connection.execute("set timezone = 'UTC'")
+            path.chmod(0o600)
+            yield connection
+    except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.FatalException, duckdb.InternalException) as error:
+        raise _broken(path) from error
+
+
+def _connect(path: Path) -> duckdb.DuckDBPyConnection:
+    import duckdb
+
+    return duckdb.connect(str(path), config={"memory_limit": MEMORY_LIMIT, "preserve_insertion_order": False})
+
+
+def _broken(path: Path) -> AnalyticsError:
+    """What to do about a warehouse that DuckDB cannot read or write. Its own message may hold data."""
+    return AnalyticsError(
+        f"warehouse: {path} cannot be read or written. Free the disk; if that does not help, delete the file: "
+        "the next run rebuilds it."
+    )
