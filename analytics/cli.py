@@ -319,8 +319,7 @@ def _finish_run(parsed: argparse.Namespace, settings: Settings, result: RunResul
 
 def _extract(parsed: argparse.Namespace, settings: Settings) -> int:
     from analytics.extractor import extract, import_archive
-    from analytics.lake import Lake
-    from analytics.pipeline import new_run_id
+    from analytics.lake import Lake, new_run_id
 
     printer = _Printer(parsed, settings)
     lake = Lake(settings.data_dir, settings.host_id)
@@ -354,9 +353,8 @@ def _capture(parsed: argparse.Namespace, settings: Settings) -> int:
 
 
 def _load(parsed: argparse.Namespace, settings: Settings) -> int:
-    from analytics.lake import Lake
+    from analytics.lake import Lake, new_run_id
     from analytics.loader import DuckDBLoader
-    from analytics.pipeline import new_run_id
     from analytics.warehouse import open_warehouse
 
     lake = Lake(settings.data_dir, settings.host_id)
@@ -369,8 +367,8 @@ def _load(parsed: argparse.Namespace, settings: Settings) -> int:
 
 
 def _transform(parsed: argparse.Namespace, settings: Settings) -> int:
-    from analytics.lake import Lake
-    from analytics.pipeline import new_run_id, transform_and_plan
+    from analytics.lake import Lake, new_run_id
+    from analytics.pipeline import transform_and_plan
 
     lake = Lake(settings.data_dir, settings.host_id)
     with lake.lock():
@@ -382,8 +380,7 @@ def _transform(parsed: argparse.Namespace, settings: Settings) -> int:
 
 
 def _validate(parsed: argparse.Namespace, settings: Settings) -> int:
-    from analytics.lake import Lake
-    from analytics.pipeline import new_run_id
+    from analytics.lake import Lake, new_run_id
     from analytics.validator import AuditFailed, validate
 
     lake = Lake(settings.data_dir, settings.host_id)
@@ -403,8 +400,7 @@ def _validate(parsed: argparse.Namespace, settings: Settings) -> int:
 
 
 def _publish(parsed: argparse.Namespace, settings: Settings) -> int:
-    from analytics.lake import Lake
-    from analytics.pipeline import new_run_id
+    from analytics.lake import Lake, new_run_id
     from analytics.publisher import publish
     from analytics.validator import require_passed_audit
 

@@ -1,7 +1,6 @@
 """What a run writes about itself: its stages and its checks, as two datasets of the lake.
 
-They are records like any other, loaded and modelled by the next build; but they never ask for one, or
-no run would ever find nothing new.
+They are records like any other, loaded and modelled by the next build; but they never ask for one.
 """
 
 from __future__ import annotations
@@ -29,14 +28,6 @@ from analytics.lake import Lake
 from analytics.validator import CheckResult
 
 SOURCE = "pipeline"
-DATASETS = ("check_results", "pipeline_runs")
-
-
-class InputLake(Lake):
-    """The lake as far as it asks for a build: without what runs wrote about themselves."""
-
-    def datasets(self) -> list[str]:
-        return [name for name in super().datasets() if name not in DATASETS]
 
 
 @dataclass

@@ -35,7 +35,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analytics.contracts import PAYLOAD, load_contract
+from analytics.contracts import PAYLOAD, iter_contracts, load_contract
 from analytics.errors import LockHeld
 from analytics.files import make_private_folder, open_private, sync, whole_or_not, write_private_file
 
@@ -44,6 +44,11 @@ ORPHAN_AGE_S = 86_400
 COMPACT_AT_FILES = 8
 
 State = dict[str, Any]
+
+
+def new_run_id() -> str:
+    """A name that sorts by time: the UTC instant, to the microsecond so that no two runs share one."""
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
 
 
 def step(name: str) -> None:
@@ -58,6 +63,10 @@ class Part:
     record_date: date
     row_count: int
     byte_count: int
+
+    @property
+    def host_id(self) -> str:
+        return self.path.split("/host=", 1)[1].split("/", 1)[0]
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -313,6 +322,15 @@ class Lake:
         folder = self.raw_dir / "_commits"
         return sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
 
+    def input_datasets(self) -> list[str]:
+        """Datasets with a commit, but those that runs write about themselves."""
+        journals = {contract.dataset for contract in iter_contracts() if contract.is_journal}
+        return [dataset for dataset in self.datasets() if dataset not in journals]
+
+    def hosts(self) -> set[str]:
+        """The hosts whose input the lake holds."""
+        return {part.host_id for dataset in self.input_datasets() for part in self.snapshot(dataset).parts.values()}
+
     def iter_commits(self, dataset: str, *, after: int = 0) -> Iterator[Commit]:
         """The log in order, from the commit after the given number."""
         for number in self._numbers(dataset):
@@ -373,7 +391,7 @@ class Lake:
         """
         by_day: dict[date, list[Part]] = {}
         for part in self.snapshot(dataset).parts.values():
-            if part.record_date < before and f"/host={self.host_id}/" in part.path:
+            if part.record_date < before and part.host_id == self.host_id:
                 by_day.setdefault(part.record_date, []).append(part)
         # A damaged file keeps its day as it is: merged, it would get a name that vouches for it.
         crowded = {

@@ -96,7 +96,7 @@ class DatasetLoad:
 
 @dataclass(frozen=True)
 class LoadResult:
-    """What one load did, per dataset that changed."""
+    """What one load did, per dataset that changed. What runs wrote about themselves is loaded and not told."""
 
     datasets: tuple[DatasetLoad, ...]
     elapsed_ms: int
@@ -155,10 +155,9 @@ class DuckDBLoader:
     def load(self, *, run_id: str) -> LoadResult:
         """Replace the days that commits touched since the last load, in one transaction a dataset."""
         started = time.monotonic()
-        loads = [self._load_dataset(contract, run_id) for contract in iter_contracts()]
-        return LoadResult(
-            tuple(entry for entry in loads if entry is not None), round((time.monotonic() - started) * 1000)
-        )
+        loads = [(contract, self._load_dataset(contract, run_id)) for contract in iter_contracts()]
+        news = tuple(load for contract, load in loads if load is not None and not contract.is_journal)
+        return LoadResult(news, round((time.monotonic() - started) * 1000))
 
     def _load_dataset(self, contract: Contract, run_id: str) -> DatasetLoad | None:
         snapshot = self._lake.snapshot(contract.dataset)
@@ -367,7 +366,7 @@ class DuckDBLoader:
         # Compactions and positions move the log on without a row; they are no reason to build.
         is_loaded = not any(
             commit.changed_dates
-            for dataset in self._lake.datasets()
+            for dataset in self._lake.input_datasets()
             for commit in self._lake.iter_commits(dataset, after=loaded.get(dataset, 0))
         )
         if built is None or built[:2] != (fingerprint, local_date) or dirty != (0,) or not is_loaded:

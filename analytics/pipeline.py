@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from analytics.config import PROJECT_DIR, Settings
+from analytics import sample
+from analytics.config import Settings
 from analytics.errors import AnalyticsError
 from analytics.extractor import Extraction, extract, import_archive, select_sources
-from analytics.journal import DATASETS, InputLake, StageRecord, record_stage, write_records
-from analytics.lake import Lake
+from analytics.journal import StageRecord, record_stage, write_records
+from analytics.lake import Lake, new_run_id
 from analytics.loader import BuildPlan, DuckDBLoader, LoadResult
 from analytics.publisher import PublishResult, publish
 from analytics.sources import ExtractResult, Progress
@@ -24,9 +25,6 @@ from analytics.targets.snapshot import is_published
 from analytics.transformer import TransformResult, preload, project_fingerprint, transform
 from analytics.validator import AuditFailed, ValidateResult, note_build, validate
 from analytics.warehouse import open_warehouse
-
-SAMPLE_DIR = PROJECT_DIR / "data" / "sample"
-SAMPLE_HOST = "sample"
 
 
 @dataclass(frozen=True)
@@ -67,51 +65,6 @@ class RunResult:
         return {**result, "failures": self.failures, "result": "failed" if self.failures else "ok"}
 
 
-def new_run_id() -> str:
-    """A name that sorts by time: the UTC instant, to the microsecond so that no two runs share one."""
-    return datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
-
-
-def with_sample_if_empty(settings: Settings, lake: Lake) -> tuple[Settings, bool]:
-    """The settings as they are, or pointed at the sample when this machine has no data of its own.
-
-    The sample goes into the lake under a host name of its own, and leaves it in the first run that
-    finds real data.
-    """
-    from analytics.sources import iter_sources
-
-    has_own_data = any(part_host != SAMPLE_HOST for part_host in _hosts(lake))
-    if has_own_data or any(source.is_enabled(settings) for source in iter_sources()):
-        return settings, False
-    return dataclasses.replace(settings, transcript_dirs=(SAMPLE_DIR / "projects",), host_id=SAMPLE_HOST), True
-
-
-def _hosts(lake: Lake) -> set[str]:
-    inputs = InputLake(lake.data_dir, lake.host_id)
-    return {_host_of(path) for dataset in inputs.datasets() for path in lake.snapshot(dataset).parts}
-
-
-def _host_of(path: str) -> str:
-    return path.split("/host=", 1)[1].split("/", 1)[0]
-
-
-def remove_sample(lake: Lake, run_id: str) -> int:
-    """Take the sample out of a lake that has real data now. Returns how many rows went."""
-    removed = 0
-    for dataset in lake.datasets():
-        parts = [part for path, part in lake.snapshot(dataset).parts.items() if _host_of(path) == SAMPLE_HOST]
-        removed += sum(part.row_count for part in parts)
-        lake.remove_parts(
-            dataset,
-            [part.path for part in parts],
-            run_id=run_id,
-            kind="sample",
-            forget_positions=True,
-            keep_in=None,
-        )
-    return removed
-
-
 @dataclass(frozen=True)
 class RunOptions:
     """What a run is asked for; the flags of `analytics run` and the parameters of the flow."""
@@ -142,8 +95,9 @@ class PipelineRun:
         self._stages: list[StageRecord] = []
         self._plan = BuildPlan(is_full_refresh=False)
         lake = Lake(settings.data_dir, settings.host_id)
-        self._source_settings, is_sample = with_sample_if_empty(settings, lake)
-        self._lake = Lake(settings.data_dir, self._source_settings.host_id) if is_sample else lake
+        is_sample = not sample.has_own_data(lake) and not select_sources(settings)
+        self._source_settings = sample.stand_in(settings) if is_sample else settings
+        self._lake = Lake(settings.data_dir, self._source_settings.host_id)
         self._fingerprint = project_fingerprint(settings)
         self.result = RunResult(new_run_id(), Extraction((), {}), is_sample=is_sample)
 
@@ -188,7 +142,7 @@ class PipelineRun:
         if not self.result.is_sample or self._lake.last_number("hook_events"):
             return extraction
         hooks = import_archive(
-            self._source_settings, self._lake, SAMPLE_DIR / "hooks", run_id=self.result.run_id, select=("hooks",)
+            self._source_settings, self._lake, sample.SAMPLE_DIR / "hooks", run_id=self.result.run_id, select=("hooks",)
         )
         if self._watcher.on_extract:
             self._watcher.on_extract(hooks.results[0])
@@ -198,20 +152,14 @@ class PipelineRun:
         """Load what is new and plan the build; None when everything is built and published already."""
         run_id = self.result.run_id
         # Asked of the lake, not of this run: the run that brought the first real rows may have died here.
-        hosts = _hosts(self._lake)
-        if SAMPLE_HOST in hosts and hosts != {SAMPLE_HOST}:
-            self.result = dataclasses.replace(self.result, removed_sample_rows=remove_sample(self._lake, run_id))
+        self.result = dataclasses.replace(self.result, removed_sample_rows=sample.remove_sample(self._lake, run_id))
         with record_stage(self._stages, "load") as record, open_warehouse(self._settings) as connection:
-            inputs = InputLake(self._settings.data_dir, self._lake.host_id)
-            build = DuckDBLoader(self._settings, inputs, connection).current_build(self._fingerprint)
+            loader = DuckDBLoader(self._settings, self._lake, connection)
+            build = loader.current_build(self._fingerprint)
             if build is not None and is_published(self._settings, build) and not self._options.is_full_refresh:
                 return None
             self._warm_up.start()
-            loader = DuckDBLoader(self._settings, self._lake, connection)
             load = loader.load(run_id=run_id)
-            # What earlier runs wrote about themselves is loaded too, and is nobody's news.
-            news = tuple(entry for entry in load.datasets if entry.dataset not in DATASETS)
-            load = dataclasses.replace(load, datasets=news)
             self._plan = loader.plan_build(
                 run_id=run_id, fingerprint=self._fingerprint, is_full_refresh=self._options.is_full_refresh
             )

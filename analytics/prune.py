@@ -14,7 +14,7 @@ from datetime import date, datetime
 from pathlib import Path
 
 from analytics.config import Settings
-from analytics.lake import Lake, date_of_part
+from analytics.lake import Lake, date_of_part, new_run_id
 from analytics.sources import iter_sources
 from analytics.targets.snapshot import old_versions
 
@@ -54,8 +54,6 @@ def _prune_versions(settings: Settings, *, is_dry_run: bool) -> int:
 
 
 def _prune_days(lake: Lake, before: date, *, is_dry_run: bool) -> dict[str, int]:
-    from analytics.pipeline import new_run_id
-
     run_id = new_run_id()
     removed = {"lake_rows": 0, "lake_files": 0, "dead_letter_files": 0, "quarantined_files": 0}
     for dataset in lake.datasets():

@@ -39,8 +39,6 @@ MEMORY_LIMIT = "200MB"
 AUDIT_ROW_LIMIT = 10_000
 AUDIT_AGE = timedelta(hours=1)
 TRAILING_COMMITS = 200
-# Records that runs write about themselves (analytics/journal.py): their volume says nothing.
-_OWN_DATASETS = frozenset({"check_results", "pipeline_runs"})
 _NAMESPACE = uuid.UUID("8f4c2a52-6f8e-4c55-9a7d-3f3a0f6a1d10")
 
 Severity = Literal["severe", "warning"]
@@ -175,9 +173,7 @@ def _write_batches(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
         """
     )
     batches = []
-    for dataset in lake.datasets():
-        if dataset in _OWN_DATASETS:
-            continue
+    for dataset in lake.input_datasets():
         for commit in lake.iter_commits(dataset, after=lake.last_number(dataset) - TRAILING_COMMITS):
             if commit.kind != "extract":
                 continue

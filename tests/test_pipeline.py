@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from analytics import pipeline, publisher
+from analytics import pipeline, publisher, sample
 from analytics.errors import ChecksFailed, LockHeld, PublishError
-from analytics.lake import Lake
+from analytics.lake import Lake, new_run_id
 from analytics.targets import snapshot
 from analytics.transformer import TransformResult
 from analytics.validator import ValidateResult
@@ -21,10 +21,10 @@ LINES = "select record_id, prompt_text, record_date from raw.conversations"
 @pytest.fixture(autouse=True)
 def fake_build(monkeypatch, tmp_path):
     """Gold is one table made of raw; the audit passes; the snapshot is the one target; the sample is two lines."""
-    sample = tmp_path / "sample" / "projects" / "-p"
-    sample.mkdir(parents=True)
+    transcripts = tmp_path / "sample" / "projects" / "-p"
+    transcripts.mkdir(parents=True)
     (tmp_path / "sample" / "hooks").mkdir()
-    (sample / "s.jsonl").write_bytes(encode(make_prompt("sample one"), make_prompt("sample two")))
+    (transcripts / "s.jsonl").write_bytes(encode(make_prompt("sample one"), make_prompt("sample two")))
 
     def transform(settings, plan):
         make_gold(settings, fct_lines=LINES)
@@ -34,7 +34,7 @@ def fake_build(monkeypatch, tmp_path):
     monkeypatch.setattr(pipeline, "validate", lambda *_args, **_named: ValidateResult())
     monkeypatch.setattr(pipeline, "preload", lambda: None)
     monkeypatch.setattr(pipeline, "project_fingerprint", lambda _settings: "f")
-    monkeypatch.setattr(pipeline, "SAMPLE_DIR", tmp_path / "sample")
+    monkeypatch.setattr(sample, "SAMPLE_DIR", tmp_path / "sample")
     monkeypatch.setattr(publisher, "iter_targets", lambda: iter([snapshot.TARGET]))
 
 
@@ -175,7 +175,7 @@ def test_the_sample_leaves_with_the_first_real_line(settings):
     write_transcript(settings, make_prompt("mine"))
     result = pipeline.run(settings)
     assert not result.is_sample
-    assert result.removed_sample_rows >= 2
+    assert result.removed_sample_rows == 2
     assert prompts(settings) == ["mine"]
     assert pipeline.run(without_transcripts(settings)).is_sample is False
 
@@ -189,7 +189,7 @@ def test_the_sample_leaves_even_if_the_run_that_brought_the_first_line_died(sett
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "remove_sample", die)
+        patch.setattr(sample, "remove_sample", die)
         with pytest.raises(KeyboardInterrupt):
             pipeline.run(settings)
     pipeline.run(settings)
@@ -197,7 +197,7 @@ def test_the_sample_leaves_even_if_the_run_that_brought_the_first_line_died(sett
 
 
 def test_run_ids_sort_by_time_and_name_versions():
-    first, second = pipeline.new_run_id(), pipeline.new_run_id()
+    first, second = new_run_id(), new_run_id()
     assert first < second
     assert snapshot._RUN_ID.fullmatch(first)
     assert first.startswith(datetime.now(UTC).strftime("%Y"))

@@ -6,10 +6,8 @@ from typing import Any
 
 import pytest
 
-from analytics.config import PROJECT_DIR
-from analytics.sample import DEFAULT_SEED, build_sample, main
-
-SAMPLE_DIR = PROJECT_DIR / "data" / "sample"
+from analytics.sample import SAMPLE_DIR
+from analytics.sample.generator import DEFAULT_SEED, build_sample, main
 
 
 @pytest.fixture(scope="module")

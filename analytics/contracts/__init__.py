@@ -23,11 +23,14 @@ class Contract:
 
     `grain` begins "One row per". `schema` includes the columns that every dataset has
     (`COMMON_FIELDS`); `warehouse_schema` is the same without the payload, which stays in the lake.
+    A journal holds what runs write about themselves: loaded with the rest, but nobody's news, or no
+    run would ever find nothing new.
     """
 
     dataset: str
     grain: str
     schema: pa.Schema
+    is_journal: bool = False
 
     @property
     def warehouse_schema(self) -> pa.Schema:

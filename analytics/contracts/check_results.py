@@ -12,6 +12,7 @@ from analytics.contracts import COMMON_FIELDS, Contract, describe
 CONTRACT = Contract(
     dataset="check_results",
     grain="One row per audit and expectation.",
+    is_journal=True,
     schema=pa.schema(
         [
             *COMMON_FIELDS,

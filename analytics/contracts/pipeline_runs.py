@@ -14,6 +14,7 @@ STAGES = ("extract", "load", "transform", "validate", "publish")
 CONTRACT = Contract(
     dataset="pipeline_runs",
     grain="One row per run and stage.",
+    is_journal=True,
     schema=pa.schema(
         [
             *COMMON_FIELDS,

@@ -19,17 +19,17 @@ import orjson
 from analytics.contracts.annotations import EVENT_TYPES
 from analytics.errors import ConfigError, ContractViolation
 from analytics.files import make_private_folder, write_private_file
-from analytics.lake import Rejection, step
+from analytics.lake import Lake, Rejection, step
 from analytics.records import parse_instant, parse_json
 from analytics.records.writer import Place
 from analytics.redactor import Redactor
+from analytics.sample import SAMPLE_HOST, has_own_data
 from analytics.sources import ExtractContext, ExtractResult, Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from analytics.config import Settings
-    from analytics.lake import Lake
     from analytics.records.writer import RecordWriter
 
 Row = dict[str, Any]
@@ -41,8 +41,6 @@ FOLDER = "annotations"
 NOT_AN_ANNOTATION = "no annotation"
 TAG_LIMIT = 64
 RATINGS = range(1, 6)
-# The host name under which a machine without data of its own keeps the sample.
-_SAMPLE_HOST = "sample"
 _MAX_BYTES = 1 << 20
 
 
@@ -53,8 +51,7 @@ def is_enabled(settings: Settings) -> bool:
     """
     if not _find_files(settings.data_dir / FOLDER):
         return False
-    hosts = {folder.name.removeprefix("host=") for folder in (settings.data_dir / "raw").glob("*/date=*/host=*")}
-    return bool(hosts - {_SAMPLE_HOST}) or settings.host_id == _SAMPLE_HOST
+    return settings.host_id == SAMPLE_HOST or has_own_data(Lake(settings.data_dir, settings.host_id))
 
 
 def extract(context: ExtractContext) -> ExtractResult:

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analytics.cards import DATE, PROJECT, Cube, Dashboard, has_column, iter_cubes, load_dashboards
-from analytics.config import PROJECT_DIR, Settings
+from analytics.config import Settings
 from analytics.errors import PublishError
 from analytics.files import make_private_folder, shown_path, write_private_file
-from analytics.lake import Lake
+from analytics.sample import is_synthetic
 from analytics.targets import Target, TargetResult
 from analytics.targets.snapshot import open_current
 
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 REPORT = "report.html"
-SAMPLE_DIR = PROJECT_DIR / "data" / "sample"
-SAMPLE_HOST = "sample"
 # A card of single files would need a row per file and day. The page gets the files that lead a month.
 FILES_PER_MONTH = 60
 _HERE = Path(__file__).parent
@@ -238,11 +236,3 @@ def _one_row(connection: duckdb.DuckDBPyConnection, sql: str) -> Sequence[Any]:
 
 def _minute(instant: datetime | None) -> str:
     return "" if instant is None else instant.replace(tzinfo=UTC).strftime("%Y-%m-%d %H:%M")
-
-
-def is_synthetic(settings: Settings) -> bool:
-    """Whether the published rows come from the repository's sample."""
-    if any(folder.absolute().is_relative_to(SAMPLE_DIR) for folder in settings.transcript_dirs):
-        return True
-    lake = Lake(settings.data_dir, settings.host_id)
-    return any(f"/host={SAMPLE_HOST}/" in path for name in lake.datasets() for path in lake.snapshot(name).parts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,6 +12,7 @@ import pytest
 
 from analytics.cli import main
 from analytics.config import load_settings
+from analytics.contracts import load_contract
 from analytics.lake import Lake
 from analytics.sources import ExtractContext
 from analytics.sources.annotations import extract, import_events, is_enabled
@@ -146,10 +147,11 @@ def test_annotations_alone_do_not_take_the_place_of_the_sample(data_dir):
     main(["rate", SESSION, "3"])
     assert not is_enabled(make_context(data_dir).settings)
     assert is_enabled(make_context(data_dir, host_id="sample").settings)
-    (data_dir / "raw" / "conversations" / "date=2026-01-01" / "host=sample").mkdir(parents=True)
-    assert not is_enabled(make_context(data_dir).settings)
-    (data_dir / "raw" / "conversations" / "date=2026-01-01" / "host=mine").mkdir()
-    assert is_enabled(make_context(data_dir).settings)
+    for host_id, is_own in (("sample", False), ("mine", True)):
+        lake = Lake(data_dir, host_id)
+        part = lake.write_part(load_contract("conversations").schema.empty_table(), "conversations", date(2026, 1, 1))
+        lake.commit("conversations", "transcripts", run_id="run", adds=[part])
+        assert is_enabled(make_context(data_dir).settings) is is_own
 
 
 def test_import_checks_what_it_reads(tmp_path, data_dir):

@@ -811,7 +811,3 @@ def main(arguments: list[str] | None = None) -> int:
     size_kb = sum(len(text.encode()) for text in files.values()) // 1000
     print(f"sample     {len(files)} files   {size_kb:,} kB   {options.out}")
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

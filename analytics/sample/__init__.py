@@ -1,0 +1,51 @@
+"""The sample data, where it stands in for data of one's own.
+
+It goes into the lake under a host name of its own, and leaves it in the first run that finds real data
+(docs/decisions/0005). `generator` makes it: `python -m analytics.sample`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from analytics.config import PROJECT_DIR, Settings
+from analytics.lake import Lake
+
+SAMPLE_DIR = PROJECT_DIR / "data" / "sample"
+SAMPLE_HOST = "sample"
+
+
+def stand_in(settings: Settings) -> Settings:
+    """The settings, pointed at the sample."""
+    return dataclasses.replace(settings, transcript_dirs=(SAMPLE_DIR / "projects",), host_id=SAMPLE_HOST)
+
+
+def has_own_data(lake: Lake) -> bool:
+    """Whether the lake holds anything beside the sample and what runs wrote about themselves."""
+    return bool(lake.hosts() - {SAMPLE_HOST})
+
+
+def is_synthetic(settings: Settings) -> bool:
+    """Whether what is published comes from the sample."""
+    is_named = any(folder.absolute().is_relative_to(SAMPLE_DIR) for folder in settings.transcript_dirs)
+    return is_named or SAMPLE_HOST in Lake(settings.data_dir, settings.host_id).hosts()
+
+
+def remove_sample(lake: Lake, run_id: str) -> int:
+    """Take the sample out of a lake that has data of its own. Returns how many rows went."""
+    if not has_own_data(lake):
+        return 0
+    removed, told = 0, lake.input_datasets()
+    for dataset in lake.datasets():
+        parts = [part for part in lake.snapshot(dataset).parts.values() if part.host_id == SAMPLE_HOST]
+        if dataset in told:
+            removed += sum(part.row_count for part in parts)
+        lake.remove_parts(
+            dataset,
+            [part.path for part in parts],
+            run_id=run_id,
+            kind="sample",
+            forget_positions=True,
+            keep_in=None,
+        )
+    return removed

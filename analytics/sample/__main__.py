@@ -1,0 +1,3 @@
+from analytics.sample.generator import main
+
+raise SystemExit(main())
