@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Callable
 from typing import Any
 
 from analytics.config import Settings
 from analytics.errors import ConfigError
+from analytics.printer import Printer
 
 # The same as the source's own checks, without importing it for every other verb.
 RATINGS = range(1, 6)
@@ -102,14 +101,13 @@ def _annotate(parsed: argparse.Namespace, settings: Settings, events: list[dict[
     from analytics.sources.annotations import write_events
 
     session, is_known = find_session(settings, parsed.session)
+    printer = Printer(settings, is_json=parsed.json, is_quiet=parsed.quiet)
     if not is_known:
-        print(f"warning    {session} is no published session; kept, in case it comes", file=sys.stderr)
+        printer.story("warning", f"{session} is no published session; kept, in case it comes")
     lake = Lake(settings.data_dir, settings.host_id)
     write_events(settings, lake, [{**event, "session_id": session} for event in events])
-    if parsed.json:
-        print(json.dumps({"session_id": session, "is_known": is_known, "event_count": len(events)}, indent=2))
-    elif not parsed.quiet:
-        print(f"ok         {session}: {done}; in the marts after the next run")
+    facts = {"session_id": session, "is_known": is_known, "event_count": len(events)}
+    printer.facts(facts, [f"ok         {session}: {done}; in the marts after the next run"])
     return 0
 
 

@@ -8,28 +8,22 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from analytics import __version__
 from analytics.annotations import add_verbs as add_annotation_verbs
 from analytics.capture.command import add_arguments as add_capture_arguments
 from analytics.config import Settings, load_settings
 from analytics.errors import AnalyticsError, ConfigError, describe_bug
-from analytics.files import shown_path
+from analytics.printer import Printer
 
 if TYPE_CHECKING:
-    from analytics.loader import LoadResult
-    from analytics.pipeline import RunResult
-    from analytics.sources import ExtractResult
-    from analytics.targets import TargetResult
-    from analytics.transformer import TransformResult
-    from analytics.validator import ValidateResult
+    import pyarrow as pa
 
 # Telemetry of the tools underneath is off before any of them is imported.
 QUIET_ENVIRONMENT = {
@@ -186,98 +180,14 @@ def _overrides(parsed: argparse.Namespace) -> dict[str, str]:
     return {name: value for name in names if (value := getattr(parsed, name, None))}
 
 
-class _Printer:
-    """One aligned line per unit of work on stdout; progress on a terminal's stderr only."""
-
-    def __init__(self, parsed: argparse.Namespace, settings: Settings) -> None:
-        self._is_silent = parsed.json or parsed.quiet
-        self._settings = settings
-        self._shows_progress = sys.stderr.isatty() and not self._is_silent
-
-    def line(self, stage: str, what: str, *facts: str, elapsed_ms: int | None = None, note: str = "") -> None:
-        if self._is_silent:
-            return
-        self._clear()
-        seconds = "" if elapsed_ms is None else f"{elapsed_ms / 1000:.1f} s"
-        padded = "".join(f"{fact:<16}" for fact in facts)
-        print(f"{stage:<10} {what:<14} {padded:<48}{seconds:>8}   {note}".rstrip())
-
-    def on_progress(self, done: int, total: int) -> None:
-        if self._shows_progress and total > 50_000_000:
-            print(f"\rextract    {done / 1e6:,.0f} of {total / 1e6:,.0f} MB", end="", file=sys.stderr, flush=True)
-
-    def _clear(self) -> None:
-        if self._shows_progress:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
-
-    def on_extract(self, result: ExtractResult) -> None:
-        notes = []
-        if result.dead_letters:
-            notes.append(shown_path(self._settings.data_dir / result.dead_letters[0]))
-        if result.waiting_count:
-            notes.append(f"{result.waiting_count} half-written, read when complete")
-        self.line(
-            "extract",
-            result.source,
-            f"{result.rows_loaded:,} rows",
-            f"{result.unit_count:,} units",
-            f"{result.rows_rejected:,} rejected",
-            elapsed_ms=result.elapsed_ms,
-            note="   ".join(notes),
-        )
-        for problem in result.problems:
-            print(f"warning    {result.source}: cannot read {problem}", file=sys.stderr)
-
-    def on_load(self, result: LoadResult) -> None:
-        repeated = sum(entry.repeated_count for entry in result.datasets)
-        self.line(
-            "load",
-            "raw",
-            f"{result.row_count:,} rows",
-            f"{result.date_count:,} days",
-            f"{repeated:,} repeated",
-            elapsed_ms=result.elapsed_ms,
-        )
-        for path in result.damaged:
-            print(
-                f"warning    load: {path} is damaged, moved to quarantine; the next run reads its sources again",
-                file=sys.stderr,
-            )
-
-    def on_transform(self, result: TransformResult) -> None:
-        self.line(
-            "transform",
-            "dbt",
-            f"{result.model_count} models",
-            f"{result.test_count} tests",
-            "0 failed",
-            elapsed_ms=result.elapsed_ms,
-            note="everything" if result.is_full_refresh else "",
-        )
-        for name in result.warnings:
-            print(f"warning    transform: {name} warns", file=sys.stderr)
-
-    def on_validate(self, result: ValidateResult) -> None:
-        if result.skipped:
-            self.line("validate", "gx", "not due", elapsed_ms=result.elapsed_ms, note=result.skipped)
-            return
-        counts = (f"{result.suite_count} suites", f"{result.check_count} checks", f"{len(result.failed)} failed")
-        self.line("validate", "gx", *counts, elapsed_ms=result.elapsed_ms, note=result.report if result.failed else "")
-        for name in result.warnings:
-            print(f"warning    validate: {name} warns; what to do: {result.report}", file=sys.stderr)
-
-    def on_publish(self, result: TargetResult) -> None:
-        self.line("publish", result.target, result.summary, elapsed_ms=result.elapsed_ms, note=result.location)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, default=str))
+def _printer(parsed: argparse.Namespace, settings: Settings) -> Printer:
+    return Printer(settings, is_json=parsed.json, is_quiet=parsed.quiet)
 
 
 def _run(parsed: argparse.Namespace, settings: Settings) -> int:
     from analytics.pipeline import Observer, run
 
-    printer = _Printer(parsed, settings)
+    printer = _printer(parsed, settings)
     observer = Observer(
         on_progress=printer.on_progress,
         on_extract=printer.on_extract,
@@ -295,33 +205,15 @@ def _run(parsed: argparse.Namespace, settings: Settings) -> int:
         is_full_refresh=parsed.full_refresh,
         observer=observer,
     )
-    _finish_run(parsed, settings, result)
+    printer.on_run(result)
     return 1 if result.failures and not parsed.keep_going else 0
-
-
-def _finish_run(parsed: argparse.Namespace, settings: Settings, result: RunResult) -> None:
-    for name, reason in result.failures.items():
-        print(f"failed     {name}: {reason}", file=sys.stderr)
-    if parsed.json:
-        _print_json(result.as_json())
-        return
-    printer = _Printer(parsed, settings)
-    if result.is_sample:
-        printer.line("note", "sample data: no transcripts of your own were found, so these numbers are synthetic")
-    if result.removed_sample_rows:
-        printer.line(
-            "note", f"the sample's {result.removed_sample_rows:,} rows left the lake: it has your own data now"
-        )
-    verdict = "failed" if result.failures else "ok"
-    what = f"run {result.run_id}" if result.publish else f"run {result.run_id}: nothing new, nothing rebuilt"
-    printer.line(verdict, what, elapsed_ms=result.elapsed_ms)
 
 
 def _extract(parsed: argparse.Namespace, settings: Settings) -> int:
     from analytics.extractor import extract, import_archive
     from analytics.lake import Lake, new_run_id
 
-    printer = _Printer(parsed, settings)
+    printer = _printer(parsed, settings)
     lake = Lake(settings.data_dir, settings.host_id)
     with lake.lock():
         if parsed.import_path is not None:
@@ -339,10 +231,8 @@ def _extract(parsed: argparse.Namespace, settings: Settings) -> int:
                 on_progress=printer.on_progress,
                 on_result=printer.on_extract,
             )
-    for name, reason in result.failures.items():
-        print(f"failed     {name}: {reason}", file=sys.stderr)
-    if parsed.json:
-        _print_json({"results": [entry.__dict__ for entry in result.results], "failures": result.failures})
+    printer.failures(result.failures)
+    printer.facts(result.as_json())
     return 1 if result.failures and not parsed.keep_going else 0
 
 
@@ -360,9 +250,9 @@ def _load(parsed: argparse.Namespace, settings: Settings) -> int:
     lake = Lake(settings.data_dir, settings.host_id)
     with lake.lock(), open_warehouse(settings) as connection:
         result = DuckDBLoader(settings, lake, connection).load(run_id=new_run_id())
-    _Printer(parsed, settings).on_load(result)
-    if parsed.json:
-        _print_json([entry.__dict__ for entry in result.datasets])
+    printer = _printer(parsed, settings)
+    printer.on_load(result)
+    printer.facts(result.as_json())
     return 0
 
 
@@ -373,9 +263,9 @@ def _transform(parsed: argparse.Namespace, settings: Settings) -> int:
     lake = Lake(settings.data_dir, settings.host_id)
     with lake.lock():
         result = transform_and_plan(settings, lake, run_id=new_run_id(), is_full_refresh=parsed.full_refresh)
-    _Printer(parsed, settings).on_transform(result)
-    if parsed.json:
-        _print_json(result.__dict__)
+    printer = _printer(parsed, settings)
+    printer.on_transform(result)
+    printer.facts(result.as_json())
     return 0
 
 
@@ -384,7 +274,7 @@ def _validate(parsed: argparse.Namespace, settings: Settings) -> int:
     from analytics.validator import AuditFailed, validate
 
     lake = Lake(settings.data_dir, settings.host_id)
-    printer = _Printer(parsed, settings)
+    printer = _printer(parsed, settings)
     failure: AuditFailed | None = None
     with lake.lock():
         try:
@@ -392,8 +282,7 @@ def _validate(parsed: argparse.Namespace, settings: Settings) -> int:
         except AuditFailed as error:
             failure, result = error, error.result
     printer.on_validate(result)
-    if parsed.json:
-        _print_json(result.__dict__ | {"checks": [check.__dict__ for check in result.checks]})
+    printer.facts(result.as_json())
     if failure:
         raise failure
     return 0
@@ -404,13 +293,12 @@ def _publish(parsed: argparse.Namespace, settings: Settings) -> int:
     from analytics.publisher import publish
     from analytics.validator import require_passed_audit
 
+    printer = _printer(parsed, settings)
     with Lake(settings.data_dir, settings.host_id).lock():
         require_passed_audit(settings)
-        result = publish(settings, run_id=new_run_id(), on_result=_Printer(parsed, settings).on_publish)
-    for name, reason in result.failures.items():
-        print(f"failed     {name}: {reason}", file=sys.stderr)
-    if parsed.json:
-        _print_json([entry.__dict__ for entry in result.targets])
+        result = publish(settings, run_id=new_run_id(), on_result=printer.on_publish)
+    printer.failures(result.failures)
+    printer.facts(result.as_json())
     return 1 if result.failures else 0
 
 
@@ -418,12 +306,8 @@ def _status(parsed: argparse.Namespace, settings: Settings) -> int:
     from analytics.status import read_status
 
     status = read_status(settings)
-    if parsed.json:
-        _print_json(status)
-    elif not parsed.quiet:
-        for section, facts in status.items():
-            for name, value in facts.items():
-                print(f"{section:<10} {name:<28} {value}")
+    facts = ((section, name, value) for section, facts in status.items() for name, value in facts.items())
+    _printer(parsed, settings).facts(status, (f"{section:<10} {name:<28} {value}" for section, name, value in facts))
     return 0
 
 
@@ -431,35 +315,36 @@ def _doctor(parsed: argparse.Namespace, settings: Settings) -> int:
     from analytics.doctor import examine
 
     findings = examine(settings)
-    if parsed.json:
-        _print_json([finding.__dict__ for finding in findings])
-    elif not parsed.quiet:
-        for finding in findings:
-            print(f"{finding.verdict:<8} {finding.subject:<16} {finding.message}")
+    _printer(parsed, settings).facts(
+        [finding.as_json() for finding in findings],
+        (f"{finding.verdict:<8} {finding.subject:<16} {finding.message}" for finding in findings),
+    )
     return 1 if any(finding.verdict == "failed" for finding in findings) else 0
 
 
 def _show(parsed: argparse.Namespace, settings: Settings) -> int:
-    from analytics.reader import published_tables, quote
+    from analytics.reader import read_table
 
-    tables = published_tables(settings)
-    if parsed.table not in tables:
-        raise ConfigError(f"show: there is no table {parsed.table!r}. There are: {', '.join(tables)}.")
-    parsed.sql = f"select * from gold.{quote(parsed.table)} limit {max(parsed.limit, 0)}"
-    return _query(parsed, settings)
+    _print_table(parsed, settings, read_table(settings, parsed.table, limit=max(parsed.limit, 0)))
+    return 0
 
 
 def _query(parsed: argparse.Namespace, settings: Settings) -> int:
-    from analytics.reader import Form, read_query, render, write_parquet
+    from analytics.reader import read_query
+
+    _print_table(parsed, settings, read_query(settings, parsed.sql))
+    return 0
+
+
+def _print_table(parsed: argparse.Namespace, settings: Settings, table: pa.Table) -> None:
+    from analytics.reader import Form, render, write_table
 
     if parsed.parquet is not None:
-        count = write_parquet(settings, parsed.sql, parsed.parquet)
-        print(f"{count:,} rows written to {parsed.parquet}", file=sys.stderr)
-        return 0
-    table = read_query(settings, parsed.sql)
+        write_table(table, parsed.parquet, "parquet")
+        _printer(parsed, settings).story("ok", f"{table.num_rows:,} rows written to {parsed.parquet}")
+        return
     form: Form = "json" if parsed.json else "csv" if parsed.csv else "table"
     sys.stdout.write(render(table, form))
-    return 0
 
 
 def _report(parsed: argparse.Namespace, settings: Settings) -> int:
@@ -470,10 +355,8 @@ def _report(parsed: argparse.Namespace, settings: Settings) -> int:
         raise ConfigError("report: say with --out FILE where a page of only some data goes.")
     file = (parsed.out or settings.published_dir / REPORT).absolute()
     size = write_report(settings, file, restriction)
-    if parsed.json:
-        _print_json({"file": str(file), "byte_count": size})
-    elif not parsed.quiet:
-        print(f"report     {size / 1e6:.1f} MB   {file}")
+    facts = {"file": str(file), "byte_count": size}
+    _printer(parsed, settings).facts(facts, [f"report     {size / 1e6:.1f} MB   {file}"])
     if parsed.open:
         import webbrowser
 
@@ -482,30 +365,16 @@ def _report(parsed: argparse.Namespace, settings: Settings) -> int:
 
 
 def _export(parsed: argparse.Namespace, settings: Settings) -> int:
-    from analytics.reader import published_tables, quote, read_query, render, write_parquet
+    from analytics.reader import EXPORTED_FORMS, read_table, write_table
 
-    tables = published_tables(settings)
-    if parsed.table not in tables:
-        raise ConfigError(f"export: there is no table {parsed.table!r}. There are: {', '.join(tables)}.")
-    sql = f"select * from gold.{quote(parsed.table)}"
-    texts: dict[Path, Literal["csv", "json"]] = {}
-    if parsed.csv:
-        texts[parsed.csv] = "csv"
-    if parsed.json:
-        texts[parsed.json] = "json"
-    if not texts and not parsed.parquet:
+    files = {form: file for form in EXPORTED_FORMS if (file := getattr(parsed, form))}
+    if not files:
         raise ConfigError("export: name a file with --csv, --json or --parquet.")
-    table = read_query(settings, sql)
-    for file, form in texts.items():
-        try:
-            file.write_text(render(table, form), encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"export: {file} cannot be written.") from error
-    if parsed.parquet:
-        write_parquet(settings, sql, parsed.parquet)
-    for file in [*texts, *([parsed.parquet] if parsed.parquet else [])]:
-        if not parsed.quiet:
-            print(f"export     {parsed.table:<28} {table.num_rows:,} rows   {file}")
+    table = read_table(settings, parsed.table)
+    for form, file in files.items():
+        write_table(table, file, form)
+    lines = [f"export     {parsed.table:<28} {table.num_rows:,} rows   {file}" for file in files.values()]
+    Printer(settings, is_quiet=parsed.quiet).facts(None, lines)
     return 0
 
 
@@ -513,10 +382,7 @@ def _prune(parsed: argparse.Namespace, settings: Settings) -> int:
     from analytics.prune import prune
 
     removed = prune(settings, before=parsed.before, is_dry_run=parsed.dry_run)
-    if parsed.json:
-        _print_json(removed)
-    elif not parsed.quiet:
-        verb = "would go" if parsed.dry_run else "removed"
-        for name, count in removed.items():
-            print(f"prune      {name:<28} {count:,} {verb}")
+    verb = "would go" if parsed.dry_run else "removed"
+    lines = [f"prune      {name:<28} {count:,} {verb}" for name, count in removed.items()]
+    _printer(parsed, settings).facts(removed, lines)
     return 0

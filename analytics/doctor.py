@@ -20,6 +20,7 @@ from analytics.config import Settings
 from analytics.errors import AnalyticsError
 from analytics.lake import Lake
 from analytics.redactor import KEY_BYTES, Redactor
+from analytics.result import Result
 from analytics.sources.transcripts import DATASET, NAME
 from analytics.sources.transcripts.discovery import find_files, plan_tasks, transcript_roots
 from analytics.status import read_unpriced_models
@@ -35,7 +36,7 @@ PRIVATE_NAMES = ("raw", "dead_letter", "quarantine", "published", "queue", "ware
 
 
 @dataclass(frozen=True)
-class Finding:
+class Finding(Result):
     """One thing that was examined. `failed` stops the pipeline or endangers data; `warning` may, later."""
 
     verdict: Verdict

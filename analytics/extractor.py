@@ -11,11 +11,12 @@ from typing import Any
 from analytics.config import Settings
 from analytics.errors import AnalyticsError, ConfigError
 from analytics.lake import Lake
+from analytics.result import Result
 from analytics.sources import ExtractContext, ExtractResult, Progress, Source, iter_sources
 
 
 @dataclass(frozen=True)
-class Extraction:
+class Extraction(Result):
     """What an extraction brought: a result per source that could be read, a reason per source that could not."""
 
     results: tuple[ExtractResult, ...]

@@ -35,7 +35,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analytics.contracts import PAYLOAD, iter_contracts, load_contract
+from analytics.contracts import PAYLOAD, journal_datasets, load_contract
 from analytics.errors import LockHeld
 from analytics.files import make_private_folder, open_private, sync, whole_or_not, write_private_file
 
@@ -324,7 +324,7 @@ class Lake:
 
     def input_datasets(self) -> list[str]:
         """Datasets with a commit, but those that runs write about themselves."""
-        journals = {contract.dataset for contract in iter_contracts() if contract.is_journal}
+        journals = journal_datasets()
         return [dataset for dataset in self.datasets() if dataset not in journals]
 
     def hosts(self) -> set[str]:

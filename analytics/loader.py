@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analytics.config import Settings
-from analytics.contracts import PAYLOAD, Contract, iter_contracts
+from analytics.contracts import PAYLOAD, Contract, iter_contracts, journal_datasets
 from analytics.errors import ConfigError
 from analytics.lake import Lake, Part, Snapshot
+from analytics.result import Result
 
 if TYPE_CHECKING:
     import duckdb
@@ -84,7 +85,7 @@ ENTITIES_SQL = {
 
 
 @dataclass(frozen=True)
-class DatasetLoad:
+class DatasetLoad(Result):
     """What loading did to one dataset. Rows of the replaced days; `repeated` are copies of a record."""
 
     dataset: str
@@ -95,7 +96,7 @@ class DatasetLoad:
 
 
 @dataclass(frozen=True)
-class LoadResult:
+class LoadResult(Result):
     """What one load did, per dataset that changed. What runs wrote about themselves is loaded and not told."""
 
     datasets: tuple[DatasetLoad, ...]
@@ -104,6 +105,10 @@ class LoadResult:
     @property
     def row_count(self) -> int:
         return sum(entry.row_count for entry in self.datasets)
+
+    @property
+    def repeated_count(self) -> int:
+        return sum(entry.repeated_count for entry in self.datasets)
 
     @property
     def date_count(self) -> int:
@@ -358,10 +363,11 @@ class DuckDBLoader:
         )
 
     def current_build(self, fingerprint: str) -> str | None:
-        """The run that built what is there, if that is all: everything committed, this fingerprint, this local day."""
+        """The run that built what is there, if that is all: all input, this fingerprint, this local day."""
         local_date = datetime.now(zoneinfo.ZoneInfo(self._settings.timezone)).date()
         built = self._connection.execute("select fingerprint, local_date, run_id from raw._builds").fetchone()
-        dirty = self._connection.execute("select count(*) from raw._dirty_dates").fetchone()
+        touched = self._connection.execute("select distinct dataset from raw._dirty_dates").fetchall()
+        dirty = {dataset for (dataset,) in touched} - journal_datasets()
         loaded = dict(self._connection.execute("select dataset, commit_number from raw._loads").fetchall())
         # Compactions and positions move the log on without a row; they are no reason to build.
         is_loaded = not any(
@@ -369,7 +375,7 @@ class DuckDBLoader:
             for dataset in self._lake.input_datasets()
             for commit in self._lake.iter_commits(dataset, after=loaded.get(dataset, 0))
         )
-        if built is None or built[:2] != (fingerprint, local_date) or dirty != (0,) or not is_loaded:
+        if built is None or built[:2] != (fingerprint, local_date) or dirty or not is_loaded:
             return None
         return str(built[2])
 

@@ -19,6 +19,7 @@ from analytics.journal import StageRecord, record_stage, write_records
 from analytics.lake import Lake, new_run_id
 from analytics.loader import BuildPlan, DuckDBLoader, LoadResult
 from analytics.publisher import PublishResult, publish
+from analytics.result import Result
 from analytics.sources import ExtractResult, Progress
 from analytics.targets import TargetResult
 from analytics.targets.snapshot import is_published
@@ -40,7 +41,7 @@ class Observer:
 
 
 @dataclass(frozen=True)
-class RunResult:
+class RunResult(Result):
     """A whole run. `load` and the stages after it are None where nothing was new."""
 
     run_id: str
@@ -58,8 +59,7 @@ class RunResult:
         return {**self.extraction.failures, **(self.publish.failures if self.publish else {})}
 
     def as_json(self) -> dict[str, Any]:
-        """The same facts as the printed summary, for `--json`."""
-        result = dataclasses.asdict(self)
+        result = super().as_json()
         if result["validate"]:
             del result["validate"]["checks"]
         return {**result, "failures": self.failures, "result": "failed" if self.failures else "ok"}

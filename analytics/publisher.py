@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from analytics.config import Settings
 from analytics.errors import AnalyticsError
+from analytics.result import Result
 from analytics.targets import FIRST, TargetResult, iter_targets
 
 
 @dataclass(frozen=True)
-class PublishResult:
+class PublishResult(Result):
     """A result per target that was written, a reason per target that was not."""
 
     targets: tuple[TargetResult, ...]

@@ -17,7 +17,8 @@ from analytics.config import Settings
 from analytics.errors import ConfigError
 from analytics.targets.snapshot import open_current
 
-Form = Literal["table", "json", "csv"]
+Form = Literal["table", "json", "csv", "parquet"]
+EXPORTED_FORMS: tuple[Form, ...] = ("csv", "json", "parquet")
 MAX_CELL_CHARS = 60
 # A spreadsheet takes a cell that begins so for a formula.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -52,16 +53,26 @@ def read_query(settings: Settings, sql: str) -> pa.Table:
     return table
 
 
-def write_parquet(settings: Settings, sql: str, file: Path) -> int:
-    """Write the rows of one statement to a Parquet file. Returns how many."""
+def read_table(settings: Settings, name: str, *, limit: int | None = None) -> pa.Table:
+    """The rows of a published table. Raises ConfigError for a name there is not, with those there are."""
+    tables = published_tables(settings)
+    if name not in tables:
+        raise ConfigError(f"there is no table {name!r}. There are: {', '.join(tables)}.")
+    bound = "" if limit is None else f" limit {limit}"
+    return read_query(settings, f"select * from gold.{quote(name)}{bound}")
+
+
+def write_table(table: pa.Table, file: Path, form: Form) -> None:
+    """Write rows to a file. Raises ConfigError where it cannot be written."""
     import pyarrow.parquet as pq
 
-    table = read_query(settings, sql)
     try:
-        pq.write_table(table, file, compression="zstd")
+        if form == "parquet":
+            pq.write_table(table, file, compression="zstd")
+        else:
+            file.write_text(render(table, form), encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"query: {file} cannot be written.") from error
-    return int(table.num_rows)
+        raise ConfigError(f"{file} cannot be written. Name a file in a folder that you may write to.") from error
 
 
 def render(table: pa.Table, form: Form) -> str:

@@ -15,13 +15,14 @@ import analytics
 from analytics.config import PROJECT_DIR, Settings
 from analytics.errors import AnalyticsError, ChecksFailed
 from analytics.loader import BuildPlan
+from analytics.result import Result
 
 DBT_DIR = PROJECT_DIR / "dbt"
 _FINGERPRINTED = (".sql", ".yml", ".csv", ".md")
 
 
 @dataclass(frozen=True)
-class TransformResult:
+class TransformResult(Result):
     """What dbt did. A failed model or test raises instead."""
 
     model_count: int

@@ -28,6 +28,7 @@ from analytics.errors import ChecksFailed
 from analytics.files import make_private_folder, shown_path, write_private_file
 from analytics.lake import Lake
 from analytics.loader import BuildPlan
+from analytics.result import Result
 from analytics.warehouse import open_warehouse
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ Severity = Literal["severe", "warning"]
 
 
 @dataclass(frozen=True)
-class CheckResult:
+class CheckResult(Result):
     """One expectation of one audit. `unexpected_count` counts rows (or groups), where there is something to count."""
 
     suite: str
@@ -66,7 +67,7 @@ class CheckResult:
 
 
 @dataclass(frozen=True)
-class ValidateResult:
+class ValidateResult(Result):
     """One audit. `skipped` says why none was made; `failed` and `warnings` name checks, never rows."""
 
     suite_count: int = 0

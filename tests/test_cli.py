@@ -187,6 +187,14 @@ def test_quiet_prints_nothing_and_json_the_same_facts(capsys, settings):
     assert "dead_letter/conversations/" in out
 
 
+def test_a_stage_tells_as_json_what_a_run_tells_of_it(built, capsys, settings):
+    _, facts = built
+    write_transcript(settings, make_prompt())
+    for verb, of_run in (("extract", facts["extraction"]), ("load", facts["load"])):
+        code, out, _ = run(capsys, verb, "--json", *flags_of(settings))
+        assert (code, json.loads(out).keys()) == (0, of_run.keys())
+
+
 def test_a_half_written_line_is_told(capsys, settings):
     path = write_transcript(settings, make_prompt())
     path.write_bytes(encode(make_prompt()) + b'{"half":')

@@ -16,8 +16,8 @@ STAGES = {"cli", "extractor", "loader", "pipeline", "publisher", "transformer", 
 MAY_IMPORT = {
     "contracts": {"contracts"},
     "records": {"config", "contracts", "errors", "files", "lake", "records", "redactor"},
-    "sources": {"config", "contracts", "errors", "files", "lake", "records", "redactor", "sample", "sources"},
-    "targets": {"cards", "config", "errors", "files", "lake", "sample", "targets", "warehouse"},
+    "sources": {"config", "contracts", "errors", "files", "lake", "records", "redactor", "result", "sample", "sources"},
+    "targets": {"cards", "config", "errors", "files", "lake", "result", "sample", "targets", "warehouse"},
 }
 # The snapshot is what the other targets read.
 READ_BY_ALL = {"analytics.targets.snapshot"}

@@ -13,7 +13,7 @@ from analytics.lake import Lake, new_run_id
 from analytics.targets import snapshot
 from analytics.transformer import TransformResult
 from analytics.validator import ValidateResult
-from tests.builders import encode, make_gold, make_prompt, run_extract, write_transcript
+from tests.builders import encode, make_gold, make_prompt, run_extract, run_load, write_transcript
 
 LINES = "select record_id, prompt_text, record_date from raw.conversations"
 
@@ -158,6 +158,13 @@ def test_a_line_that_grows_without_an_end_is_no_reason_to_build(settings):
     with path.open("ab") as file:
         file.write(b"}\n")
     assert pipeline.run(settings).publish is not None
+
+
+def test_what_runs_wrote_about_themselves_is_no_reason_to_build_even_if_loaded_by_hand(settings):
+    write_transcript(settings, make_prompt("a"))
+    pipeline.run(settings)
+    run_load(settings, "by_hand")
+    assert pipeline.run(settings).publish is None
 
 
 # ---- the sample

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from analytics.errors import ConfigError, PublishError
-from analytics.reader import published_tables, quote, read_query, render, write_parquet
+from analytics.reader import EXPORTED_FORMS, published_tables, quote, read_query, render, write_table
 from analytics.targets import snapshot
 from tests.builders import make_gold
 
@@ -58,10 +58,15 @@ def test_csv_never_starts_a_cell_with_a_formula(text):
 
 def test_parquet_keeps_a_formula_as_it_is(published, tmp_path):
     file = tmp_path / "out.parquet"
-    assert write_parquet(published, "select '=1+1' as a", file) == 1
+    table = read_query(published, "select '=1+1' as a")
+    write_table(table, file, "parquet")
     assert pq.read_table(file).to_pylist() == [{"a": "=1+1"}]
+
+
+@pytest.mark.parametrize("form", EXPORTED_FORMS)
+def test_a_file_that_cannot_be_written_is_named(tmp_path, form):
     with pytest.raises(ConfigError, match="cannot be written"):
-        write_parquet(published, "select 1 as a", tmp_path / "none" / "out.parquet")
+        write_table(pa.table({"a": [1]}), tmp_path / "none" / "out", form)
 
 
 def test_json_is_json_whatever_the_values(published):

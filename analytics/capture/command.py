@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analytics.capture import installer
+from analytics.printer import Printer
 
 if TYPE_CHECKING:
     import argparse
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what follows `analytics capture`; `--json` is every verb's and comes from there."""
+    """Declare what follows `analytics capture`; `--json` and `--quiet` are every verb's and come from there."""
     parser.add_argument(
         "action",
         choices=("install", "uninstall", "status", "replay"),
@@ -39,23 +38,26 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     path: Path = arguments.settings_file or installer.find_settings_file(
         arguments.scope, claude_dir=settings.claude_dir, project_dir=Path.cwd()
     )
+    printer = Printer(settings, is_json=arguments.json, is_quiet=arguments.quiet)
     if arguments.action == "status":
-        lines, facts = _describe_status(installer.read_status(path, data_dir=settings.data_dir))
+        status = installer.read_status(path, data_dir=settings.data_dir)
+        printer.facts(status.as_json(), _describe_status(status))
     elif arguments.action == "replay":
         from analytics.sources.hooks import queue_of
 
         count = queue_of(settings).replay()
-        lines, facts = [f"capture    replay     {count:>6,} files   failed to incoming"], {"file_count": count}
+        printer.facts({"file_count": count}, [f"capture    replay     {count:>6,} files   failed to incoming"])
     elif arguments.action == "install":
         chosen = [name.strip() for name in arguments.events.split(",") if name.strip()] if arguments.events else None
-        lines, facts = _describe_change("install", installer.install(path, data_dir=settings.data_dir, events=chosen))
+        change = installer.install(path, data_dir=settings.data_dir, events=chosen)
+        printer.facts(change.as_json(), _describe_change("install", change))
     else:
-        lines, facts = _describe_change("uninstall", installer.uninstall(path))
-    print(json.dumps(facts, default=str, indent=2) if getattr(arguments, "json", False) else "\n".join(lines))
+        change = installer.uninstall(path)
+        printer.facts(change.as_json(), _describe_change("uninstall", change))
     return 0
 
 
-def _describe_change(action: str, result: installer.InstallResult) -> tuple[list[str], dict[str, object]]:
+def _describe_change(action: str, result: installer.InstallResult) -> list[str]:
     verdict = "changed" if result.is_changed else "unchanged"
     lines = [f"capture    {action:<10} {len(result.events):>3} events   {verdict}   {result.settings_file}"]
     if result.backup_file:
@@ -64,7 +66,7 @@ def _describe_change(action: str, result: installer.InstallResult) -> tuple[list
         lines.append(
             f"capture    warning    {', '.join(replacing)}: Claude Code now waits for this hook to do the work"
         )
-    return lines, dataclasses.asdict(result)
+    return lines
 
 
 def _describe_age(seconds: int | None) -> str:
@@ -76,7 +78,7 @@ def _describe_age(seconds: int | None) -> str:
     return f"oldest {seconds} s"
 
 
-def _describe_status(status: installer.CaptureStatus) -> tuple[list[str], dict[str, object]]:
+def _describe_status(status: installer.CaptureStatus) -> list[str]:
     known = len(status.registered_events) + len(status.missing_events)
     lines = [f"capture    registered {len(status.registered_events):>6,} of {known} events   {status.settings_file}"]
     if status.registered_events and status.missing_events:
@@ -96,4 +98,4 @@ def _describe_status(status: installer.CaptureStatus) -> tuple[list[str], dict[s
     )
     if status.last_error:
         lines.append(f"capture    last error {status.last_error}")
-    return lines, dataclasses.asdict(status)
+    return lines

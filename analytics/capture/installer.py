@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from analytics.contracts.hook_events import EVENTS
 from analytics.errors import ConfigError
 from analytics.files import create_private_file, make_private_folder
+from analytics.result import Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-Result = TypeVar("Result")
+T = TypeVar("T")
 
 Scope = Literal["user", "project", "local"]
 SCOPES: tuple[Scope, ...] = ("user", "project", "local")
@@ -44,7 +45,7 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 
 
 @dataclass(frozen=True)
-class InstallResult:
+class InstallResult(Result):
     """One change of a settings file, or none."""
 
     settings_file: Path
@@ -63,7 +64,7 @@ class FolderStatus:
 
 
 @dataclass(frozen=True)
-class CaptureStatus:
+class CaptureStatus(Result):
     """What is registered and what has arrived."""
 
     settings_file: Path
@@ -317,7 +318,7 @@ def _read_text(path: Path) -> str | None:
         raise ConfigError(f"capture: {path} cannot be read as text. Nothing was changed.") from error
 
 
-def _change(path: Path, build: Callable[[], Result]) -> Result:
+def _change(path: Path, build: Callable[[], T]) -> T:
     try:
         return build()
     except (ValueError, RecursionError) as error:

@@ -85,6 +85,11 @@ def load_contract(dataset: str) -> Contract:
     return contract
 
 
+def journal_datasets() -> set[str]:
+    """The datasets that runs write about themselves."""
+    return {contract.dataset for contract in iter_contracts() if contract.is_journal}
+
+
 def iter_contracts() -> Iterator[Contract]:
     """Every dataset that has a module here, by name."""
     for module in sorted(info.name for info in pkgutil.iter_modules(__path__)):

@@ -21,6 +21,7 @@ from analytics.contracts import load_contract
 from analytics.lake import Lake
 from analytics.records.writer import Place, RecordWriter
 from analytics.redactor import Redactor
+from analytics.result import Result
 
 Progress = Callable[[int, int], None]
 
@@ -71,7 +72,7 @@ class ExtractContext:
 
 
 @dataclass(frozen=True)
-class ExtractResult:
+class ExtractResult(Result):
     """What one source brought in. Rows read = rows loaded + rows rejected, always.
 
     `unit_count` counts what the source reads in pieces (files, windows). `dead_letters` are paths

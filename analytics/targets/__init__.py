@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from analytics.config import Settings
+from analytics.result import Result
 
 FIRST = "snapshot"
 
 
 @dataclass(frozen=True)
-class TargetResult:
+class TargetResult(Result):
     """What a target did, in one line. `facts` are its counts, for `--json`."""
 
     target: str

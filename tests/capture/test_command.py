@@ -21,7 +21,8 @@ def run(tmp_path, capsys):
 
     def run(*words):
         parser = argparse.ArgumentParser()
-        parser.add_argument("--json", action="store_true")
+        for flag in ("--json", "--quiet"):
+            parser.add_argument(flag, action="store_true")
         command.add_arguments(parser)
         assert command.run(parser.parse_args(words), settings) == 0
         return capsys.readouterr().out
