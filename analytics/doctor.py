@@ -19,7 +19,8 @@ from typing import Literal
 from analytics.config import Settings
 from analytics.errors import AnalyticsError
 from analytics.lake import Lake
-from analytics.redactor import KEY_BYTES, Redactor
+from analytics.local_key import KEY_BYTES
+from analytics.redactor import Redactor
 from analytics.result import Result
 from analytics.sources.transcripts import DATASET, NAME
 from analytics.sources.transcripts.discovery import find_files, plan_tasks, transcript_roots

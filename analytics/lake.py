@@ -38,6 +38,7 @@ import pyarrow.parquet as pq
 from analytics.contracts import PAYLOAD, journal_datasets, load_contract
 from analytics.errors import LockHeld
 from analytics.files import make_private_folder, open_private, sync, whole_or_not, write_private_file
+from analytics.local_key import load_or_create_key
 
 CHECKPOINT_EVERY = 32
 ORPHAN_AGE_S = 86_400
@@ -189,9 +190,6 @@ class Lake:
     @cached_property
     def key(self) -> bytes:
         """The folder's own random key, for tags of secrets and the name of the host; 0600."""
-        from analytics.redactor import load_or_create_key
-
-        make_private_folder(self.data_dir)
         return load_or_create_key(self.data_dir / "local.key")
 
     @cached_property

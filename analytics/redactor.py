@@ -1,35 +1,26 @@
 """What leaves a line before it is written: secrets and personal data, replaced by a countable tag.
 
-Rules are RE2 expressions in `secret_rules.toml` and in the user's file of the same shape. RE2 is linear in
-its input, so no transcript can stall a run. Finding is one pass of one automaton over many lines at once;
-only lines that it touches are looked at again.
+Finding is one pass of one automaton, of all rules (analytics/secret_rules.py), over many lines at once; only
+lines that it touches are looked at again.
 """
 
 from __future__ import annotations
 
 import hmac
-import os
 import re
-import secrets
-import tomllib
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import orjson
 import re2
 
 from analytics.errors import ConfigError
-from analytics.files import create_private_file, make_private_folder
+from analytics.secret_rules import REPLACER_MEMORY, RULES_FILE, Kind, Rule, engine_options, read_rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-
-RULES_FILE = Path(__file__).with_name("secret_rules.toml")
-KEY_BYTES = 32
-
-Kind = Literal["block", "token", "context", "personal"]  # in the order of replacement
 
 # Where a token may start: after a non-word character or "_", but also right after what JSON, a terminal or a
 # URL leaves before it, whose last character is a letter or a digit: \n, \u001b[32m, %3D.
@@ -39,26 +30,11 @@ MAX_ROUNDS = 8
 # How far from a trigger its rule may have to look to be certain.
 CONTEXT_BEFORE, CONTEXT_BEHIND = 128, 384
 DETECTOR_MEMORY = 128 << 20
-REPLACER_MEMORY = 64 << 20
 
 _TAG_START = b"[REDACTED:"
 _TAG = re.compile(rb"\[REDACTED:[a-z0-9_]+:[0-9a-f]{8}\]")
 # The same key has other line breaks and quotes at each depth of JSON; the tag must not.
 _ENCODING_NOISE = re.compile(rb"\\+[nrt]|\\|\s")
-_RULE_FIELDS = {"name", "description", "kind", "pattern", "unless", "trigger", "examples"}
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One kind of secret, as the rules file words it, fragments inserted."""
-
-    name: str
-    description: str
-    kind: Kind
-    patterns: tuple[str, ...]
-    unless: str = ""
-    trigger: str = ""
-    examples: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -193,95 +169,6 @@ class Redactor:
         return self.redact_text(name), self._redact_value(item)
 
 
-def read_rules(path: Path) -> list[Rule]:
-    """The rules of one file, fragments inserted.
-
-    Raises:
-        ConfigError: the file cannot be read or a rule is malformed.
-    """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"secret rules: {path} cannot be read. Mend ANALYTICS_SECRET_RULES_FILE.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"secret rules: {path} is no valid TOML: {error}.") from error
-    if unknown := set(document) - {"rules", "fragments"}:
-        raise ConfigError(f"secret rules: {path} has a table {min(unknown)!r}. Rules stand under [[rules]].")
-    entries, fragments = document.get("rules", []), document.get("fragments", {})
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise ConfigError(f"secret rules: {path} must hold its rules as [[rules]].")
-    rules = [_parse_rule(entry, fragments, position) for position, entry in enumerate(entries, start=1)]
-    names = [rule.name for rule in rules]
-    for name in names:
-        if names.count(name) > 1:
-            raise ConfigError(f"secret rules: {path} has rule {name!r} more than once.")
-    return rules
-
-
-def _parse_rule(entry: Mapping[str, Any], fragments: Mapping[str, str], position: int) -> Rule:
-    name = entry.get("name", "")
-    if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
-        raise ConfigError(f"secret rules: rule number {position} needs a name of lower case letters, digits and _.")
-    if unknown := set(entry) - _RULE_FIELDS:
-        raise ConfigError(f"secret rules: rule {name!r} has a field {min(unknown)!r} that no rule has.")
-    pattern, kind = entry.get("pattern", ""), entry.get("kind", "token")
-    patterns = pattern if isinstance(pattern, list) else [pattern]
-    if not patterns or not all(isinstance(item, str) and item for item in patterns):
-        raise ConfigError(f"secret rules: rule {name!r} needs a pattern.")
-    if kind not in get_args(Kind):
-        raise ConfigError(f"secret rules: rule {name!r} must be of kind {', '.join(get_args(Kind))}.")
-    if not all(isinstance(entry.get(field, ""), str) for field in ("description", "unless", "trigger")):
-        raise ConfigError(f"secret rules: description, unless and trigger of rule {name!r} must be texts.")
-
-    def insert(text: str) -> str:
-        return re.sub(r"\(\?&(\w+)\)", lambda mark: _fragment(mark[1], fragments, name), text)
-
-    rule = Rule(
-        name=name,
-        description=entry.get("description", ""),
-        kind=kind,
-        patterns=tuple(insert(item) for item in patterns),
-        unless=insert(entry.get("unless", "")),
-        trigger=insert(entry.get("trigger", "")),
-        examples=tuple(entry.get("examples", ())),
-    )
-    _check_rule(rule)
-    return rule
-
-
-def _fragment(fragment: str, fragments: Mapping[str, str], rule_name: str) -> str:
-    if not isinstance(fragments.get(fragment), str):
-        raise ConfigError(f"secret rules: rule {rule_name!r} uses a fragment {fragment!r} that its file lacks.")
-    return f"(?:{fragments[fragment]})"
-
-
-def _check_rule(rule: Rule) -> None:
-    for part in filter(None, (*rule.patterns, rule.unless, rule.trigger)):
-        try:
-            program = re2.compile(part.encode(), _options(REPLACER_MEMORY))
-        except re2.error as error:
-            cause = error.args[0] if error.args else error
-            cause = cause.decode("utf-8", "replace") if isinstance(cause, bytes) else cause
-            raise ConfigError(
-                f"secret rules: rule {rule.name!r} does not compile: {cause}. Patterns are RE2, without look-around."
-            ) from error
-        if part in rule.patterns and program.groups > 1:
-            raise ConfigError(
-                f"secret rules: rule {rule.name!r} has {program.groups} groups. Only the secret is one: use (?:...)."
-            )
-        if part != rule.unless and program.search(b"") is not None:
-            raise ConfigError(f"secret rules: rule {rule.name!r} matches the empty text.")
-
-
-def _options(memory: int, *, never_capture: bool = False) -> Any:
-    options = re2.Options()
-    options.encoding = re2.Options.Encoding.LATIN1
-    options.max_mem = memory
-    options.log_errors = False
-    options.never_capture = never_capture
-    return options
-
-
 def _anchored(rule: Rule, pattern: str) -> bytes:
     return (TOKEN_START if rule.kind == "token" else b"") + b"(?:" + pattern.encode() + b")"
 
@@ -289,7 +176,7 @@ def _anchored(rule: Rule, pattern: str) -> bytes:
 def _compile(program: bytes, *, never_capture: bool = False) -> Any:
     memory = DETECTOR_MEMORY if never_capture else REPLACER_MEMORY
     try:
-        return re2.compile(program, _options(memory, never_capture=never_capture))
+        return re2.compile(program, engine_options(memory, never_capture=never_capture))
     except re2.error as error:
         raise ConfigError("secret rules: all rules together are too large for RE2. Shorten your own.") from error
 
@@ -311,9 +198,9 @@ def _compile_detector(rules: Iterable[Rule]) -> Any:
 def _compile_replacer(rules: Iterable[Rule]) -> _Replacer:
     parts, names, exceptions = [], [], []
     for rule in rules:
-        unless = re2.compile(rule.unless.encode(), _options(REPLACER_MEMORY)) if rule.unless else None
+        unless = re2.compile(rule.unless.encode(), engine_options(REPLACER_MEMORY)) if rule.unless else None
         for pattern in rule.patterns:
-            has_group = re2.compile(pattern.encode(), _options(REPLACER_MEMORY)).groups
+            has_group = re2.compile(pattern.encode(), engine_options(REPLACER_MEMORY)).groups
             parts.append(_anchored(rule, pattern if has_group else f"({pattern})"))
             names.append(rule.name.encode())
             exceptions.append(unless)
@@ -363,34 +250,3 @@ def _free_name(name: str, taken: Mapping[str, Any]) -> str:
     while candidate in taken:
         candidate, number = f"{name}_{number}", number + 1
     return candidate
-
-
-def load_or_create_key(path: Path) -> bytes:
-    """The machine's own key of 32 random bytes, made at first use; of two processes that race, one wins.
-
-    It never leaves the machine: without it nobody can test whether a tag stands for a guessed secret.
-
-    Raises:
-        ConfigError: the file cannot be read or made, or is no key.
-    """
-    try:
-        if not path.exists():
-            _create_key(path)
-        key = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"redaction key: {path} cannot be read or made. Check the rights of its folder.") from error
-    if len(key) != KEY_BYTES:
-        raise ConfigError(f"redaction key: {path} is no key of {KEY_BYTES} bytes. Remove it to get a new one.")
-    return key
-
-
-def _create_key(path: Path) -> None:
-    """Write aside and link: the name appears with all its bytes or not at all, and never replaces another's."""
-    make_private_folder(path.parent)
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        create_private_file(unfinished, secrets.token_bytes(KEY_BYTES))
-        with suppress(FileExistsError):
-            os.link(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)

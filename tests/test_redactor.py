@@ -15,7 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analytics.errors import ConfigError
-from analytics.redactor import RULES_FILE, Redactor, load_or_create_key, read_rules
+from analytics.local_key import load_or_create_key
+from analytics.redactor import Redactor
+from analytics.secret_rules import RULES_FILE, read_rules
 
 if TYPE_CHECKING:
     from pathlib import Path
