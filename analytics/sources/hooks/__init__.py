@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter, deque
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import partial
-from multiprocessing import get_context
 from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
 
 from analytics.errors import AnalyticsError, ConfigError, ContractViolation
@@ -36,6 +35,7 @@ from analytics.sources.hooks.queue import (
     iter_batches,
     shown_name,
 )
+from analytics.workers import open_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -184,7 +184,7 @@ def _read_batches(
     arguments = dataclasses.replace(context, on_progress=None, lake=Lake(context.lake.data_dir, context.lake.host_id))
     running: deque[tuple[Claim, Future[_Reading]]] = deque()
     try:
-        with ProcessPoolExecutor(context.settings.workers, mp_context=get_context("spawn")) as pool:
+        with open_pool(context.settings.workers) as pool:
             for claim in _iter_claims(queue, batches):
                 running.append((claim, pool.submit(_read_claim, arguments, queue, claim)))
                 if len(running) > context.settings.workers:

@@ -9,11 +9,10 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import chain
-from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
 from bson import json_util
@@ -26,6 +25,7 @@ from analytics.sources.mongo import DATASET, NAME
 from analytics.sources.mongo.connection import Server, address_of, find_order, open_server
 from analytics.sources.mongo.documents import DIGEST_BYTES, Document, Overlap, UnitResult, read_unit
 from analytics.sources.mongo.scan import Key, Scan, ingested_between, iter_batches, strays
+from analytics.workers import open_pool
 
 if TYPE_CHECKING:
     from analytics.config import Settings
@@ -310,9 +310,7 @@ class MongoExtractor:
             return
         lake = Lake(context.lake.data_dir, context.lake.host_id)
         bare = dataclasses.replace(context, on_progress=None, lake=lake)
-        with ProcessPoolExecutor(
-            context.settings.workers, get_context("spawn"), initializer=_start_worker, initargs=(bare, overlap)
-        ) as pool:
+        with open_pool(context.settings.workers, _start_worker, bare, overlap) as pool:
             running: deque[tuple[_Unit, Future[UnitResult]]] = deque()
             for unit in chain(heads, units):
                 running.append((unit, pool.submit(_read_in_worker, unit.batches)))

@@ -8,12 +8,11 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
-from multiprocessing import get_context
 from typing import Any
 
 from analytics.config import Settings
@@ -25,6 +24,7 @@ from analytics.records.writer import Place, RecordWriter, split_evenly
 from analytics.sources import ExtractContext, ExtractResult, Source
 from analytics.sources.transcripts.discovery import Task, TranscriptFile, find_files, plan_tasks, transcript_roots
 from analytics.sources.transcripts.reader import FileReader
+from analytics.workers import open_pool
 
 NAME = "transcripts"
 DATASET = "conversations"
@@ -159,7 +159,7 @@ def _run_units(context: ExtractContext, tasks: list[Task], byte_count: int) -> I
             yield read_unit(context, unit)
         return
     arguments = dataclasses.replace(context, on_progress=None, lake=Lake(context.lake.data_dir, context.lake.host_id))
-    with ProcessPoolExecutor(context.settings.workers, mp_context=get_context("spawn"), initializer=gc.disable) as pool:
+    with open_pool(context.settings.workers, gc.disable) as pool:
         waiting = iter(units)
         running = {pool.submit(read_unit, arguments, unit) for unit in islice(waiting, context.settings.workers * 2)}
         try:

@@ -138,7 +138,7 @@ def test_listener_waits_for_the_lock_and_ends_cleanly(entries: Collection[Docume
     lake = Lake(listened.data_dir, "test")
     with Running(listened) as running:
         wait_until(lambda: token_of(listened))
-        with lake.lock():
+        with lake.lock(wait_s=30.0):
             entries.insert_one(make_document(make_line(1), _id="held"))
             running.stopping.wait(0.5)
             assert ids_of(listened) == set()
