@@ -94,6 +94,8 @@ class Card:
     limit: int = 0
     grain: str = "day"
     unfiltered: str = ""
+    empty: str = ""
+    """What to do to have rows, for a card whose query gives none at all."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,7 @@ def _parse_card(slug: str, entry: Mapping[str, Any], queries: Mapping[str, Query
         limit=int(entry.get("limit", 0)),
         grain=entry.get("grain", "day"),
         unfiltered=_one_line(entry.get("unfiltered", "")),
+        empty=_one_line(entry.get("empty", "")),
     )
 
 
@@ -250,19 +253,3 @@ def iter_cubes(dashboards: Sequence[Dashboard]) -> Iterator[Cube]:
 def has_column(query: Query, name: str) -> bool:
     """Whether a query gives a column, told by the last select that names columns."""
     return re.search(rf"(?:\.|\bas |^\s*){name}\b\s*,?\s*$", query.sql, re.MULTILINE) is not None
-
-
-def cube_sql(cube: Cube, conditions: Sequence[str] = ()) -> str:
-    """The rows of a cube as one statement."""
-    measures = [f"{function}({column}) as {column}" for column, function in cube.measures]
-    return "\n".join(
-        [
-            f"with card_rows as (\n{cube.query.sql}\n)",
-            "select " + ", ".join([*cube.dimensions, *measures]),
-            "from card_rows",
-            "where 1 = 1",
-            *conditions,
-            "group by all",
-            "order by all",
-        ]
-    )

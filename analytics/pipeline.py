@@ -123,7 +123,7 @@ class PipelineRun:
                 on_progress=self._warm_up.on_progress,
                 on_result=self._watcher.on_extract,
             )
-            extraction = self._with_sample_hooks(extraction)
+            extraction = self._with_sample_archives(extraction)
             so_far = self.result.extraction
             done = {result.source for result in extraction.results}
             failures = {name: why for name, why in so_far.failures.items() if name not in done} | extraction.failures
@@ -137,16 +137,19 @@ class PipelineRun:
             record.error_type = "SourceUnavailable" if failures else None
         return extraction
 
-    def _with_sample_hooks(self, extraction: Extraction) -> Extraction:
-        """The sample's transcripts come with the hook events of their tool calls, read once."""
+    def _with_sample_archives(self, extraction: Extraction) -> Extraction:
+        """The sample's transcripts come with hook events of their tool calls and with plans, each read once."""
         if not self.result.is_sample or self._lake.last_number("hook_events"):
             return extraction
-        hooks = import_archive(
-            self._source_settings, self._lake, sample.SAMPLE_DIR / "hooks", run_id=self.result.run_id, select=("hooks",)
-        )
-        if self._watcher.on_extract:
-            self._watcher.on_extract(hooks.results[0])
-        return Extraction((*extraction.results, *hooks.results), extraction.failures)
+        results = list(extraction.results)
+        for folder in sample.archive_folders():
+            archive = import_archive(
+                self._source_settings, self._lake, folder, run_id=self.result.run_id, select=(folder.name,)
+            )
+            if self._watcher.on_extract:
+                self._watcher.on_extract(archive.results[0])
+            results += archive.results
+        return Extraction(tuple(results), extraction.failures)
 
     def load(self) -> LoadResult | None:
         """Load what is new and plan the build; None when everything is built and published already."""

@@ -7,6 +7,7 @@ It goes into the lake under a host name of its own, and leaves it in the first r
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 from analytics.config import PROJECT_DIR, Settings
 from analytics.lake import Lake
@@ -18,6 +19,11 @@ SAMPLE_HOST = "sample"
 def stand_in(settings: Settings) -> Settings:
     """The settings, pointed at the sample."""
     return dataclasses.replace(settings, transcript_dirs=(SAMPLE_DIR / "projects",), host_id=SAMPLE_HOST)
+
+
+def archive_folders() -> list[Path]:
+    """What comes with the sample's transcripts: a folder per source that has an archive, named as the source is."""
+    return sorted(path for path in SAMPLE_DIR.iterdir() if path.is_dir() and path.name != "projects")
 
 
 def has_own_data(lake: Lake) -> bool:

@@ -1,8 +1,9 @@
 """The sample data: a made-up developer's forty days, with the true totals beside them.
 
 `python -m analytics.sample --out DIR --seed 7` writes `projects/` (transcripts as Claude Code keeps them),
-`hooks/events.jsonl` (hook events of some of the sessions) and `truth.json` (what a correct pipeline must
-count). The same seed writes the same bytes, on any machine. Nothing in it is anybody's.
+`hooks/events.jsonl` (hook events of some of the sessions), `plans/plan-events.jsonl` (how three plans went)
+and `truth.json` (what a correct pipeline must count). The same seed writes the same bytes, on any machine.
+Nothing in it is anybody's.
 """
 
 from __future__ import annotations
@@ -34,6 +35,25 @@ SESSIONS_BY_WEEKDAY = ((1, 2), (1, 3), (2, 3), (1, 3), (1, 2), (0, 1), (0, 1))
 CURRENT_VERSION = "2.1.246"
 # Recorded only what a response started with, or the true output only on its last line.
 PLACEHOLDER_VERSION, GROWING_VERSION = "2.1.19", "2.0.14"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan of a project: the feature that failed and was tried again, and how far the work is."""
+
+    name: str
+    project: int
+    start_day: int
+    feature_count: int
+    completed_count: int
+    failed_number: int | None = None
+
+
+PLANS = (
+    Plan("refund-ledger", project=1, start_day=6, feature_count=5, completed_count=5, failed_number=3),
+    Plan("offline-sync", project=3, start_day=17, feature_count=8, completed_count=3, failed_number=2),
+    Plan("checkout-redesign", project=0, start_day=29, feature_count=6, completed_count=4),
+)
 
 
 @dataclass(frozen=True)
@@ -722,6 +742,44 @@ def copy_history(session: Transcript, origin: Transcript) -> None:
     session.world.truth.counts["copied_lines"] += len(copied)
 
 
+# ---------------------------------------------------------------- plans
+
+
+def write_plan(world: World, plan: Plan) -> list[Line]:
+    """The events of a plan, as a project's archive keeps them: features one after the other, the last one under way."""
+    now = LAST_DAY - timedelta(days=DAY_COUNT - 1 - plan.start_day) + timedelta(hours=9)
+    is_done = plan.completed_count == plan.feature_count
+    path = f"{PROJECTS[plan.project].path}/dev/{'complete' if is_done else 'active'}/{plan.name}"
+    events: list[Line] = []
+
+    def tell(event_type: str, status: str, number: int | None = None, **data: Any) -> None:
+        event = {"id": world.new_uuid(), "timestamp": timestamp(now), "event_type": event_type,
+                 "plan_name": plan.name, "plan_path": path, "status": status}  # fmt: skip
+        if number is not None:
+            event |= {"feature_id": f"F{number:03d}", "feature_description": f"part {number} of {plan.name}"}
+        events.append({**event, "data": data})
+
+    tell("plan_created", "active")
+    for number in range(1, plan.feature_count + 1):
+        tell("feature_created", "pending", number, depends_on=[f"F{number - 1:03d}"] if number > 1 else [])
+    now += timedelta(hours=1)
+    tell("orchestration_started", "active")
+    for number in range(1, min(plan.completed_count + 1, plan.feature_count) + 1):
+        now += timedelta(minutes=world.chance.randint(3, 600))
+        tell("feature_started", "in_progress", number)
+        if number == plan.failed_number:
+            now += timedelta(minutes=world.chance.randint(5, 40))
+            tell("feature_failed", "failed", number)
+            now += timedelta(minutes=world.chance.randint(1, 20))
+            tell("feature_started", "in_progress", number)
+        if number <= plan.completed_count:
+            now += timedelta(minutes=world.chance.randint(8, 90))
+            tell("feature_completed", "completed", number)
+    if is_done:
+        tell("orchestration_completed", "completed")
+    return events
+
+
 # ---------------------------------------------------------------- the whole
 
 
@@ -749,11 +807,15 @@ def build_sample(seed: int) -> dict[str, str]:
         world.files[f"{folder_of(session)}/{session.session_id}.jsonl"] = text
     world.hook_events.sort(key=lambda event: str(event["timestamp"]))
     world.files["hooks/events.jsonl"] = to_jsonl(world.hook_events)
+    plan_events = [event for plan in PLANS for event in write_plan(world, plan)]
+    world.files["plans/plan-events.jsonl"] = to_jsonl(plan_events)
     transcripts = [
         text for name, text in world.files.items() if name.startswith("projects/") and name.endswith(".jsonl")
     ]
     world.truth.counts["transcript_lines"] = sum(text.count("\n") for text in transcripts)
     world.truth.counts["hook_events"] = len(world.hook_events)
+    world.truth.counts["plan_events"] = len(plan_events)
+    world.truth.counts["completed_plan_features"] = sum(plan.completed_count for plan in PLANS)
     first_day = LAST_DAY - timedelta(days=DAY_COUNT - 1)
     period = {"seed": seed, "first_date": f"{first_day:%Y-%m-%d}", "last_date": f"{LAST_DAY:%Y-%m-%d}"}
     world.files["truth.json"] = json.dumps({**period, **world.truth.as_dict()}, indent=2) + "\n"

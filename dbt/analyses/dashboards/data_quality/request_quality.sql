@@ -20,6 +20,7 @@ request_quality as (
         ---------- measures
         cast(count(*) as bigint) as request_count,
         cast(sum(case when requests.usage_quality = 'final' then 1 else 0 end) as bigint) as final_request_count,
+        cast(sum(case when requests.cost_status = 'unpriced' then 0 else 1 end) as bigint) as priced_request_count,
         cast(sum(case when requests.cost_status = 'unpriced' then 1 else 0 end) as bigint)
             as unpriced_request_count,
         cast(sum(requests.total_tokens) as bigint) as total_tokens,
