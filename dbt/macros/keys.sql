@@ -22,11 +22,6 @@
     {{ matches('lower(' ~ text ~ ')', '(^|[^a-z0-9_])(' ~ words | join('|') ~ ')([^a-z0-9_]|$)') }}
 {%- endmacro %}
 
-{#- Nano-dollars times the request's geography factor, which is held in thousandths to stay in integers. -#}
-{% macro geo_cost_nusd(amount) -%}
-    cast(round(({{ amount }}) * geo_permille / 1000.0) as bigint)
-{%- endmacro %}
-
 {#- The n-th of equal whole parts of an amount; together they are the amount. -#}
 {% macro nth_part(amount, part_number, part_count) -%}
     cast(

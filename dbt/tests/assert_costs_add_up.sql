@@ -38,6 +38,10 @@ totals as (
     select 'agg_conversations' as told_by, sum(estimated_cost_usd) as usd, sum(total_tokens) as tokens
     from {{ ref('agg_conversations') }}
     union all
+    select 'mart_usage_reconciliation' as told_by, sum(estimated_cost_usd) as usd, sum(total_tokens) as tokens
+    from {{ ref('mart_usage_reconciliation') }}
+    where is_ours
+    union all
     select 'mart_metric_events' as told_by, sum(estimated_cost_usd) as usd, sum(total_tokens) as tokens
     from {{ ref('mart_metric_events') }}
     union all

@@ -72,8 +72,8 @@ def test_a_session_from_prompt_to_file(warehouse: Warehouse) -> None:
     assert (change["added_line_count"], change["removed_line_count"]) == (3, 1)
 
 
-def test_an_event_adds_to_its_request_and_changes_no_count(warehouse: Warehouse) -> None:
-    """Two events fit one response: the closest joins, and neither the other nor a failure is a second request."""
+def test_an_event_adds_to_its_request_or_is_one_of_its_own(warehouse: Warehouse) -> None:
+    """Two events fit one response: the closest joins, the other is a request of its own, a failure is none."""
     events = [
         make_request_event("01 12:01", latency_ms=1250, reported_cost_nusd=3_150_000),
         make_request_event("01 12:01:05", latency_ms=900, reported_cost_nusd=9_000_000),
@@ -84,15 +84,44 @@ def test_an_event_adds_to_its_request_and_changes_no_count(warehouse: Warehouse)
     warehouse.run("run")
     requests = warehouse.query(
         "select event_match_type, request_status, latency_ms, total_tokens, "
-        "cast(reported_cost_usd as varchar) as usd from gold.fct_api_requests"
+        "cast(reported_cost_usd as varchar) as usd from gold.fct_api_requests order by 1"
     )
-    assert [tuple(row.values()) for row in requests] == [("time", "success", 1250, 110, "0.003150000")]
+    assert [tuple(row.values()) for row in requests] == [
+        ("event_only", "success", 900, 110, "0.009000000"),
+        ("time", "success", 1250, 110, "0.003150000"),
+    ]
+    places = warehouse.query(
+        "select project_path from gold.fct_api_requests join gold.dim_projects using (project_key) order by 1"
+    )
+    assert [row["project_path"] for row in places] == ["/home/dev/app", "unknown"]
     for table in ("dim_sessions", "agg_usage_5min", "agg_usage_daily", "agg_daily_summary"):
         sums = warehouse.query(
             "select sum(request_count) as n, sum(total_tokens) as tokens, "
             f"cast(sum(reported_cost_usd) as varchar) as usd from gold.{table}"
         )
-        assert [tuple(row.values()) for row in sums] == [(1, 110, "0.003150000")], table
+        assert [tuple(row.values()) for row in sums] == [(2, 220, "0.012150000")], table
+    failures = warehouse.query("select event_type, is_failure from gold.mart_metric_events where is_failure")
+    assert [tuple(row.values()) for row in failures] == [("ApiRequestFailure", True)]
+
+
+def test_only_events_make_all_of_gold(warehouse: Warehouse) -> None:
+    """Transcripts are gone and no hook was there: what a proxy saw still adds up, by every dimension."""
+    events = [
+        make_request_event("01 12:00"),
+        make_request_event("09 12:00", model="glm-4.7", session_id="s7"),
+        make_request_event("11 12:00", status="error", status_code=529),
+    ]
+    warehouse.reset()
+    warehouse.load((), (), events)
+    warehouse.run("build", "--exclude", "test_type:unit")
+    requests = warehouse.query(
+        "select session_id, cost_status, cast(fct_api_requests.estimated_cost_usd as varchar) as usd "
+        "from gold.fct_api_requests join gold.dim_sessions using (session_key) order by 1"
+    )
+    assert [tuple(row.values()) for row in requests] == [
+        ("s7", "unpriced", None),
+        ("unknown", "priced", "0.001530000"),
+    ]
 
 
 def test_a_user_price_wins_over_the_published_one(warehouse: Warehouse, tmp_path: Path) -> None:

@@ -25,61 +25,92 @@ events_ranked as (
     from raw_events
 ),
 
--- A model's name in the spelling of int_models_resolved, which knows only names that transcripts hold.
-events_undecorated as (
-    select
-        *,
-        case
-            when lower(model_name) like '%claude-%'
-                then
-                    replace(
-                        replace(
-                            split_part(
-                                split_part(regexp_extract(lower(model_name), '(claude-.*)$', 1), '[', 1), ':', 1
-                            ),
-                            '@', '-'
-                        ),
-                        '.', '-'
-                    )
-            else split_part(split_part({{ last_path_part('lower(model_name)') }}, '[', 1), ':', 1)
-        end as dated_name
-    from events_ranked
-    where copy_rank = 1
-),
-
 events as (
     select
-        *,
-        regexp_replace(
-            regexp_replace(dated_name, '-20[0-9][0-9][0-9][0-9][0-9][0-9](-.*)?$', ''), '-v[0-9]+$', ''
-        ) as model_version_name,
+        events_ranked.*,
+        models.model_key,
+        models.model_version_name,
+        models.model_prefix,
+        models.model_family,
         coalesce(
-            status = 'error' or event_type = 'api_error' or status_code >= 400, false
+            events_ranked.status = 'error' or events_ranked.event_type = 'api_error'
+            or events_ranked.status_code >= 400,
+            false
         ) as is_error,
-        coalesce(latency_ms, 0) as latency_or_zero_ms
-    from events_undecorated
+        coalesce(events_ranked.latency_ms, 0) as latency_or_zero_ms
+    from events_ranked
+    left join models
+        on coalesce(events_ranked.model_name, 'unknown') = models.model_name
+    where events_ranked.copy_rank = 1
 ),
 
-responses_versioned as (
+-- One id is one request, told again by every event that repeats it; what succeeded speaks for it.
+events_once as (
     select
-        responses.*,
+        *,
+        case when request_id is null then 'time' else 'request_id' end as known_by,
+        row_number() over (
+            partition by coalesce(request_id, 'event ' || record_id)
+            order by is_error asc, occurred_at asc, record_id asc
+        ) as telling_rank
+    from events
+),
+
+-- What events may be about: the responses of transcripts and, for events that know no id, those that do.
+-- Two tellers of one request, a proxy and OpenTelemetry, must not make two of it.
+known_requests as (
+    select
+        responses.request_key,
+        responses.request_id,
+        responses.session_id,
         models.model_version_name,
-        responses.cache_creation_5m_tokens + responses.cache_creation_1h_tokens as cache_creation_tokens
+        responses.input_tokens,
+        responses.output_tokens,
+        responses.cache_creation_5m_tokens + responses.cache_creation_1h_tokens as cache_creation_tokens,
+        responses.cache_read_tokens,
+        responses.usage_quality = 'final' as is_final,
+        true as is_transcribed,
+        cast(0 as bigint) as latency_or_zero_ms,
+        responses.occurred_at
     from responses
     left join models
         on responses.model_name = models.model_name
+    union all
+    select
+        {{ surrogate_key(["'api_request_event'", 'events_once.record_id']) }} as request_key,
+        events_once.request_id,
+        events_once.session_id,
+        events_once.model_version_name,
+        coalesce(events_once.input_tokens, 0) as input_tokens,
+        coalesce(events_once.output_tokens, 0) as output_tokens,
+        coalesce(events_once.cache_creation_tokens, 0) as cache_creation_tokens,
+        coalesce(events_once.cache_read_tokens, 0) as cache_read_tokens,
+        true as is_final,
+        false as is_transcribed,
+        events_once.latency_or_zero_ms,
+        events_once.occurred_at
+    from events_once
+    left join responses
+        on events_once.request_id = responses.request_id
+    where
+        events_once.request_id is not null
+        and events_once.telling_rank = 1
+        and not events_once.is_error
+        and responses.request_key is null
 ),
 
 pairs_by_id as (
     select
-        events.record_id,
-        responses_versioned.request_key,
+        events_once.record_id,
+        events_once.known_by,
+        known_requests.request_key,
         'request_id' as match_type,
         1 as match_tier,
-        abs({{ milliseconds_between('responses_versioned.occurred_at', 'events.occurred_at') }}) as distance_ms
-    from events
-    inner join responses_versioned
-        on events.request_id = responses_versioned.request_id
+        abs({{ milliseconds_between('known_requests.occurred_at', 'events_once.occurred_at') }}) as distance_ms
+    from events_once
+    inner join known_requests
+        on events_once.request_id = known_requests.request_id
+    where events_once.telling_rank = 1 and known_requests.is_transcribed
 ),
 
 -- A proxy tells the beginning or the end of a request, a transcript when its first block was written: they
@@ -87,31 +118,37 @@ pairs_by_id as (
 -- written before the end knows only part of the output. A failure leaves no response to be met.
 pairs_by_time as (
     select
-        events.record_id,
-        responses_versioned.request_key,
-        'time' as match_type,
-        case when responses_versioned.output_tokens = events.output_tokens then 2 else 3 end as match_tier,
-        abs({{ milliseconds_between('responses_versioned.occurred_at', 'events.occurred_at') }}) as distance_ms
-    from events
-    inner join responses_versioned
+        events_once.record_id,
+        events_once.known_by,
+        known_requests.request_key,
+        case when known_requests.is_transcribed then 'time' else 'repeated' end as match_type,
+        case when known_requests.output_tokens = events_once.output_tokens then 2 else 3 end as match_tier,
+        abs({{ milliseconds_between('known_requests.occurred_at', 'events_once.occurred_at') }}) as distance_ms
+    from events_once
+    inner join known_requests
         on
-            events.model_version_name = responses_versioned.model_version_name
-            and events.input_tokens = responses_versioned.input_tokens
-            and coalesce(events.cache_read_tokens, 0) = responses_versioned.cache_read_tokens
-            and coalesce(events.cache_creation_tokens, 0) = responses_versioned.cache_creation_tokens
+            events_once.model_version_name = known_requests.model_version_name
+            and coalesce(events_once.input_tokens, 0) = known_requests.input_tokens
+            and coalesce(events_once.cache_read_tokens, 0) = known_requests.cache_read_tokens
+            and coalesce(events_once.cache_creation_tokens, 0) = known_requests.cache_creation_tokens
     where
-        not events.is_error
-        and (events.request_id is null or responses_versioned.request_id is null)
-        and (events.session_id is null or events.session_id = responses_versioned.session_id)
+        not events_once.is_error
+        and events_once.telling_rank = 1
         and (
-            events.output_tokens = responses_versioned.output_tokens
-            or (
-                responses_versioned.usage_quality <> 'final'
-                and responses_versioned.output_tokens < events.output_tokens
-            )
+            events_once.request_id is null
+            or (known_requests.request_id is null and known_requests.is_transcribed)
         )
-        and abs({{ milliseconds_between('responses_versioned.occurred_at', 'events.occurred_at') }})
-        <= {{ window_ms }} + events.latency_or_zero_ms
+        and (
+            events_once.session_id is null
+            or known_requests.session_id is null
+            or events_once.session_id = known_requests.session_id
+        )
+        and (
+            coalesce(events_once.output_tokens, 0) = known_requests.output_tokens
+            or (not known_requests.is_final and known_requests.output_tokens < events_once.output_tokens)
+        )
+        and abs({{ milliseconds_between('known_requests.occurred_at', 'events_once.occurred_at') }})
+        <= {{ window_ms }} + greatest(events_once.latency_or_zero_ms, known_requests.latency_or_zero_ms)
 ),
 
 pairs as (
@@ -120,41 +157,44 @@ pairs as (
     select * from pairs_by_time
 ),
 
--- Closest first, each side once: where an event and a response are each other's best they are a match, and
+-- Closest first, each side once: where an event and a request are each other's best they are a match, and
 -- the rest go on without them. One order of all pairs makes this the greedy choice, whatever the order of rows.
+-- A request is told once by those that know its id and once by those that do not.
 {% for round in range(1, rounds + 1) -%}
-{%- set remaining = 'pairs' if loop.first else 'pairs_' ~ round -%}
-{%- if not loop.first %}
-pairs_{{ round }} as (
-    select {{ 'pairs' if round == 2 else 'pairs_' ~ (round - 1) }}.*
-    from {{ 'pairs' if round == 2 else 'pairs_' ~ (round - 1) }}
-    left join matches_{{ round - 1 }} as event_matches
-        on {{ 'pairs' if round == 2 else 'pairs_' ~ (round - 1) }}.record_id = event_matches.record_id
-    left join matches_{{ round - 1 }} as response_matches
-        on {{ 'pairs' if round == 2 else 'pairs_' ~ (round - 1) }}.request_key = response_matches.request_key
-    where event_matches.record_id is null and response_matches.request_key is null
-),
-{% endif %}
+{%- set before = 'pairs' if loop.first else 'pairs_' ~ round -%}
 ranks_{{ round }} as (
     select
         *,
         row_number() over (
-            partition by record_id order by match_tier asc, distance_ms asc, record_id asc, request_key asc
+            partition by record_id order by match_tier asc, distance_ms asc, request_key asc
         ) as event_rank,
         row_number() over (
-            partition by request_key order by match_tier asc, distance_ms asc, record_id asc, request_key asc
-        ) as response_rank
-    from {{ remaining }}
+            partition by request_key, known_by order by match_tier asc, distance_ms asc, record_id asc
+        ) as request_rank
+    from {{ before }}
 ),
 
 matches_{{ round }} as (
     select
         record_id,
+        known_by,
         request_key,
         match_type,
         distance_ms
     from ranks_{{ round }}
-    where event_rank = 1 and response_rank = 1
+    where event_rank = 1 and request_rank = 1
+),
+
+pairs_{{ round + 1 }} as (
+    select {{ before }}.*
+    from {{ before }}
+    left join matches_{{ round }} as event_matches
+        on {{ before }}.record_id = event_matches.record_id
+    left join matches_{{ round }} as request_matches
+        on
+            {{ before }}.request_key = request_matches.request_key
+            and {{ before }}.known_by = request_matches.known_by
+    where event_matches.record_id is null and request_matches.request_key is null
 ),
 
 {% endfor -%}
@@ -167,47 +207,80 @@ matches as (
     {%- endfor %}
 ),
 
+-- What still fits a free request after so many rounds is about one of them: better no latency than two requests.
+events_left as (
+    select record_id
+    from pairs_{{ rounds + 1 }}
+    group by record_id
+),
+
+events_judged as (
+    select
+        events_once.*,
+        matches.request_key as matched_request_key,
+        matches.distance_ms,
+        {{ surrogate_key(["'api_request_event'", 'events_once.record_id']) }} as api_request_event_key,
+        case
+            when matches.match_type is not null then matches.match_type
+            when events_once.telling_rank > 1 or events_left.record_id is not null then 'repeated'
+            when events_once.is_error then 'failed'
+            else 'event_only'
+        end as match_type
+    from events_once
+    left join matches
+        on events_once.record_id = matches.record_id
+    left join events_left
+        on events_once.record_id = events_left.record_id
+),
+
 events_matched as (
     select
         ---------- keys
-        {{ surrogate_key(["'api_request_event'", 'events.record_id']) }} as api_request_event_key,
-        matches.request_key,
+        api_request_event_key,
+        case match_type
+            when 'request_id' then matched_request_key
+            when 'time' then matched_request_key
+            when 'event_only' then api_request_event_key
+        end as request_key,
+        {{ surrogate_key(["coalesce(session_id, 'unknown')"]) }} as session_key,
+        model_key,
 
         ---------- ids
-        events.record_id,
-        events.request_id,
-        events.session_id,
+        record_id,
+        request_id,
+        coalesce(session_id, 'unknown') as session_id,
 
         ---------- attributes
-        coalesce(matches.match_type, 'unmatched') as match_type,
-        coalesce(events.model_name, 'unknown') as model_name,
-        events.provider,
-        case when events.is_error then 'error' else coalesce(events.status, 'unknown') end as request_status,
+        match_type,
+        known_by,
+        coalesce(model_name, 'unknown') as model_name,
+        model_prefix,
+        model_family,
+        provider,
+        case when is_error then 'error' else coalesce(status, 'unknown') end as request_status,
 
         ---------- measures
-        events.status_code,
-        events.attempt_number,
-        coalesce(events.input_tokens, 0) as input_tokens,
-        coalesce(events.output_tokens, 0) as output_tokens,
-        coalesce(events.cache_creation_tokens, 0) as cache_creation_tokens,
-        coalesce(events.cache_read_tokens, 0) as cache_read_tokens,
-        events.reported_cost_nusd,
-        events.latency_ms,
-        events.error_char_count,
-        matches.distance_ms,
+        status_code,
+        attempt_number,
+        coalesce(input_tokens, 0) as input_tokens,
+        coalesce(output_tokens, 0) as output_tokens,
+        coalesce(cache_creation_tokens, 0) as cache_creation_tokens,
+        coalesce(cache_read_tokens, 0) as cache_read_tokens,
+        reported_cost_nusd,
+        latency_ms,
+        error_char_count,
+        distance_ms,
 
         ---------- booleans
-        events.is_error,
+        is_error,
 
         ---------- dates and instants
-        events.occurred_at,
-        cast(events.occurred_at as date) as occurred_date,
-        cast({{ local_instant('events.occurred_at', reporting_time_zone()) }} as date) as occurred_date_local,
-        cast(extract(hour from {{ local_instant('events.occurred_at', reporting_time_zone()) }}) as bigint)
+        occurred_at,
+        cast(occurred_at as date) as occurred_date,
+        cast({{ local_instant('occurred_at', reporting_time_zone()) }} as date) as occurred_date_local,
+        cast(extract(hour from {{ local_instant('occurred_at', reporting_time_zone()) }}) as bigint)
             as hour_of_day_local
-    from events
-    left join matches
-        on events.record_id = matches.record_id
+    from events_judged
 )
 
 select * from events_matched

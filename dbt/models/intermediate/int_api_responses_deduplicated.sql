@@ -186,52 +186,7 @@ responses_owned as (
         on responses.model_name = models.model_name
 ),
 
--- The row for the day and speed (standard where the model had no fast mode that day), the newest of them
--- if a user's own row overlaps, and of its prompt-size bands the highest that the prompt reaches.
-responses_matched as (
-    select
-        responses_owned.*,
-        prices.cost_status,
-        prices.valid_from,
-        prices.input_token_nusd,
-        prices.output_token_nusd,
-        prices.cache_creation_5m_token_nusd,
-        prices.cache_creation_1h_token_nusd,
-        prices.cache_read_token_nusd,
-        case when responses_owned.inference_geo = 'us' then prices.us_geo_permille else 1000 end as geo_permille,
-        row_number() over (
-            partition by responses_owned.response_source_id
-            order by
-                case when prices.speed = 'standard' then 1 else 0 end asc,
-                prices.valid_from desc nulls last,
-                prices.prompt_tokens_from desc nulls last
-        ) as price_rank
-    from responses_owned
-    left join prices
-        on
-            responses_owned.model_prefix = prices.model_prefix
-            and responses_owned.occurred_date >= prices.applies_from
-            and responses_owned.occurred_date < prices.applies_to
-            and responses_owned.prompt_tokens >= prices.prompt_tokens_from
-            and (prices.speed = 'standard' or prices.speed = responses_owned.speed)
-),
-
-responses_costed as (
-    select
-        *,
-        {{ geo_cost_nusd('input_tokens * input_token_nusd') }} as input_cost_nusd,
-        {{ geo_cost_nusd('output_tokens * output_token_nusd') }} as output_cost_nusd,
-        {{ geo_cost_nusd(
-            'cache_creation_5m_tokens * cache_creation_5m_token_nusd'
-            ~ ' + cache_creation_1h_tokens * cache_creation_1h_token_nusd'
-        ) }} as cache_creation_cost_nusd,
-        {{ geo_cost_nusd('cache_read_tokens * cache_read_token_nusd') }} as cache_read_cost_nusd,
-        {{ geo_cost_nusd('cache_read_tokens * (input_token_nusd - cache_read_token_nusd)') }} as cache_savings_nusd,
-        -- $10 a thousand, whatever the model; null with an unknown model, for the whole is unknown.
-        case when input_token_nusd is not null then web_search_count * 10000000 end as web_search_cost_nusd
-    from responses_matched
-    where price_rank = 1
-),
+{{ priced_requests('responses_owned') }},
 
 responses_deduplicated as (
     select
@@ -256,11 +211,7 @@ responses_deduplicated as (
         case when speed = 'fast' then 'fast' else 'standard' end as speed,
         inference_geo,
         usage_quality,
-        case
-            when input_token_nusd is null then 'unpriced'
-            when occurred_date < valid_from then 'unconfirmed'
-            else cost_status
-        end as cost_status,
+        cost_status,
         permission_mode,
         effort,
         entrypoint,
@@ -290,8 +241,7 @@ responses_deduplicated as (
         cache_creation_cost_nusd,
         cache_read_cost_nusd,
         web_search_cost_nusd,
-        input_cost_nusd + output_cost_nusd + cache_creation_cost_nusd + cache_read_cost_nusd
-        + web_search_cost_nusd as estimated_cost_nusd,
+        estimated_cost_nusd,
         reported_cost_nusd,
         cache_savings_nusd,
 
@@ -304,7 +254,7 @@ responses_deduplicated as (
         occurred_date,
         occurred_date_local,
         hour_of_day_local
-    from responses_costed
+    from requests_priced
 )
 
 select * from responses_deduplicated

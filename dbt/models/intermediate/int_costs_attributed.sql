@@ -3,7 +3,7 @@
 with
 
 responses as (
-    select * from {{ ref('int_api_responses_deduplicated') }}
+    select * from {{ ref('int_api_requests_enriched') }}
 ),
 
 messages as (
@@ -77,7 +77,7 @@ responses_described as (
         asks_carried.command_name,
         pull_requests.pr_url,
         case
-            when not responses.is_sidechain then 'main thread'
+            when responses.is_transcribed and not responses.is_sidechain then 'main thread'
             else coalesce(subagents.subagent_type, 'unknown')
         end as subagent_type
     from responses

@@ -7,6 +7,10 @@ messages as (
     where role = 'assistant'
 ),
 
+request_events as (
+    select * from {{ ref('stg_api_request_events') }}
+),
+
 prices as (
     select * from {{ ref('int_model_prices_combined') }}
 ),
@@ -23,6 +27,9 @@ models_seen as (
     union
     select coalesce(model_name, 'unknown') as model_name
     from advisors
+    union
+    select coalesce(model_name, 'unknown') as model_name
+    from request_events
 ),
 
 -- Providers decorate a name: `us.anthropic.claude-sonnet-4-5-20250929-v1:0`, `claude-opus-4-1@20250805`,

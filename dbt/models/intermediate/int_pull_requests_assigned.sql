@@ -6,7 +6,7 @@ conversations as (
 ),
 
 responses as (
-    select * from {{ ref('int_api_responses_deduplicated') }}
+    select * from {{ ref('int_api_requests_enriched') }}
 ),
 
 links as (

@@ -10,6 +10,11 @@ hook_events as (
     select * from {{ ref('stg_hook_events') }}
 ),
 
+request_events as (
+    select * from {{ ref('int_api_request_matches') }}
+    where match_type in ('event_only', 'failed')
+),
+
 -- A session is where its main thread began: later `cd` into a subfolder does not move it. A session
 -- known only by its subagents is where the first of them began.
 thread_folders as (
@@ -44,17 +49,45 @@ hook_folders as (
     group by session_id
 ),
 
+-- What only events of requests tell of has a session too, without a place.
+request_sessions as (
+    select
+        session_id,
+        min(occurred_at) as started_at,
+        max(occurred_at) as ended_at
+    from request_events
+    group by session_id
+),
+
+session_ids as (
+    select session_id from thread_folders
+    union
+    select session_id from hook_folders
+    union
+    select session_id from request_sessions
+),
+
+-- Lines, firings and events that name no session are together in one called unknown; no folder is theirs.
 session_folders as (
     select
-        coalesce(thread_folders.session_id, hook_folders.session_id) as session_id,
-        coalesce(thread_folders.cwd, hook_folders.cwd) as cwd,
-        case when thread_folders.session_id is not null then 'claude-code' else hook_folders.producer end as producer,
+        session_ids.session_id,
+        case
+            when session_ids.session_id <> 'unknown' then coalesce(thread_folders.cwd, hook_folders.cwd)
+        end as cwd,
+        case
+            when thread_folders.session_id is not null then 'claude-code'
+            else coalesce(hook_folders.producer, 'unknown')
+        end as producer,
         thread_folders.session_id is not null as is_transcribed,
-        coalesce(thread_folders.started_at, hook_folders.started_at) as started_at,
-        coalesce(thread_folders.ended_at, hook_folders.ended_at) as ended_at
-    from thread_folders
-    full outer join hook_folders
-        on thread_folders.session_id = hook_folders.session_id
+        coalesce(thread_folders.started_at, hook_folders.started_at, request_sessions.started_at) as started_at,
+        coalesce(thread_folders.ended_at, hook_folders.ended_at, request_sessions.ended_at) as ended_at
+    from session_ids
+    left join thread_folders
+        on session_ids.session_id = thread_folders.session_id
+    left join hook_folders
+        on session_ids.session_id = hook_folders.session_id
+    left join request_sessions
+        on session_ids.session_id = request_sessions.session_id
 ),
 
 folders_slashed as (

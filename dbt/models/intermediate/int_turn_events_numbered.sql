@@ -7,7 +7,7 @@ dialogue as (
 ),
 
 responses as (
-    select * from {{ ref('int_api_responses_deduplicated') }}
+    select * from {{ ref('int_api_requests_enriched') }}
 ),
 
 tool_usage as (
@@ -50,7 +50,9 @@ turn_events as (
         0 as failed_tool_call_count,
         output_tokens,
         total_tokens,
-        case when not is_sidechain and not is_advisor then total_tokens - output_tokens end as context_tokens,
+        case
+            when is_transcribed and not is_sidechain and not is_advisor then total_tokens - output_tokens
+        end as context_tokens,
         estimated_cost_nusd,
         occurred_at
     from responses

@@ -6,8 +6,13 @@ lines as (
     where role = 'assistant' and has_usage and not is_api_error and coalesce(model_name, '') <> '<synthetic>'
 ),
 
+requests as (
+    select * from {{ ref('int_api_requests_enriched') }}
+),
+
 responses as (
-    select * from {{ ref('int_api_responses_deduplicated') }}
+    select * from requests
+    where is_transcribed
 ),
 
 lines_numbered as (
@@ -76,12 +81,20 @@ rule_rows as (
     from responses
     union all
     select
-        'response_once_estimated_output' as counting_rule,
+        'request_once' as counting_rule,
+        input_tokens,
+        output_tokens,
+        cache_creation_5m_tokens + cache_creation_1h_tokens as cache_creation_tokens,
+        cache_read_tokens
+    from requests
+    union all
+    select
+        'request_once_estimated_output' as counting_rule,
         input_tokens,
         estimated_output_tokens as output_tokens,
         cache_creation_5m_tokens + cache_creation_1h_tokens as cache_creation_tokens,
         cache_read_tokens
-    from responses
+    from requests
 ),
 
 rule_sums as (
@@ -96,28 +109,27 @@ rule_sums as (
     group by counting_rule
 ),
 
-response_sums as (
+rule_costs as (
     select
+        'request_once' as counting_rule,
         sum(estimated_cost_nusd) as estimated_cost_nusd,
-        sum(reported_cost_nusd) as reported_cost_nusd,
-        sum(case when reported_cost_nusd is not null then estimated_cost_nusd end) as estimated_where_reported_nusd,
+        sum(known_reported_cost_nusd) as reported_cost_nusd,
+        sum(case when known_reported_cost_nusd is not null then estimated_cost_nusd end)
+            as estimated_where_reported_nusd,
         sum(case when usage_quality in ('placeholder', 'unknown') then 1 else 0 end) as unsure_output_count
-    from responses
+    from requests
 ),
 
 usage_rules_compared as (
     select
         rule_sums.*,
-        case when rule_sums.counting_rule = 'response_once' then response_sums.estimated_cost_nusd end
-            as estimated_cost_nusd,
-        case when rule_sums.counting_rule = 'response_once' then response_sums.reported_cost_nusd end
-            as reported_cost_nusd,
-        case when rule_sums.counting_rule = 'response_once' then response_sums.estimated_where_reported_nusd end
-            as estimated_where_reported_nusd,
-        case when rule_sums.counting_rule = 'response_once' then response_sums.unsure_output_count end
-            as unsure_output_count
+        rule_costs.estimated_cost_nusd,
+        rule_costs.reported_cost_nusd,
+        rule_costs.estimated_where_reported_nusd,
+        rule_costs.unsure_output_count
     from rule_sums
-    cross join response_sums
+    left join rule_costs
+        on rule_sums.counting_rule = rule_costs.counting_rule
 )
 
 select * from usage_rules_compared

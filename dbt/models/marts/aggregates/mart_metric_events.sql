@@ -8,6 +8,15 @@ requests as (
     select * from {{ ref('fct_api_requests') }}
 ),
 
+failures as (
+    select * from {{ ref('int_api_request_matches') }}
+    where match_type = 'failed'
+),
+
+sessions as (
+    select * from {{ ref('dim_sessions') }}
+),
+
 metric_events as (
     select
         ---------- keys
@@ -58,13 +67,13 @@ metric_events as (
         'ApiRequest' as event_type,
         'api' as event_category,
         'performance' as metric_type,
-        'transcripts' as metric_source,
+        case when is_transcribed then 'transcripts' else 'api_requests' end as metric_source,
         model_name,
         cast(null as {{ string_type() }}) as tool_name,
         case when is_sidechain then ' subagent' end as tags,
 
         ---------- measures
-        cast(null as bigint) as duration_ms,
+        latency_ms as duration_ms,
         input_tokens,
         output_tokens,
         cache_creation_5m_tokens + cache_creation_1h_tokens as cache_creation_tokens,
@@ -80,6 +89,41 @@ metric_events as (
         occurred_at,
         occurred_date
     from requests
+    union all
+    select
+        ---------- keys
+        failures.api_request_event_key as metric_event_key,
+        failures.session_key,
+        sessions.project_key,
+
+        ---------- attributes
+        'ApiRequestFailure' as event_type,
+        'api' as event_category,
+        'error' as metric_type,
+        'api_requests' as metric_source,
+        failures.model_name,
+        cast(null as {{ string_type() }}) as tool_name,
+        ' failure' as tags,
+
+        ---------- measures
+        failures.latency_ms as duration_ms,
+        cast(0 as bigint) as input_tokens,
+        cast(0 as bigint) as output_tokens,
+        cast(0 as bigint) as cache_creation_tokens,
+        cast(0 as bigint) as cache_read_tokens,
+        cast(0 as bigint) as total_tokens,
+        cast(null as decimal(18, 9)) as estimated_cost_usd,
+
+        ---------- booleans
+        true as is_failure,
+        false as is_sidechain,
+
+        ---------- dates and instants
+        failures.occurred_at,
+        failures.occurred_date
+    from failures
+    left join sessions
+        on failures.session_key = sessions.session_key
 )
 
 select * from metric_events

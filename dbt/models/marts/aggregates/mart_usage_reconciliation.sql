@@ -22,7 +22,7 @@ usage_reconciliation as (
         {{ nusd_to_usd('estimated_where_reported_nusd') }} as estimated_where_reported_usd,
 
         ---------- booleans
-        counting_rule = 'response_once' as is_ours
+        counting_rule = 'request_once' as is_ours
     from usage_rules
 )
 

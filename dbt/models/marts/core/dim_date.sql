@@ -8,6 +8,10 @@ tool_usage as (
     select * from {{ ref('int_tool_usage') }}
 ),
 
+requests as (
+    select * from {{ ref('int_api_requests_enriched') }}
+),
+
 sessions as (
     select * from {{ ref('int_sessions_computed') }}
 ),
@@ -31,6 +35,13 @@ day_bounds as (
         min(occurred_date_local) as first_local_day,
         max(occurred_date_local) as last_local_day
     from tool_usage
+    union all
+    select
+        min(occurred_date) as first_day,
+        max(occurred_date) as last_day,
+        min(occurred_date_local) as first_local_day,
+        max(occurred_date_local) as last_local_day
+    from requests
     union all
     select
         min(occurred_date) as first_day,

@@ -4,22 +4,22 @@ models as (
     select * from {{ ref('int_models_resolved') }}
 ),
 
-responses as (
-    select * from {{ ref('int_api_responses_deduplicated') }}
+requests as (
+    select * from {{ ref('int_api_requests_enriched') }}
 ),
 
-model_responses as (
+model_requests as (
     select
         model_key,
         count(*) as request_count,
         sum(case when cost_status = 'unpriced' then 1 else 0 end) as unpriced_request_count,
         min(occurred_at) as first_used_at,
         max(occurred_at) as last_used_at
-    from responses
+    from requests
     group by model_key
 ),
 
--- Always a row for `unknown`: responses that name no model, and API errors, which no model answered.
+-- Always a row for `unknown`: requests that name no model, and API errors, which no model answered.
 all_models as (
     select
         model_key,
@@ -49,20 +49,20 @@ models_described as (
         all_models.model_prefix,
 
         ---------- measures
-        cast(coalesce(model_responses.request_count, 0) as bigint) as request_count,
-        cast(coalesce(model_responses.unpriced_request_count, 0) as bigint) as unpriced_request_count,
+        cast(coalesce(model_requests.request_count, 0) as bigint) as request_count,
+        cast(coalesce(model_requests.unpriced_request_count, 0) as bigint) as unpriced_request_count,
 
         ---------- booleans
         all_models.model_prefix is not null as is_priced,
 
         ---------- dates and instants
-        model_responses.first_used_at,
-        model_responses.last_used_at
+        model_requests.first_used_at,
+        model_requests.last_used_at
     from all_models
-    left join model_responses
-        on all_models.model_key = model_responses.model_key
+    left join model_requests
+        on all_models.model_key = model_requests.model_key
     -- A model named only by a copy that lost is not a model in use.
-    where model_responses.model_key is not null or all_models.model_name = 'unknown'
+    where model_requests.model_key is not null or all_models.model_name = 'unknown'
 )
 
 select * from models_described

@@ -1,0 +1,71 @@
+{#-
+  What a request costs, for every model that prices requests: CTEs from `requests`, the last of which is
+  requests_priced. `requests` has response_source_id, model_prefix, speed, inference_geo, occurred_date and tokens.
+
+  The row for the day and speed (standard where the model had no fast mode that day), the newest of them if a
+  user's own row overlaps, and of its prompt-size bands the highest that the prompt reaches.
+-#}
+{% macro priced_requests(requests) -%}
+requests_matched as (
+    select
+        {{ requests }}.*,
+        prices.cost_status as price_status,
+        prices.valid_from,
+        prices.input_token_nusd,
+        prices.output_token_nusd,
+        prices.cache_creation_5m_token_nusd,
+        prices.cache_creation_1h_token_nusd,
+        prices.cache_read_token_nusd,
+        case when {{ requests }}.inference_geo = 'us' then prices.us_geo_permille else 1000 end as geo_permille,
+        row_number() over (
+            partition by {{ requests }}.response_source_id
+            order by
+                case when prices.speed = 'standard' then 1 else 0 end asc,
+                prices.valid_from desc nulls last,
+                prices.prompt_tokens_from desc nulls last
+        ) as price_rank
+    from {{ requests }}
+    left join prices
+        on
+            {{ requests }}.model_prefix = prices.model_prefix
+            and {{ requests }}.occurred_date >= prices.applies_from
+            and {{ requests }}.occurred_date < prices.applies_to
+            and {{ requests }}.prompt_tokens >= prices.prompt_tokens_from
+            and (prices.speed = 'standard' or prices.speed = {{ requests }}.speed)
+),
+
+requests_costed as (
+    select
+        *,
+        {{ geo_cost_nusd('input_tokens * input_token_nusd') }} as input_cost_nusd,
+        {{ geo_cost_nusd('output_tokens * output_token_nusd') }} as output_cost_nusd,
+        {{ geo_cost_nusd(
+            'cache_creation_5m_tokens * cache_creation_5m_token_nusd'
+            ~ ' + cache_creation_1h_tokens * cache_creation_1h_token_nusd'
+        ) }} as cache_creation_cost_nusd,
+        {{ geo_cost_nusd('cache_read_tokens * cache_read_token_nusd') }} as cache_read_cost_nusd,
+        {{ geo_cost_nusd('cache_read_tokens * (input_token_nusd - cache_read_token_nusd)') }} as cache_savings_nusd,
+        -- $10 a thousand, whatever the model; null with an unknown model, for the whole is unknown.
+        case when input_token_nusd is not null then web_search_count * 10000000 end as web_search_cost_nusd
+    from requests_matched
+    where price_rank = 1
+),
+
+requests_priced as (
+    select
+        *,
+        case
+            when input_token_nusd is null then 'unpriced'
+            when occurred_date < valid_from then 'unconfirmed'
+            else price_status
+        end as cost_status,
+        input_cost_nusd + output_cost_nusd + cache_creation_cost_nusd + cache_read_cost_nusd
+        + web_search_cost_nusd as estimated_cost_nusd
+    from requests_costed
+)
+{%- endmacro %}
+
+{#- Nano-dollars times the request's geography factor, which is held in thousandths to stay in integers. -#}
+{% macro geo_cost_nusd(amount) -%}
+    cast(round(({{ amount }}) * geo_permille / 1000.0) as bigint)
+{%- endmacro %}
