@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analytics.capture import installer
+from analytics.capture.status import CaptureStatus, read_status
 from analytics.printer import Printer
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     )
     printer = Printer(settings, is_json=arguments.json, is_quiet=arguments.quiet)
     if arguments.action == "status":
-        status = installer.read_status(path, data_dir=settings.data_dir)
+        status = read_status(path, data_dir=settings.data_dir)
         printer.facts(status.as_json(), _describe_status(status))
     elif arguments.action == "replay":
         from analytics.sources.hooks import queue_of
@@ -78,7 +79,7 @@ def _describe_age(seconds: int | None) -> str:
     return f"oldest {seconds} s"
 
 
-def _describe_status(status: installer.CaptureStatus) -> list[str]:
+def _describe_status(status: CaptureStatus) -> list[str]:
     known = len(status.registered_events) + len(status.missing_events)
     lines = [f"capture    registered {len(status.registered_events):>6,} of {known} events   {status.settings_file}"]
     if status.registered_events and status.missing_events:

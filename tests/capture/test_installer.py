@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analytics.capture import installer
+from analytics.capture.settings_text import build_handler, build_installed, build_uninstalled, is_ours
+from analytics.capture.status import read_status
 from analytics.contracts.hook_events import EVENTS
 from analytics.errors import ConfigError
 
@@ -54,14 +56,14 @@ chosen_events = st.lists(st.sampled_from(EVENTS), min_size=1, unique=True).map(
 
 
 def build(text: str, events: tuple[str, ...] = EVENTS) -> str:
-    return installer.build_installed(text, events, hook_file=HOOK, data_dir=DATA)
+    return build_installed(text, events, hook_file=HOOK, data_dir=DATA)
 
 
 def without_ours(document: dict) -> dict:
     """The same settings, ours taken out of the parsed object, what that empties dropped."""
     hooks = {}
     for event, entries in document.get("hooks", {}).items():
-        kept = [group for group in entries if not any(installer.is_ours(handler) for handler in group.get("hooks", []))]
+        kept = [group for group in entries if not any(is_ours(handler) for handler in group.get("hooks", []))]
         hooks[event] = kept
     return {**document, "hooks": hooks}
 
@@ -72,8 +74,8 @@ def test_install_adds_one_entry_an_event_and_leaves_the_rest(text, events):
     before, after = json.loads(text), json.loads(build(text, events))
     assert [key for key in after if key in before] == list(before)
     for event in events:
-        ours = [handler for group in after["hooks"][event] for handler in group["hooks"] if installer.is_ours(handler)]
-        assert ours == [installer.build_handler(event, hook_file=HOOK, data_dir=DATA)]
+        ours = [handler for group in after["hooks"][event] for handler in group["hooks"] if is_ours(handler)]
+        assert ours == [build_handler(event, hook_file=HOOK, data_dir=DATA)]
     stripped = without_ours(after)
     for event, entries in before.get("hooks", {}).items():
         assert stripped["hooks"][event] == entries
@@ -93,7 +95,7 @@ def test_install_twice_is_install_once(text, events):
 @settings(max_examples=100, deadline=None)
 def test_install_of_another_choice_replaces_ours(text, first, second):
     assert json.loads(build(build(text, first), second)) == json.loads(
-        build(installer.build_uninstalled(build(text, first)), second)
+        build(build_uninstalled(build(text, first)), second)
     )
 
 
@@ -102,7 +104,7 @@ def test_install_of_another_choice_replaces_ours(text, first, second):
 def test_uninstall_leaves_the_bytes_where_no_list_was_empty(text, events):
     document = json.loads(text)
     is_plain = document and all(document.get("hooks", {"x": [1]}).values()) and document.get("hooks") != {}
-    removed = installer.build_uninstalled(build(text, events))
+    removed = build_uninstalled(build(text, events))
     if is_plain:
         assert removed == text
     else:
@@ -136,7 +138,7 @@ def test_install_and_uninstall_restore_odd_files(tmp_path, data_dir, content):
     path = tmp_path / "settings.json"
     path.write_bytes(content.encode())
     installer.install(path, data_dir=data_dir)
-    assert set(installer.read_status(path, data_dir=data_dir).registered_events) == set(installer.default_events())
+    assert set(read_status(path, data_dir=data_dir).registered_events) == set(installer.default_events())
     installer.uninstall(path)
     assert path.read_bytes() == content.encode()
 
@@ -218,7 +220,7 @@ def test_install_leaves_out_events_that_a_silent_hook_would_break(tmp_path, data
 
 
 def test_only_session_end_is_synchronous():
-    built = {event: installer.build_handler(event, hook_file=HOOK, data_dir=DATA) for event in EVENTS}
+    built = {event: build_handler(event, hook_file=HOOK, data_dir=DATA) for event in EVENTS}
     assert [event for event in EVENTS if "async" not in built[event]] == ["SessionEnd"]
     assert all(handler["timeout"] == 5 for handler in built.values())
 
@@ -231,20 +233,20 @@ def test_registered_command_captures_an_event(tmp_path, data_dir):
     payload = b'{"session_id": "s", "hook_event_name": "Stop"}'
     done = subprocess.run([handler["command"], *handler["args"]], input=payload, capture_output=True, check=True)
     assert (done.stdout, done.stderr) == (b"", b"")
-    status = installer.read_status(path, data_dir=data_dir)
+    status = read_status(path, data_dir=data_dir)
     assert status.registered_events == ("Stop",)
     assert status.is_hook_present
     assert {folder.folder: folder.file_count for folder in status.folders}["incoming"] == 1
     assert status.last_event_at is not None
     [file] = (data_dir / "queue" / "incoming").iterdir()
     os.utime(file, (0, 0))
-    oldest = installer.read_status(path, data_dir=data_dir).folders[0].oldest_age_s
+    oldest = read_status(path, data_dir=data_dir).folders[0].oldest_age_s
     assert oldest is not None
     assert oldest > 1_000_000
 
 
 def test_status_of_nothing(tmp_path, data_dir):
-    status = installer.read_status(tmp_path / "settings.json", data_dir=data_dir)
+    status = read_status(tmp_path / "settings.json", data_dir=data_dir)
     assert status.registered_events == ()
     assert status.last_event_at is None
     assert [folder.file_count for folder in status.folders] == [0, 0, 0, 0]
@@ -253,4 +255,4 @@ def test_status_of_nothing(tmp_path, data_dir):
 def test_status_says_that_hooks_are_disabled(tmp_path, data_dir):
     path = tmp_path / "settings.json"
     path.write_text('{"disableAllHooks": true}')
-    assert installer.read_status(path, data_dir=data_dir).is_disabled
+    assert read_status(path, data_dir=data_dir).is_disabled
