@@ -13,11 +13,12 @@ from analytics.config import PROJECT_DIR
 MODULES = sorted(path for folder in ("analytics", "flows") for path in (PROJECT_DIR / folder).rglob("*.py"))
 # What moves data or drives it. Nothing that a stage calls may call back.
 STAGES = {"cli", "extractor", "loader", "pipeline", "publisher", "transformer", "validator"}
+TOOLS = {"config", "errors", "files", "result"}
 MAY_IMPORT = {
     "contracts": {"contracts"},
-    "records": {"config", "contracts", "errors", "files", "lake", "records", "redactor"},
-    "sources": {"config", "contracts", "errors", "files", "lake", "records", "redactor", "result", "sample", "sources"},
-    "targets": {"cards", "config", "errors", "files", "lake", "result", "sample", "targets", "warehouse"},
+    "records": TOOLS | {"contracts", "lake", "records", "redactor"},
+    "sources": TOOLS | {"contracts", "lake", "records", "redactor", "sample", "sources", "workers"},
+    "targets": TOOLS | {"cards", "lake", "sample", "targets", "warehouse"},
 }
 # The snapshot is what the other targets read.
 READ_BY_ALL = {"analytics.targets.snapshot"}

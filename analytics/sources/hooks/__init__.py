@@ -7,34 +7,16 @@ import time
 from collections import Counter, deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
 from functools import partial
-from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
 from analytics.errors import AnalyticsError, ConfigError, ContractViolation
 from analytics.lake import Lake, Part, Rejection, State
-from analytics.records import EPOCH_DATE
 from analytics.sources import ExtractContext, ExtractResult, Source
-from analytics.sources.hooks.parse import (
-    OWN_NAME,
-    EventReader,
-    FileName,
-    HookEvent,
-    HookPlace,
-    flatten_event,
-    parse_file,
-    parse_file_name,
-)
-from analytics.sources.hooks.queue import (
-    REASON_SUFFIX,
-    Claim,
-    HookQueue,
-    PassingFailure,
-    QueuedFile,
-    file_key,
-    iter_batches,
-    shown_name,
-)
+from analytics.sources.hooks.archive import find_archives, import_files
+from analytics.sources.hooks.parse import flatten_event, parse_file, parse_file_name
+from analytics.sources.hooks.queue import Claim, HookQueue, PassingFailure, QueuedFile, file_key, iter_batches
+from analytics.sources.hooks.rows import DATASET, NAME, Total, add_event, build_rejection, day_of, safe_name
 from analytics.workers import open_pool
 
 if TYPE_CHECKING:
@@ -42,31 +24,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from analytics.config import Settings
-    from analytics.records.writer import Place, RecordWriter
+    from analytics.records.writer import RecordWriter
 
-NAME = "hooks"
-DATASET = "hook_events"
-
-IMPORT_COMMIT_BYTES = 256 << 20
 PARALLEL_FILES = 30_000
-REJECTED_CONTENT_LIMIT = 1 << 20
-NANOSECONDS_A_DAY = 86_400_000_000_000
 
 
 _Result = TypeVar("_Result")
-
-
-@dataclass
-class _Total:
-    """What an extraction brought so far."""
-
-    rows_read: int = 0
-    rows_loaded: int = 0
-    unit_count: int = 0
-    waiting_count: int = 0
-    rejections: Counter[str] = field(default_factory=Counter)
-    dead_letters: list[str] = field(default_factory=list)
-    problems: Counter[str] = field(default_factory=Counter)
 
 
 def queue_of(settings: Settings) -> HookQueue:
@@ -94,7 +57,7 @@ def extract(context: ExtractContext) -> ExtractResult:
     """
     started = time.monotonic()
     queue = queue_of(context.settings)
-    total = _Total()
+    total = Total()
     committed = context.lake.read_state(DATASET, NAME)
     known = set(committed)
     for claim in queue.take_back():
@@ -113,9 +76,9 @@ def extract(context: ExtractContext) -> ExtractResult:
         if context.on_progress:
             context.on_progress(done, len(waiting))
     if context.is_full_backfill or context.has_window:
-        _import_files(context, _find_archives(queue.archive), total, root=queue.archive)
+        import_files(context, find_archives(queue.archive), total, root=queue.archive)
     queue.sweep()
-    return _result(total, started)
+    return total.result(started)
 
 
 def import_events(context: ExtractContext, path: Path) -> ExtractResult:
@@ -129,29 +92,13 @@ def import_events(context: ExtractContext, path: Path) -> ExtractResult:
     started = time.monotonic()
     if not path.exists():
         raise ConfigError(f"hooks: {path} is missing. Give a file or a folder of hook events.")
-    total = _Total()
+    total = Total()
     root = path if path.is_dir() else path.parent
-    _import_files(context, _find_archives(path) if path.is_dir() else [path], total, root=root)
-    return _result(total, started)
+    import_files(context, find_archives(path) if path.is_dir() else [path], total, root=root)
+    return total.result(started)
 
 
 SOURCE = Source(name=NAME, dataset=DATASET, is_enabled=is_enabled, extract=extract, import_archive=import_events)
-
-
-def _result(total: _Total, started: float) -> ExtractResult:
-    return ExtractResult(
-        source=NAME,
-        dataset=DATASET,
-        rows_read=total.rows_read,
-        rows_loaded=total.rows_loaded,
-        rows_rejected=total.rejections.total(),
-        unit_count=total.unit_count,
-        waiting_count=total.waiting_count,
-        elapsed_ms=round((time.monotonic() - started) * 1000),
-        dead_letters=tuple(total.dead_letters),
-        problems=tuple(f"{count} files: {reason}" for reason, count in sorted(total.problems.items())),
-        rejected_by_reason=dict(total.rejections),
-    )
 
 
 # ---------------------------------------------------------------- the queue
@@ -248,12 +195,12 @@ def _read_claim(context: ExtractContext, queue: HookQueue, claim: Claim) -> _Rea
 
 def _fail_file(context: ExtractContext, result: _Reading, queued: QueuedFile, reason: str) -> None:
     result.failures[file_key(queued.name)] = reason
-    result.rejections.append(Rejection(NAME, _file_name(context, queued.name), 0, reason))
+    result.rejections.append(Rejection(NAME, safe_name(context, queued.name), 0, reason))
     result.rows_read += 1
 
 
 def _consume(
-    context: ExtractContext, queue: HookQueue, claim: Claim, reading: _Reading, known: set[str], total: _Total
+    context: ExtractContext, queue: HookQueue, claim: Claim, reading: _Reading, known: set[str], total: Total
 ) -> None:
     """Commit what a claim brought, and only then let go of its files. `known` are claims the lake remembers."""
     forgotten = _forgotten(queue, known)
@@ -272,14 +219,10 @@ def _consume(
     )
     known.difference_update(forgotten)
     known.add(claim.id)
-    total.rows_read += reading.rows_read
-    total.rows_loaded += entry.rows_loaded
+    total.add(entry, reading.rejections)
     total.unit_count += reading.file_count - reading.problems.total()
     total.waiting_count += reading.problems.total()
     total.problems.update(reading.problems)
-    total.rejections.update(rejection.reason for rejection in reading.rejections)
-    if entry.dead_letter:
-        total.dead_letters.append(entry.dead_letter)
     queue.finish(claim, reading.failures, redact=_redact_of(context))
 
 
@@ -292,154 +235,19 @@ def _read_file(
     context: ExtractContext, queued: QueuedFile, content: bytes, writer: RecordWriter
 ) -> tuple[int, list[Rejection]]:
     """Hand the events of one file to the writer. Returns how many, and what was refused."""
-    name = _file_name(context, queued.name)
+    name = safe_name(context, queued.name)
     events, refused = parse_file(content, file_name=queued.name, mtime_ns=queued.mtime_ns)
     named = parse_file_name(name)
-    day = _day_of(queued.mtime_ns)
+    day = day_of(queued.mtime_ns)
     loaded = 0
     for event in events:
         try:
-            _add(writer, event, name=name, named=named, day=day)
+            add_event(writer, event, name=name, named=named, day=day)
             loaded += 1
         except ContractViolation as violation:
             refused.append((event.position, str(violation), b""))
-    return loaded, [_reject(context, name, position, reason, text) for position, reason, text in refused]
-
-
-def _add(writer: RecordWriter, event: HookEvent, *, name: str, named: FileName, day: date) -> None:
-    place = HookPlace(
-        name,
-        event.position,
-        day,
-        occurred_us=None if event.at_ns is None else event.at_ns // 1_000,
-        captured_us=event.captured_us,
-        time_source=event.time_source,
-        file_event=named.event_name,
-        file_session=named.session_id,
-    )
-    writer.add(event.record, cast("Place", place), identity=event.identity)
-
-
-def _day_of(mtime_ns: int, _days: dict[int, date] = {}) -> date:  # noqa: B006 - a cache
-    number = mtime_ns // NANOSECONDS_A_DAY
-    if number not in _days:
-        _days[number] = date.fromordinal(EPOCH_DATE.toordinal() + number)
-    return _days[number]
-
-
-def _file_name(context: ExtractContext, name: str) -> str:
-    """A file name as it may be written. Ours hold nothing but a clock and chance."""
-    if OWN_NAME.fullmatch(name):
-        return name
-    return context.redactor.redact_text(shown_name(name))
-
-
-def _reject(context: ExtractContext, file: str, position: int, reason: str, content: bytes) -> Rejection:
-    """A dead letter under the content policy: redacted, cut at 1 MB, without content under `metadata`."""
-    policy = context.settings.content
-    if policy == "metadata" or not content:
-        return Rejection(NAME, file, position, reason)
-    kept = content if policy == "full" else context.redactor.redact_bytes(content)
-    return Rejection(
-        NAME, file, position, reason, content=kept[:REJECTED_CONTENT_LIMIT].decode("utf-8", "backslashreplace")
-    )
+    return loaded, [build_rejection(context, name, position, reason, text) for position, reason, text in refused]
 
 
 def _redact_of(context: ExtractContext) -> Callable[[bytes], bytes] | None:
     return None if context.settings.content == "full" else context.redactor.redact_bytes
-
-
-# ---------------------------------------------------------------- archives
-
-
-def _find_archives(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.rglob("*.json*")
-        if path.is_file() and not path.is_symlink() and not path.name.endswith(REASON_SUFFIX)
-    )
-
-
-def _import_files(context: ExtractContext, paths: Iterable[Path], total: _Total, *, root: Path) -> None:
-    writer = context.writer(NAME, DATASET, flatten_event)
-    pending: list[Rejection] = []
-    rows_read = byte_count = 0
-
-    def commit() -> None:
-        nonlocal writer, rows_read, byte_count
-        adds = writer.flush()
-        if adds or pending:
-            entry = context.lake.commit(
-                DATASET, NAME, run_id=context.run_id, adds=adds, rows_read=rows_read, rejections=pending
-            )
-            total.rows_read += rows_read
-            total.rows_loaded += entry.rows_loaded
-            total.rejections.update(rejection.reason for rejection in pending)
-            if entry.dead_letter:
-                total.dead_letters.append(entry.dead_letter)
-        writer = context.writer(NAME, DATASET, flatten_event)
-        pending.clear()
-        rows_read = byte_count = 0
-
-    for path in paths:
-        name = context.redactor.redact_text(shown_name(str(path.relative_to(root))))
-        try:
-            status = path.stat()
-            reader = EventReader(parse_file_name(path.name), status.st_mtime_ns, is_archive=True)
-            named, day = parse_file_name(name), _day_of(status.st_mtime_ns)
-            for event in _iter_archive(context, path, status.st_size, reader):
-                if not _is_in_window(context, event):
-                    continue
-                try:
-                    _add(writer, event, name=name, named=named, day=day)
-                    rows_read += 1
-                except ContractViolation as violation:
-                    reader.rejections.append((event.position, str(violation), b""))
-        except OSError as error:
-            total.problems[error.strerror or "cannot be read"] += 1
-            continue
-        for position, reason, content in reader.rejections:
-            pending.append(_reject(context, name, position, reason, content))
-            rows_read += 1
-        total.unit_count += 1
-        byte_count += status.st_size
-        if byte_count >= IMPORT_COMMIT_BYTES:
-            commit()
-    commit()
-
-
-def _iter_archive(context: ExtractContext, path: Path, size: int, reader: EventReader) -> Iterator[HookEvent]:
-    """The events of a file: JSON lines one at a time, any other form whole, up to the size of a line."""
-    limit = context.settings.max_line_mb << 20
-    if path.name.endswith(".jsonl"):
-        with path.open("rb") as opened:
-            yield from reader.read_lines(_iter_lines(opened, limit, reader))
-        return
-    if size > limit:
-        reader.rejections.append((0, f"larger than {limit >> 20} MB", b""))
-        return
-    events, refused = parse_file(path.read_bytes(), file_name=path.name, mtime_ns=reader.mtime_ns)
-    reader.rejections.extend(refused)
-    yield from events
-
-
-def _iter_lines(opened: BinaryIO, limit: int, reader: EventReader) -> Iterator[tuple[int, bytes]]:
-    offset = 0
-    while line := opened.readline(limit + 1):
-        start, offset = offset, offset + len(line)
-        if len(line) > limit and not line.endswith(b"\n"):
-            while (rest := opened.readline(limit)) and not rest.endswith(b"\n"):
-                offset += len(rest)
-            offset += len(rest)
-            reader.rejections.append((start, f"longer than {limit >> 20} MB", b""))
-            continue
-        yield start, line
-
-
-def _is_in_window(context: ExtractContext, event: HookEvent) -> bool:
-    if not context.has_window:
-        return True
-    if event.at_ns is None:
-        return False
-    moment = datetime.fromtimestamp(event.at_ns / 1e9, UTC)
-    return (context.since is None or moment >= context.since) and (context.until is None or moment < context.until)

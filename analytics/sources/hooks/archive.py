@@ -1,0 +1,123 @@
+"""Hook events that were kept as files: imported ones, and the queue's own archive."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, BinaryIO
+
+from analytics.errors import ContractViolation
+from analytics.lake import Rejection
+from analytics.sources import ExtractContext
+from analytics.sources.hooks.parse import EventReader, HookEvent, flatten_event, parse_file, parse_file_name
+from analytics.sources.hooks.queue import REASON_SUFFIX, shown_name
+from analytics.sources.hooks.rows import DATASET, NAME, Total, add_event, build_rejection, day_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+IMPORT_COMMIT_BYTES = 256 << 20
+
+
+def find_archives(folder: Path) -> list[Path]:
+    """The files below a folder that may hold events."""
+    return sorted(
+        path
+        for path in folder.rglob("*.json*")
+        if path.is_file() and not path.is_symlink() and not path.name.endswith(REASON_SUFFIX)
+    )
+
+
+def import_files(context: ExtractContext, paths: Iterable[Path], total: Total, *, root: Path) -> None:
+    """Bring files into the lake, in commits of a bounded size. They are named as they lie below `root`."""
+    batch = _Batch(context)
+    for path in paths:
+        try:
+            batch.read(path, context.redactor.redact_text(shown_name(str(path.relative_to(root)))))
+        except OSError as error:
+            total.problems[error.strerror or "cannot be read"] += 1
+            continue
+        total.unit_count += 1
+        if batch.byte_count >= IMPORT_COMMIT_BYTES:
+            batch.commit(total)
+            batch = _Batch(context)
+    batch.commit(total)
+
+
+class _Batch:
+    """Files whose events become one commit."""
+
+    def __init__(self, context: ExtractContext) -> None:
+        self._context = context
+        self._writer = context.writer(NAME, DATASET, flatten_event)
+        self._rejections: list[Rejection] = []
+        self._loaded_count = 0
+        self.byte_count = 0
+
+    def read(self, path: Path, name: str) -> None:
+        status = path.stat()
+        reader = EventReader(parse_file_name(path.name), status.st_mtime_ns, is_archive=True)
+        named, day = parse_file_name(name), day_of(status.st_mtime_ns)
+        for event in _iter_archive(self._context, path, status.st_size, reader):
+            if not _is_in_window(self._context, event):
+                continue
+            try:
+                add_event(self._writer, event, name=name, named=named, day=day)
+                self._loaded_count += 1
+            except ContractViolation as violation:
+                reader.rejections.append((event.position, str(violation), b""))
+        self._rejections += [
+            build_rejection(self._context, name, position, reason, content)
+            for position, reason, content in reader.rejections
+        ]
+        self.byte_count += status.st_size
+
+    def commit(self, total: Total) -> None:
+        adds = self._writer.flush()
+        if adds or self._rejections:
+            entry = self._context.lake.commit(
+                DATASET,
+                NAME,
+                run_id=self._context.run_id,
+                adds=adds,
+                rows_read=self._loaded_count + len(self._rejections),
+                rejections=self._rejections,
+            )
+            total.add(entry, self._rejections)
+
+
+def _iter_archive(context: ExtractContext, path: Path, size: int, reader: EventReader) -> Iterator[HookEvent]:
+    """The events of a file: JSON lines one at a time, any other form whole, up to the size of a line."""
+    limit = context.settings.max_line_mb << 20
+    if path.name.endswith(".jsonl"):
+        with path.open("rb") as opened:
+            yield from reader.read_lines(_iter_lines(opened, limit, reader))
+        return
+    if size > limit:
+        reader.rejections.append((0, f"larger than {limit >> 20} MB", b""))
+        return
+    events, refused = parse_file(path.read_bytes(), file_name=path.name, mtime_ns=reader.mtime_ns)
+    reader.rejections.extend(refused)
+    yield from events
+
+
+def _iter_lines(opened: BinaryIO, limit: int, reader: EventReader) -> Iterator[tuple[int, bytes]]:
+    offset = 0
+    while line := opened.readline(limit + 1):
+        start, offset = offset, offset + len(line)
+        if len(line) > limit and not line.endswith(b"\n"):
+            while (rest := opened.readline(limit)) and not rest.endswith(b"\n"):
+                offset += len(rest)
+            offset += len(rest)
+            reader.rejections.append((start, f"longer than {limit >> 20} MB", b""))
+            continue
+        yield start, line
+
+
+def _is_in_window(context: ExtractContext, event: HookEvent) -> bool:
+    if not context.has_window:
+        return True
+    if event.at_ns is None:
+        return False
+    moment = datetime.fromtimestamp(event.at_ns / 1e9, UTC)
+    return (context.since is None or moment >= context.since) and (context.until is None or moment < context.until)
