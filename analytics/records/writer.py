@@ -78,12 +78,15 @@ class RecordWriter:
         self._days: dict[date, _Day] = {}
         self._buffered_bytes = 0
 
-    def add(self, record: Mapping[str, Any], place: Place, *, identity: Any = None) -> None:
+    def add(
+        self, record: Mapping[str, Any], place: Place, *, identity: Any = None, canonical: bytes | None = None
+    ) -> None:
         """Take in one record. `identity` is what the id is made of, where that is more than the record.
 
-        Raises ContractViolation for a record that JSON cannot hold; nothing of it is kept.
+        `canonical` is the record's canonical form, from a source that has it already. Raises
+        ContractViolation for a record that JSON cannot hold; nothing of it is kept.
         """
-        canonical = canonical_json(record)
+        canonical = canonical_json(record) if canonical is None else canonical
         key = record_id(canonical if identity is None else canonical_json(identity))
         self._waiting.append((canonical, (key, record), place))
         self._waiting_bytes += len(canonical)

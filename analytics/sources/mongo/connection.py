@@ -92,27 +92,38 @@ def open_server(settings: Settings) -> Iterator[Server]:
     """
     if not settings.mongo_uri:
         raise ConfigError("mongo: no server is named. Set ANALYTICS_MONGO_URI, or leave out --select mongo.")
-    address = address_of(settings.mongo_uri)
-    client = _connect(settings.mongo_uri)
+    server = connect(settings)
     try:
-        with explained(address, settings):
-            collection = client.get_database(settings.mongo_database).get_collection(
-                settings.mongo_collection, codec_options=CODEC, read_concern=ReadConcern("majority")
-            )
-            client.admin.command("ping")
-            names = collection.database.list_collection_names(filter={"name": settings.mongo_collection})
+        with explained(server.address, settings):
+            server.client.admin.command("ping")
+            names = server.collection.database.list_collection_names(filter={"name": settings.mongo_collection})
         if not names:
             raise SourceUnavailable(
-                f"mongo: there is no collection {collection.full_name} at {address}. "
+                f"mongo: there is no collection {server.name} at {server.address}. "
                 "Set ANALYTICS_MONGO_DATABASE and ANALYTICS_MONGO_COLLECTION to the one the sync service fills."
             )
-        with explained(address, settings):
-            yield Server(client, collection, address)
+        with explained(server.address, settings):
+            yield server
     finally:
-        client.close()
+        server.client.close()
 
 
-def _connect(uri: str) -> MongoClient[Document]:
+def connect(settings: Settings) -> Server:
+    """A client that has not been tried yet; it connects with the first question, and anew after a failure.
+
+    Raises:
+        SourceUnavailable: the URI or a name is malformed.
+    """
+    uri = settings.mongo_uri
+    client = _open_client(uri)
+    with explained(address_of(uri), settings):
+        collection = client.get_database(settings.mongo_database).get_collection(
+            settings.mongo_collection, codec_options=CODEC, read_concern=ReadConcern("majority")
+        )
+    return Server(client, collection, address_of(uri))
+
+
+def _open_client(uri: str) -> MongoClient[Document]:
     options: dict[str, Any] = {
         "serverSelectionTimeoutMS": SELECTION_TIMEOUT_MS,
         "connectTimeoutMS": SELECTION_TIMEOUT_MS,
@@ -178,16 +189,9 @@ def is_passing(error: PyMongoError) -> bool:
     )
 
 
-def find_order(server: Server, *, small_count: int) -> tuple[Order, str | None]:
-    """In which order increments can be read, by the indexes there are, and the index to read by.
-
-    `pair` with an index on (ingestedAt, _id); `instant` with one that begins with ingestedAt, such as
-    the sync service's own; `id` without either while the collection is small enough to be scanned.
-
-    Raises:
-        SourceUnavailable: the collection is large and has no such index; it gives the line that makes one.
-    """
-    instant_index = None
+def find_index(server: Server) -> tuple[Order, str] | None:
+    """The index that increments are read by: `pair` is one on (ingestedAt, _id), `instant` another that begins so."""
+    found: tuple[Order, str] | None = None
     for index in server.collection.list_indexes():
         keys = tuple(index["key"].items())
         is_partial = any(index.get(option) for option in ("sparse", "hidden", "partialFilterExpression"))
@@ -195,9 +199,20 @@ def find_order(server: Server, *, small_count: int) -> tuple[Order, str | None]:
             continue
         if keys == PAIR_INDEX:
             return "pair", index["name"]
-        instant_index = instant_index or index["name"]
-    if instant_index is not None:
-        return "instant", instant_index
+        found = found or ("instant", index["name"])
+    return found
+
+
+def find_order(server: Server, *, small_count: int) -> tuple[Order, str | None]:
+    """In which order increments can be read, by the indexes there are, and the index to read by.
+
+    `id` where there is none, while the collection is small enough to be scanned.
+
+    Raises:
+        SourceUnavailable: the collection is large and has no such index; it gives the line that makes one.
+    """
+    if found := find_index(server):
+        return found
     if server.collection.estimated_document_count() <= small_count:
         return "id", None
     raise SourceUnavailable(

@@ -7,7 +7,6 @@ those it is the line again, so it has the canonical form and the `record_id` of 
 from __future__ import annotations
 
 import base64
-import gc
 import hashlib
 import math
 import re
@@ -31,13 +30,13 @@ from bson.son import SON
 
 from analytics.errors import ContractViolation
 from analytics.lake import Part, Rejection
-from analytics.records import EPOCH, canonical_json, instant_date, parse_instant
+from analytics.records import EPOCH, MAX_INSTANT, canonical_json, instant_date, parse_instant
 from analytics.records.conversations import agent_id_of_path, flatten_line, foreign_producer, transcript_name
 from analytics.records.writer import Place
 from analytics.sources.mongo import DATASET, NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from decimal import Decimal
 
     from analytics.sources import ExtractContext
@@ -50,8 +49,16 @@ CODEC: CodecOptions[Document] = CodecOptions(datetime_conversion=DatetimeConvers
 LENIENT_CODEC: CodecOptions[Document] = CODEC.with_options(unicode_decode_error_handler="replace")
 REJECTED_CONTENT_LIMIT = 1 << 20
 DIGEST_BYTES = 16
+DECODE_BYTES = 64 << 10
 
-_STRICT = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
+# As canonical_json writes, and handing over whatever BSON has and JSON has not.
+_STRICT = (
+    orjson.OPT_SORT_KEYS
+    | orjson.OPT_PASSTHROUGH_SUBCLASS
+    | orjson.OPT_PASSTHROUGH_DATETIME
+    | orjson.OPT_PASSTHROUGH_DATACLASS
+)
+_END_OF_WHOLE = re.compile(rb"\.0[,}\]]")  # a literal first, so that a text is passed over at memchr's speed
 _WHOLE_DOUBLE = re.compile(rb"[0-9]{10,16}\.0[,}\]]")
 _JSON_INTEGERS_END = 2**53
 _INT32_END = 2**31
@@ -61,32 +68,35 @@ _INT32_END = 2**31
 class UnitResult:
     """What some documents brought: parts on disk, not committed yet, and what was refused.
 
-    `newest_ms` is the latest `ingestedAt` before the limit. `digests` are those of documents near it,
-    which the next increment meets again.
+    `newest_ms` is the latest `ingestedAt` before the limit, `last_id` the `_id` of the last document
+    as text. `digests` are those of documents that the next increment meets again.
     """
 
     parts: list[Part] = field(default_factory=list)
     rejections: list[Rejection] = field(default_factory=list)
     digests: list[bytes] = field(default_factory=list)
     newest_ms: int = 0
+    last_id: str | None = None
     rows_read: int = 0
     document_count: int = 0
+    byte_count: int = 0
 
 
 @dataclass(frozen=True)
 class Overlap:
     """What to skip, because the last run has read it, and what to remember for the next one.
 
-    `limit_ms` is the server's clock, beyond which no mark may go. A `span_ms` of None remembers nothing.
+    Documents ingested from `from_ms` on are remembered; None remembers nothing. `limit_ms` is the
+    server's clock, beyond which no mark may go.
     """
 
     seen: frozenset[bytes] = frozenset()
-    span_ms: int | None = None
+    from_ms: int | None = None
     limit_ms: int = 0
 
 
-def to_line(document: Document) -> Document:
-    """The transcript line in a document that has lost the service's keys: JSON values only.
+def to_line(document: Document) -> tuple[Document, bytes]:
+    """The transcript line in a document that has lost the service's keys, JSON values only, and its canonical form.
 
     Types that a deployment may have stored give the text or number that Claude Code wrote: dates as
     ISO with milliseconds and `Z`, ids and UUIDs as text, binary as base64, decimals as numbers, and
@@ -111,9 +121,10 @@ def to_line(document: Document) -> Document:
         is_deep = "recursion" in str(error).lower()
         raise ContractViolation("nested too deeply" if is_deep else "cannot be written as JSON") from error
     line: Document = orjson.loads(text) if is_odd else document
-    if (b".0," in text or b".0}" in text or b".0]" in text) and _WHOLE_DOUBLE.search(text):
+    if _END_OF_WHOLE.search(text) and _WHOLE_DOUBLE.search(text):
         line = _mend_doubles(line)
-    return line
+        return line, canonical_json(line)
+    return line, text
 
 
 def to_json(value: Any) -> Any:
@@ -178,13 +189,14 @@ def flatten_with(*, keep_text: bool) -> Callable[[Any, Place], Row]:
     return flatten
 
 
-def split_documents(batch: bytes) -> Iterator[bytes]:
-    """The single documents of a raw batch."""
-    position = 0
-    while position < len(batch):
-        end = position + int.from_bytes(batch[position : position + 4], "little")
-        yield batch[position:end]
-        position = end
+def split_batch(batch: bytes, size: int = 0) -> Iterator[bytes]:
+    """A raw batch in pieces of whole documents, of at least `size` bytes but for the last; else single documents."""
+    start = end = 0
+    while end < len(batch):
+        end += int.from_bytes(batch[end : end + 4], "little")
+        if end - start >= size or end >= len(batch):
+            yield batch[start:end]
+            start = end
 
 
 def ingested_ms(document: Mapping[str, Any]) -> int | None:
@@ -198,6 +210,14 @@ def id_text(value: Any) -> str:
     if isinstance(value, ObjectId | str | int):
         return str(value)
     return json_util.dumps(value)
+
+
+def _decode_leniently(piece: bytes) -> Document:
+    """What can be read of a damaged document; nothing where even that fails."""
+    try:
+        return bson.decode(piece, LENIENT_CODEC)
+    except InvalidBSON:
+        return {}
 
 
 class DocumentReader:
@@ -219,44 +239,51 @@ class DocumentReader:
 
     def read_batch(self, batch: bytes, overlap: Overlap) -> None:
         """Take in a raw batch, less the documents that the last run has already read."""
+        self._result.byte_count += len(batch)
+        for some in split_batch(batch, DECODE_BYTES):
+            try:
+                documents = bson.decode_all(some, CODEC)
+            except InvalidBSON:
+                for piece in split_batch(some):
+                    self._read_piece(piece, overlap)
+            else:
+                for document in self._less_the_seen(documents, some, overlap):
+                    self.add(document)
+
+    def _read_piece(self, piece: bytes, overlap: Overlap) -> None:
+        """One document of a batch in which some document is damaged."""
         try:
-            documents = bson.decode_all(batch, CODEC)
+            document, is_damaged = bson.decode(piece, CODEC), False
         except InvalidBSON:
-            self._read_damaged(batch)
+            document, is_damaged = _decode_leniently(piece), True
+        if not self._less_the_seen([document], piece, overlap):
             return
-        if overlap.span_ms is None:
-            for document in documents:
-                self.add(document)
+        if not is_damaged:
+            self.add(document)
             return
+        self._result.document_count += 1
+        reason = "invalid UTF-8" if document else "invalid BSON"
+        self._reject(document, document.get("_id"), self._name(document.get("sourceFile")), reason)
+
+    def _less_the_seen(self, documents: list[Document], batch: bytes, overlap: Overlap) -> list[Document]:
+        if overlap.from_ms is None:
+            return documents
+        from_ms = overlap.from_ms
         instants = [ingested_ms(document) for document in documents]
-        dated = [at_ms for at_ms in instants if at_ms is not None and at_ms < overlap.limit_ms]
-        self._result.newest_ms = max([self._result.newest_ms, *dated])
-        remember_from_ms = self._result.newest_ms - overlap.span_ms
-        for document, at_ms, piece in zip(documents, instants, split_documents(batch), strict=True):
-            if at_ms is not None and at_ms >= remember_from_ms:
+        dated = [at_ms for at_ms in instants if at_ms is not None]
+        newest_ms = max((at_ms for at_ms in dated if at_ms < overlap.limit_ms), default=0)
+        self._result.newest_ms = max(self._result.newest_ms, newest_ms)
+        if max(dated, default=from_ms - 1) < from_ms:
+            return documents
+        unseen = []
+        for document, at_ms, piece in zip(documents, instants, split_batch(batch), strict=True):
+            if at_ms is not None and at_ms >= from_ms:
                 digest = digest_of(at_ms, piece)
                 self._result.digests.append(digest)
                 if digest in overlap.seen:
                     continue
-            self.add(document)
-
-    def _read_damaged(self, batch: bytes) -> None:
-        for piece in split_documents(batch):
-            try:
-                document = bson.decode(piece, CODEC)
-            except InvalidBSON:
-                self._result.document_count += 1
-                self._reject_damaged(piece)
-            else:
-                self.add(document)
-
-    def _reject_damaged(self, piece: bytes) -> None:
-        try:
-            document = bson.decode(piece, LENIENT_CODEC)
-        except InvalidBSON:
-            document = {}
-        reason = "invalid UTF-8" if document else "invalid BSON"
-        self._reject(document, document.get("_id"), self._name(document.get("sourceFile")), reason)
+            unseen.append(document)
+        return unseen
 
     def add(self, document: Document) -> None:
         """Take in one document, decoded with `CODEC`. What cannot be a line is rejected with its `_id`."""
@@ -267,14 +294,14 @@ class DocumentReader:
         document.pop("projectId", None)
         name = self._name(document.pop("sourceFile", None))
         try:
-            line = to_line(document)
+            line, canonical = to_line(document)
             if not self._is_in_window(line):
                 return
             if producer := foreign_producer(line):
                 self._reject({}, identity, name, producer)
                 return
             place = Place(name, None, self._fallback_date(at_ms, identity), self._id(identity))
-            self._writer.add(line, place)
+            self._writer.add(line, place, canonical=canonical)
         except ContractViolation as violation:
             self._reject(document, identity, name, str(violation))
             return
@@ -298,7 +325,7 @@ class DocumentReader:
 
     def _fallback_date(self, at_ms: int | None, identity: Any) -> date:
         """The day that files a line without an instant: of its insertion, as far as the document tells."""
-        if at_ms is not None and (instant := parse_instant(at_ms)) is not None:
+        if at_ms is not None and 0 < (instant := at_ms * 1_000) < MAX_INSTANT:
             return instant_date(instant)
         if isinstance(identity, ObjectId):
             return identity.generation_time.date()
@@ -329,17 +356,3 @@ def _microseconds(moment: datetime | None, otherwise: float) -> float:
 def digest_of(at_ms: int, piece: bytes) -> bytes:
     """By which the very same document is known again, content and all; begins with its `ingestedAt`."""
     return at_ms.to_bytes(8, "big", signed=True) + hashlib.blake2b(piece, digest_size=8).digest()
-
-
-def read_unit(context: ExtractContext, batches: Iterable[bytes], overlap: Overlap) -> UnitResult:
-    """Read raw batches into parts. Runs in a worker or here; what it returns counts once it is committed."""
-    is_collecting = gc.isenabled()
-    gc.disable()  # decoded documents hold no cycles, and looking for some takes a seventh of the time
-    try:
-        reader = DocumentReader(context)
-        for batch in batches:
-            reader.read_batch(batch, overlap)
-        return reader.finish()
-    finally:
-        if is_collecting:
-            gc.enable()

@@ -4,27 +4,48 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import gc
 import hashlib
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from bson import json_util
+from bson.min_key import MinKey
 from pymongo.errors import OperationFailure
 
+from analytics.errors import SourceUnavailable
 from analytics.lake import Lake, Part, Rejection, State
 from analytics.records import EPOCH
 from analytics.sources import ExtractContext, ExtractResult
 from analytics.sources.mongo import DATASET, NAME
-from analytics.sources.mongo.connection import Server, address_of, find_order, open_server
-from analytics.sources.mongo.documents import DIGEST_BYTES, Document, Overlap, UnitResult, read_unit
-from analytics.sources.mongo.scan import Key, Scan, ingested_between, iter_batches, strays
+from analytics.sources.mongo.connection import (
+    Server,
+    address_of,
+    connect,
+    explained,
+    find_index,
+    find_order,
+    open_server,
+)
+from analytics.sources.mongo.documents import DIGEST_BYTES, Document, DocumentReader, Overlap, UnitResult
+from analytics.sources.mongo.scan import (
+    MAX_MS,
+    Key,
+    Scan,
+    ingested_between,
+    iter_batches,
+    iter_ranges,
+    newest_before,
+    strays,
+)
 from analytics.workers import open_pool
 
 if TYPE_CHECKING:
@@ -32,12 +53,12 @@ if TYPE_CHECKING:
 
 UNIT_BYTES = 8 << 20
 COMMIT_BYTES = 128 << 20
+USUAL_DOCUMENT_BYTES = 2_000
 UPPER_LAG_MS = 5_000
 FUTURE_MS = 3_600_000
 WINDOW_SKEW_MS = 86_400_000
 SMALL_COUNT = 200_000
 MAX_DIGESTS = 32_768
-MAX_MS = 2**62
 
 _log = logging.getLogger(__name__)
 
@@ -48,16 +69,18 @@ class Mark:
 
     `ingested_ms` is the latest `ingestedAt` read, never past the server's clock: everything before it is
     in the lake, but for documents that arrive later than the overlap. `is_backfilling` is set while a
-    backfill is unfinished, which has read up to `backfill_id`. `digests` are the documents read that lie
-    in the overlap. `stray_count` and `stray_id`: documents without a date, and the last of them read.
+    backfill is unfinished, which has read up to `backfill_id`; it began at `backfill_ms`. `digests`
+    are the documents read that lie in the overlap. `stray_count` and `stray_id`: documents without a date,
+    and the last of them read.
     """
 
     ingested_ms: int | None = None
     is_backfilling: bool = False
     backfill_id: str | None = None
+    backfill_ms: int | None = None
     stray_count: int = 0
     stray_id: str | None = None
-    digests: str = ""
+    digests: frozenset[bytes] = frozenset()
 
     @property
     def is_fresh(self) -> bool:
@@ -65,20 +88,29 @@ class Mark:
         return self.ingested_ms is None and not self.is_backfilling
 
     def moved(self, result: UnitResult, span_ms: int) -> Mark:
-        """The mark once a result is durable: at its newest document, with the digests that still matter."""
+        """The mark once a result is durable: at its newest document, with the digests that still matter.
+
+        Beyond a limit the oldest digests are left out: their documents are read again, no more.
+        """
         newest_ms = max(self.ingested_ms or 0, result.newest_ms)
-        digests = _join_digests(self.digests, result.digests, newest_ms - span_ms)
-        return dataclasses.replace(self, ingested_ms=newest_ms, digests=digests)
+        first = (newest_ms - span_ms).to_bytes(8, "big", signed=True)
+        digests = [digest for digest in self.digests.union(result.digests) if digest >= first]
+        if len(digests) > MAX_DIGESTS:
+            digests = sorted(digests)[-MAX_DIGESTS:]
+        return dataclasses.replace(self, ingested_ms=newest_ms, digests=frozenset(digests))
+
+    def as_json(self) -> dict[str, Any]:
+        digests = base64.b64encode(b"".join(sorted(self.digests))).decode()
+        return {**self.__dict__, "digests": digests}
+
+    @classmethod
+    def from_json(cls, entry: dict[str, Any]) -> Mark:
+        joined = base64.b64decode(entry["digests"])
+        starts = range(0, len(joined), DIGEST_BYTES)
+        return cls(**{**entry, "digests": frozenset(joined[start : start + DIGEST_BYTES] for start in starts)})
 
 
-Advance = Callable[[Mark, Key, UnitResult], Mark]
-
-
-@dataclass
-class _Unit:
-    batches: list[bytes]
-    byte_count: int
-    last: Key
+Advance = Callable[[Mark, UnitResult], Mark]
 
 
 @dataclass
@@ -164,34 +196,42 @@ class MongoExtractor:
         now_ms = server.now_ms()
         stray_count = server.collection.count_documents(strays(now_ms + FUTURE_MS))
         self._report_strays(server, stray_count)
-        return Mark(is_backfilling=True, stray_count=stray_count)
+        return Mark(is_backfilling=True, backfill_ms=now_ms, stray_count=stray_count)
 
     def _backfill(self, server: Server, mark: Mark) -> Mark:
-        after = None if mark.backfill_id is None else Key(None, _load_id(mark.backfill_id))
-        overlap = Overlap(span_ms=self._overlap_ms, limit_ms=server.now_ms() - UPPER_LAG_MS)
+        """Read on by `_id` from where the backfill is.
 
-        def advance(reached: Mark, last: Key, result: UnitResult) -> Mark:
-            return dataclasses.replace(reached.moved(result, self._overlap_ms), backfill_id=_dump_id(last.id))
+        What was ingested since it began is left to increments: its `_id` may lie where this has been.
+        """
+        limit_ms = (mark.backfill_ms or server.now_ms()) - UPPER_LAG_MS
+        overlap = Overlap(from_ms=self._newest_ms(server, limit_ms) - self._overlap_ms, limit_ms=limit_ms)
 
-        mark = self._read(server, Scan("id", after=after), overlap, mark, advance)
-        mark = dataclasses.replace(mark, ingested_ms=mark.ingested_ms or 0, is_backfilling=False, backfill_id=None)
+        def advance(reached: Mark, result: UnitResult) -> Mark:
+            moved = reached.moved(result, self._overlap_ms)
+            return dataclasses.replace(moved, backfill_id=result.last_id or reached.backfill_id)
+
+        mark = self._read(server, _scan_behind(mark.backfill_id, {}), overlap, mark, advance)
+        mark = dataclasses.replace(
+            mark, ingested_ms=mark.ingested_ms or 0, is_backfilling=False, backfill_id=None, backfill_ms=None
+        )
         self._commit(mark)
         return mark
 
     def _increment(self, server: Server, before: Mark) -> None:
         now_ms = server.now_ms()
-        scan = self._range(server, (before.ingested_ms or 0) - self._overlap_ms, now_ms + FUTURE_MS)
+        from_ms = (before.ingested_ms or 0) - self._overlap_ms
+        scan = self._range(server, from_ms, now_ms + FUTURE_MS)
         # What is newer than the server's clock is read, yet must not take the mark along.
-        overlap = Overlap(_split_digests(before.digests), self._overlap_ms, now_ms - UPPER_LAG_MS)
+        overlap = Overlap(before.digests, from_ms, now_ms - UPPER_LAG_MS)
         unordered: list[UnitResult] = []
 
-        def advance(reached: Mark, _: Key, result: UnitResult) -> Mark:
+        def advance(reached: Mark, result: UnitResult) -> Mark:
             if scan.order == "id":
                 unordered.append(result)
                 return reached
             return reached.moved(result, self._overlap_ms)
 
-        mark = self._read(server, scan, overlap, dataclasses.replace(before, digests=""), advance)
+        mark = self._read(server, scan, overlap, dataclasses.replace(before, digests=frozenset()), advance)
         for result in unordered:
             mark = mark.moved(result, self._overlap_ms)
         mark = self._read_strays(server, mark, now_ms)
@@ -203,10 +243,10 @@ class MongoExtractor:
         lower_ms = (since - EPOCH) // timedelta(milliseconds=1)
         now_ms = server.now_ms()
         is_joined = mark.ingested_ms is not None and lower_ms <= mark.ingested_ms - self._overlap_ms
-        overlap = Overlap(span_ms=self._overlap_ms, limit_ms=now_ms - UPPER_LAG_MS)
+        overlap = Overlap(from_ms=lower_ms, limit_ms=now_ms - UPPER_LAG_MS)
         results: list[UnitResult] = []
 
-        def advance(reached: Mark, _: Key, result: UnitResult) -> Mark:
+        def advance(reached: Mark, result: UnitResult) -> Mark:
             results.append(result)
             return reached
 
@@ -232,11 +272,18 @@ class MongoExtractor:
             self._commit(self._read(server, Scan("id", where), Overlap(), self._read_mark()))
         return self._result(started)
 
+    def _newest_ms(self, server: Server, limit_ms: int) -> int:
+        """Where the mark will be after a backfill; the limit where only a scan of a large collection would tell."""
+        if found := find_index(server):
+            return newest_before(server, limit_ms, found[1])
+        is_small = server.collection.estimated_document_count() <= SMALL_COUNT
+        return newest_before(server, limit_ms) if is_small else limit_ms
+
     def _range(self, server: Server, lower_ms: int, upper_ms: int) -> Scan:
         order, index = find_order(server, small_count=SMALL_COUNT)
         if order == "id":
             return Scan("id", ingested_between(lower_ms, upper_ms))
-        return Scan(order, {}, lower_ms, upper_ms, index=index)
+        return Scan(order, {}, Key(lower_ms, MinKey()), Key(upper_ms, MinKey()), index)
 
     def _read_strays(self, server: Server, mark: Mark, now_ms: int) -> Mark:
         """Documents that no increment meets: those behind the last one, or all if the count tells of others."""
@@ -246,13 +293,12 @@ class MongoExtractor:
         if count == mark.stray_count:
             return mark
 
-        def advance(reached: Mark, last: Key, _: UnitResult) -> Mark:
-            return dataclasses.replace(reached, stray_id=_dump_id(last.id))
+        def advance(reached: Mark, result: UnitResult) -> Mark:
+            return dataclasses.replace(reached, stray_id=result.last_id or reached.stray_id)
 
         known_count, before = mark.stray_count, self._total.document_count
         is_partial = mark.stray_id is not None
-        after = None if mark.stray_id is None else Key(None, _load_id(mark.stray_id))
-        mark = self._read(server, Scan("id", where, after=after), Overlap(), mark, advance)
+        mark = self._read(server, _scan_behind(mark.stray_id, where), Overlap(), mark, advance)
         if is_partial and known_count + self._total.document_count - before < count:
             mark = self._read(server, Scan("id", where), Overlap(), mark, advance)
         return dataclasses.replace(mark, stray_count=count)
@@ -274,53 +320,58 @@ class MongoExtractor:
         scan: Scan,
         overlap: Overlap,
         mark: Mark,
-        advance: Advance = lambda mark, _last, _result: mark,
+        advance: Advance = lambda mark, _: mark,
     ) -> Mark:
         """Read a scan to its end, committing on the way. `advance` gives the mark that a unit leaves once durable."""
-        size = self._size_of(server) if self._context.on_progress else 0
-        units = _iter_units(iter_batches(server, scan, batch_size=self._settings.mongo_batch_size))
-        for unit, result in self._run_units(units, overlap):
+        size, document_bytes = self._sizes_of(server)
+        ranges = iter_ranges(server, scan, count=max(UNIT_BYTES // document_bytes, 1))
+        for result in self._run_units(server, ranges, overlap):
             self._pending.parts += result.parts
             self._pending.rejections += result.rejections
             self._pending.rows_read += result.rows_read
-            self._pending.byte_count += unit.byte_count
+            self._pending.byte_count += result.byte_count
             self._total.document_count += result.document_count
-            self._total.byte_count += unit.byte_count
+            self._total.byte_count += result.byte_count
             self._total.unit_count += 1
-            mark = advance(mark, unit.last, result)
+            mark = advance(mark, result)
             if self._pending.byte_count >= COMMIT_BYTES:
                 self._commit(mark)
             if self._context.on_progress:
                 self._context.on_progress(self._total.byte_count, max(size, self._total.byte_count))
         return mark
 
-    def _size_of(self, server: Server) -> int:
+    def _sizes_of(self, server: Server) -> tuple[int, int]:
+        """Bytes of the whole collection, and of its usual document."""
         try:
-            return int(server.collection.database.command("collStats", server.collection.name)["size"])
+            stats = server.collection.database.command("collStats", server.collection.name)
         except OperationFailure:
-            return 0
+            return 0, USUAL_DOCUMENT_BYTES
+        return int(stats["size"]), int(stats.get("avgObjSize", USUAL_DOCUMENT_BYTES))
 
-    def _run_units(self, units: Iterator[_Unit], overlap: Overlap) -> Iterator[tuple[_Unit, UnitResult]]:
-        """Results in the order of the units, read here when there is little to do, else on every core."""
+    def _run_units(self, server: Server, ranges: Iterator[Scan], overlap: Overlap) -> Iterator[UnitResult]:
+        """Results in the order of the ranges, read here when there is little to do, else on every core."""
         context = self._context
-        heads = [unit for unit in (next(units, None), next(units, None)) if unit is not None]
+        heads = list(islice(ranges, 2))
         if len(heads) < 2 or context.settings.workers == 1:
-            for unit in chain(heads, units):
-                yield unit, read_unit(context, unit.batches, overlap)
+            for scan in chain(heads, ranges):
+                yield read_range(context, server, scan, overlap)
             return
         lake = Lake(context.lake.data_dir, context.lake.host_id)
         bare = dataclasses.replace(context, on_progress=None, lake=lake)
-        with open_pool(context.settings.workers, _start_worker, bare, overlap) as pool:
-            running: deque[tuple[_Unit, Future[UnitResult]]] = deque()
-            for unit in chain(heads, units):
-                running.append((unit, pool.submit(_read_in_worker, unit.batches)))
-                unit.batches = []
-                if len(running) > context.settings.workers:
-                    done, future = running.popleft()
-                    yield done, future.result()
-            while running:
-                done, future = running.popleft()
-                yield done, future.result()
+        running: deque[Future[UnitResult]] = deque()
+        try:
+            with open_pool(context.settings.workers, _start_worker, bare, overlap) as pool:
+                for scan in chain(heads, ranges):
+                    running.append(pool.submit(_read_in_worker, scan))
+                    if len(running) > context.settings.workers:
+                        yield running.popleft().result()
+                while running:
+                    yield running.popleft().result()
+        except BrokenProcessPool as error:
+            raise SourceUnavailable(
+                "mongo: a worker was killed, perhaps for its memory. Set ANALYTICS_WORKERS=1, and run again: "
+                "what was committed stays."
+            ) from error
 
     def _commit(self, mark: Mark) -> None:
         """Make what is pending count, together with the mark; a window leaves the mark as it is."""
@@ -346,10 +397,10 @@ class MongoExtractor:
 
     def _read_mark(self) -> Mark:
         entry = self._context.lake.read_state(DATASET, NAME).get(self._key)
-        return Mark(**entry) if entry else Mark()
+        return Mark.from_json(entry) if entry else Mark()
 
     def _state(self, mark: Mark) -> State:
-        return {} if mark.is_fresh else {self._key: dataclasses.asdict(mark)}
+        return {} if mark.is_fresh else {self._key: mark.as_json()}
 
     def _result(self, started: float) -> ExtractResult:
         total = self._total
@@ -366,31 +417,43 @@ class MongoExtractor:
         )
 
 
+def read_range(context: ExtractContext, server: Server, scan: Scan, overlap: Overlap) -> UnitResult:
+    """Read one range into parts. Runs in a worker or here; what it returns counts once it is committed."""
+    is_collecting = gc.isenabled()
+    gc.disable()  # decoded documents hold no cycles, and looking for some takes a seventh of the time
+    try:
+        reader = DocumentReader(context)
+        last: Key | None = None
+        for batch, key in iter_batches(server, scan, batch_size=context.settings.mongo_batch_size):
+            reader.read_batch(batch, overlap)
+            last = key
+        result = reader.finish()
+        result.last_id = None if last is None else _dump_id(last.id)
+        return result
+    finally:
+        if is_collecting:
+            gc.enable()
+
+
 _worker: list[Any] = []
 
 
 def _start_worker(context: ExtractContext, overlap: Overlap) -> None:
-    _worker[:] = [context, overlap]
+    _worker[:] = [context, overlap, connect(context.settings)]
 
 
-def _read_in_worker(batches: list[bytes]) -> UnitResult:
-    context, overlap = _worker
-    return read_unit(context, batches, overlap)
+def _read_in_worker(scan: Scan) -> UnitResult:
+    context, overlap, server = _worker
+    with explained(server.address, context.settings):
+        return read_range(context, server, scan, overlap)
 
 
-def _iter_units(batches: Iterable[tuple[bytes, Key]]) -> Iterator[_Unit]:
-    unit: _Unit | None = None
-    for batch, last in batches:
-        if unit is None:
-            unit = _Unit([], 0, last)
-        unit.batches.append(batch)
-        unit.byte_count += len(batch)
-        unit.last = last
-        if unit.byte_count >= UNIT_BYTES:
-            yield unit
-            unit = None
-    if unit is not None:
-        yield unit
+def _scan_behind(known: str | None, where: Document) -> Scan:
+    """A scan by `_id` of what comes after an `_id` that was read."""
+    if known is None:
+        return Scan("id", where)
+    identity = _load_id(known)
+    return Scan("id", {"$and": [where, {"_id": {"$ne": identity}}]}, lower=Key(None, identity))
 
 
 def _dump_id(identity: Any) -> str:
@@ -399,18 +462,3 @@ def _dump_id(identity: Any) -> str:
 
 def _load_id(text: str) -> Any:
     return json_util.loads(text, json_options=json_util.CANONICAL_JSON_OPTIONS)
-
-
-def _join_digests(known: str, added: list[bytes], from_ms: int) -> str:
-    """The digests of documents ingested at or after an instant, as one text.
-
-    Beyond a limit the oldest are left out: their documents are read again, no more.
-    """
-    first = from_ms.to_bytes(8, "big", signed=True)
-    kept = sorted(digest for digest in {*_split_digests(known), *added} if digest >= first)
-    return base64.b64encode(b"".join(kept[-MAX_DIGESTS:])).decode()
-
-
-def _split_digests(text: str) -> frozenset[bytes]:
-    joined = base64.b64decode(text)
-    return frozenset(joined[start : start + DIGEST_BYTES] for start in range(0, len(joined), DIGEST_BYTES))

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 
 def through_bson(value: Any) -> Any:
-    return to_line(bson.decode(bson.encode({"value": value}), CODEC))["value"]
+    line, canonical = to_line(bson.decode(bson.encode({"value": value, "a": 1}), CODEC))
+    assert canonical == canonical_json(line)
+    return line["value"]
 
 
 @pytest.mark.parametrize(
@@ -112,6 +114,7 @@ def test_extract_rejects_invalid_utf8_alone(
     collection.insert_one(RawBSONDocument(broken))
     result = extract(settings)
     assert (result.rows_loaded, result.rejected_by_reason) == (1, {"invalid UTF-8": 1})
+    assert extract(settings).rows_read == 0
 
 
 def test_dead_letter_holds_no_secret(collection: Collection[Document], settings: Settings) -> None:

@@ -87,7 +87,9 @@ def test_incremental_extract_equals_the_files_in_any_cut(
     expected: list[tuple[Any, ...]],
     index: str,
     seed: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(extraction, "UNIT_BYTES", 20_000)  # many ranges, and instants that fill more than one
     if index == "pair":
         collection.create_index([("ingestedAt", 1), ("_id", 1)])
     elif index == "instant":
@@ -181,6 +183,54 @@ def test_extract_counts_and_reads_documents_without_a_date(
     assert lake_ids(settings) == {"1", "5", "10", "11", "12", "13", "14", "20"}
 
 
+@pytest.mark.parametrize("direction", [1, -1])
+def test_extract_passes_over_an_array_of_dates(
+    collection: Collection[Document], settings: Settings, monkeypatch: pytest.MonkeyPatch, direction: int
+) -> None:
+    """An index holds each of its dates, and none is where a range could end."""
+    monkeypatch.setattr(extraction, "UNIT_BYTES", 1)
+    keys = [("ingestedAt", 1), ("_id", 1)] if direction == 1 else [("ingestedAt", -1)]
+    collection.create_index(keys)
+    collection.insert_one(make_document(make_line(0), _id=0))
+    extract(settings)
+    later = [STARTED_AT + timedelta(hours=hour) for hour in range(1, 4)]
+    values: list[Any] = [later[0], [later[0], later[1]], later[1], later[1], [later[2]], later[2]]
+    collection.insert_many(make_document(make_line(n + 1), value, _id=n + 1) for n, value in enumerate(values))
+    extract(settings)
+    assert lake_ids(settings) == {str(n) for n in range(7)}
+
+
+def test_backfill_that_was_stopped_leaves_what_came_since_to_the_increments(
+    collection: Collection[Document], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resumed backfill once took the mark past documents whose ids lie where it had been before it was stopped."""
+    monkeypatch.setattr(extraction, "UNIT_BYTES", 1)
+    monkeypatch.setattr(extraction, "COMMIT_BYTES", 1)
+    now = datetime.now(UTC)
+    collection.insert_many(make_document(make_line(n), now - timedelta(days=2), _id=f"b{n}") for n in range(6))
+
+    class Stopped(Exception):
+        pass
+
+    def stop(done: int, total: int) -> None:
+        if done > total / 2:
+            raise Stopped
+
+    monkeypatch.setattr("analytics.sources.mongo.connection.Server.now_ms", lambda _: _ms(now - timedelta(days=1)))
+    with pytest.raises(Stopped):
+        extract(settings, on_progress=stop)
+    monkeypatch.undo()
+    collection.insert_one(make_document(make_line(10), now - timedelta(hours=3), _id="a"))
+    collection.insert_one(make_document(make_line(11), now - timedelta(hours=1), _id="c"))
+    extract(settings)
+    assert lake_ids(settings) == {*(f"b{n}" for n in range(6)), "a", "c"}
+    assert extract(settings).rows_read == 0
+
+
+def _ms(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
+
+
 def test_extract_pages_over_ids_of_mixed_types(
     collection: Collection[Document], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,7 +250,7 @@ def test_extract_pages_over_ids_of_mixed_types(
         STARTED_AT,
     ]
     settings = dataclasses.replace(settings, mongo_batch_size=1)
-    monkeypatch.setattr("analytics.sources.mongo.scan.PAGE_BATCHES", 2)
+    monkeypatch.setattr(extraction, "UNIT_BYTES", 500)
     collection.create_index([("ingestedAt", 1), ("_id", 1)])
     collection.insert_many(make_document(make_line(n), _id=value) for n, value in enumerate(ids))
     assert extract(settings).rows_read == len(ids)

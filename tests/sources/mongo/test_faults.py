@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 import os
 import random
 import subprocess
 import sys
 import time
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +36,7 @@ from tests.sources.mongo.conftest import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from pymongo.collection import Collection
 
@@ -132,17 +134,17 @@ def test_dead_cursor_is_resumed_behind_the_last_key(
     collection.create_index([("ingestedAt", 1), ("_id", 1)])
     collection.insert_many(make_document(make_line(n), _id=n) for n in range(100))
     monkeypatch.setattr(scan, "RETRY_WAITS_S", (0.0, 0.0))
-    open_page = scan._open_page
+    open_batches = scan._open_batches
     opened = []
 
     def fail_after_three(*arguments: Any) -> Iterator[bytes]:
         opened.append(arguments)
-        for count, batch in enumerate(open_page(*arguments)):
-            if count == 3:
+        for number, batch in enumerate(open_batches(*arguments)):
+            if number == 3:
                 raise failure
             yield batch
 
-    monkeypatch.setattr(scan, "_open_page", fail_after_three)
+    monkeypatch.setattr(scan, "_open_batches", fail_after_three)
     assert extract(dataclasses.replace(settings, mongo_batch_size=10)).rows_read == 100
     assert len(opened) > 2
 
@@ -154,39 +156,40 @@ def test_server_that_does_not_come_back_is_unavailable_and_keeps_what_was_commit
     monkeypatch.setattr(scan, "RETRY_WAITS_S", ())
     monkeypatch.setattr(extraction, "UNIT_BYTES", 1)
     monkeypatch.setattr(extraction, "COMMIT_BYTES", 1)
-    open_page = scan._open_page
+    open_batches = scan._open_batches
 
-    def fail(*arguments: Any) -> Iterator[bytes]:
-        for count, batch in enumerate(open_page(*arguments)):
-            if count == 4:
-                raise AutoReconnect("gone")
-            yield batch
+    opened = count()
+
+    def fail(*arguments: Any) -> Iterable[bytes]:
+        if next(opened) == 30:
+            raise AutoReconnect("gone")
+        return open_batches(*arguments)
 
     small = dataclasses.replace(settings, mongo_batch_size=10)
-    monkeypatch.setattr(scan, "_open_page", fail)
+    monkeypatch.setattr(scan, "_open_batches", fail)
     with pytest.raises(SourceUnavailable, match="did not come back"):
         extract(small)
-    monkeypatch.setattr(scan, "_open_page", open_page)
+    monkeypatch.setattr(scan, "_open_batches", open_batches)
     durable = len(ids_of(settings))
     assert durable >= 20
     assert extract(small).rows_read == 100 - durable
     assert len(ids_of(settings)) == 100
 
 
+@pytest.mark.parametrize("workers", [1, 2])
 def test_nothing_is_lost_when_the_server_restarts_in_the_middle(
-    own_mongod: Mongod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own_mongod: Mongod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     lines = write_transcripts(tmp_path / "projects")
     with MongoClient(own_mongod.uri) as client:
         collection = client["claude_logs"]["conversations"]
         collection.insert_many(sync(collection, lines))
-        count = collection.count_documents({})
+        document_count = collection.count_documents({})
         client.admin.command("fsync")
     monkeypatch.setattr(scan, "RETRY_WAITS_S", (0.1,) * 100)
     monkeypatch.setattr(connection, "SELECTION_TIMEOUT_MS", 500)
-    monkeypatch.setattr(scan, "PAGE_BATCHES", 4)
     monkeypatch.setattr(extraction, "UNIT_BYTES", 1)
-    settings = make_settings(tmp_path / "data", own_mongod.uri, collection, mongo_batch_size=20)
+    settings = make_settings(tmp_path / "data", own_mongod.uri, collection, mongo_batch_size=20, workers=workers)
     seen = []
 
     def restart(done: int, total: int) -> None:
@@ -195,8 +198,23 @@ def test_nothing_is_lost_when_the_server_restarts_in_the_middle(
             own_mongod.stop()
             own_mongod.start()
 
-    assert extract(settings, on_progress=restart).rows_read == count
-    assert len(ids_of(settings)) == count
+    assert extract(settings, on_progress=restart).rows_read == document_count
+    assert len(ids_of(settings)) == document_count
+
+
+def test_killed_worker_is_told_without_a_traceback(
+    collection: Collection[Document], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection.insert_many(make_document(make_line(n), _id=n) for n in range(100))
+    monkeypatch.setattr(extraction, "UNIT_BYTES", 1)
+
+    def kill(_done: int, _total: int) -> None:
+        for worker in multiprocessing.active_children():
+            worker.kill()
+
+    with pytest.raises(SourceUnavailable, match="ANALYTICS_WORKERS=1"):
+        extract(dataclasses.replace(settings, workers=2), on_progress=kill)
+    assert extract(settings).rows_read == 100
 
 
 def test_wrong_credentials_and_missing_rights_say_what_to_mend(tmp_path: Path) -> None:
