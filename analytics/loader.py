@@ -20,6 +20,7 @@ from analytics.config import Settings
 from analytics.contracts import PAYLOAD, Contract, iter_contracts, journal_datasets
 from analytics.errors import ConfigError
 from analytics.lake import Lake, Part, Snapshot
+from analytics.lake.upkeep import remove_parts
 from analytics.result import Result
 
 if TYPE_CHECKING:
@@ -244,7 +245,8 @@ class DuckDBLoader:
         with ThreadPoolExecutor(self._settings.workers) as pool:
             intact = list(pool.map(self._lake.is_part_intact, [part.path for part in parts]))
         damaged = [part.path for part, is_intact in zip(parts, intact, strict=True) if not is_intact]
-        self._lake.remove_parts(
+        remove_parts(
+            self._lake,
             contract.dataset,
             damaged,
             run_id=run_id,

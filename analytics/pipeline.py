@@ -17,6 +17,7 @@ from analytics.errors import AnalyticsError
 from analytics.extractor import Extraction, extract, import_archive, select_sources
 from analytics.journal import StageRecord, record_stage, write_records
 from analytics.lake import Lake, new_run_id
+from analytics.lake.upkeep import compact_all
 from analytics.loader import BuildPlan, DuckDBLoader, LoadResult
 from analytics.publisher import PublishResult, publish
 from analytics.result import Result
@@ -239,7 +240,7 @@ class PipelineRun:
                 stages=self._stages,
                 checks=self.result.validate.checks if self.result.validate else (),
             )
-        self._lake.compact_all(run_id=self.result.run_id, before=datetime.now(UTC).date() - timedelta(days=1))
+        compact_all(self._lake, run_id=self.result.run_id, before=datetime.now(UTC).date() - timedelta(days=1))
 
 
 @contextlib.contextmanager

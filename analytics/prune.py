@@ -14,7 +14,9 @@ from datetime import date, datetime
 from pathlib import Path
 
 from analytics.config import Settings
-from analytics.lake import Lake, date_of_part, new_run_id
+from analytics.lake import Lake, new_run_id
+from analytics.lake.log import date_of_part
+from analytics.lake.upkeep import remove_parts, sweep_orphans
 from analytics.sources import iter_sources
 from analytics.targets.snapshot import old_versions
 
@@ -33,7 +35,7 @@ def prune(settings: Settings, *, before: date | None = None, is_dry_run: bool = 
     lake = Lake(settings.data_dir, settings.host_id)
     with lake.lock():
         removed = {
-            "orphan_files": lake.sweep_orphans(is_dry_run=is_dry_run),
+            "orphan_files": sweep_orphans(lake, is_dry_run=is_dry_run),
             "published_versions": _prune_versions(settings, is_dry_run=is_dry_run),
         }
         if before is not None:
@@ -63,7 +65,8 @@ def _prune_days(lake: Lake, before: date, *, is_dry_run: bool) -> dict[str, int]
         removed["lake_files"] += len(parts)
         removed["dead_letter_files"] += len(letters)
         if not is_dry_run:
-            lake.remove_parts(
+            remove_parts(
+                lake,
                 dataset,
                 [part.path for part in parts],
                 run_id=run_id,

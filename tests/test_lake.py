@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from analytics.contracts import load_contract
 from analytics.errors import AnalyticsError, LockHeld
 from analytics.lake import CHECKPOINT_EVERY, Commit, Lake, Part, Rejection, Snapshot
+from analytics.lake.upkeep import compact, remove_parts, sweep_orphans
 
 SCHEMA = load_contract("conversations").schema
 DAY = date(2026, 1, 2)
@@ -158,11 +159,11 @@ def test_compact_leaves_one_file_a_day_and_the_same_rows(lake):
         add(lake, f"old{number}")
     add(lake, "young", day=date(2026, 1, 5))
     before = ids(lake)
-    commit = lake.compact("conversations", run_id="r", before=date(2026, 1, 5))
+    commit = compact(lake, "conversations", run_id="r", before=date(2026, 1, 5))
     assert commit.changed_dates == set()
     assert ids(lake) == before
     assert len(lake.snapshot("conversations").parts) == 2
-    assert lake.compact("conversations", run_id="r", before=date(2026, 1, 5)) is None
+    assert compact(lake, "conversations", run_id="r", before=date(2026, 1, 5)) is None
 
 
 def test_compact_leaves_a_day_with_a_damaged_file_alone(lake):
@@ -170,14 +171,14 @@ def test_compact_leaves_a_day_with_a_damaged_file_alone(lake):
     commits = [add(lake, f"old{number}") for number in range(9)]
     damaged = lake.part_file(commits[0].adds[0].path)
     damaged.write_bytes(damaged.read_bytes()[:50])
-    assert lake.compact("conversations", run_id="r", before=date(2026, 1, 5)) is None
+    assert compact(lake, "conversations", run_id="r", before=date(2026, 1, 5)) is None
 
 
 def test_a_removed_file_takes_its_positions_along(lake):
     first = add(lake, "a", key="one")
     add(lake, "b", key="two")
-    lake.remove_parts(
-        "conversations", [first.adds[0].path], run_id="r", kind="quarantine", forget_positions=True, keep_in=None
+    remove_parts(
+        lake, "conversations", [first.adds[0].path], run_id="r", kind="quarantine", forget_positions=True, keep_in=None
     )
     assert set(lake.read_state("conversations", "transcripts")) == {"two"}
     assert ids(lake) == ["b"]
@@ -188,8 +189,8 @@ def test_a_removed_compacted_file_takes_the_positions_of_all_it_replaced_along(l
     for number in range(9):
         add(lake, f"old{number}", key=f"file{number}")
     add(lake, "young", day=date(2026, 1, 5), key="young")
-    merged = lake.compact("conversations", run_id="r", before=date(2026, 1, 5)).adds[0].path
-    lake.remove_parts("conversations", [merged], run_id="r", kind="quarantine", forget_positions=True, keep_in=None)
+    merged = compact(lake, "conversations", run_id="r", before=date(2026, 1, 5)).adds[0].path
+    remove_parts(lake, "conversations", [merged], run_id="r", kind="quarantine", forget_positions=True, keep_in=None)
     assert set(lake.read_state("conversations", "transcripts")) == {"young"}
 
 
@@ -197,8 +198,8 @@ def test_a_removed_file_takes_the_position_under_a_new_name_along(lake):
     """A renamed transcript goes on under another key, which says read for the same bytes. Found by review."""
     first = add(lake, "a", key="old-name")
     lake.commit("conversations", "transcripts", run_id="r", state={"old-name": None, "new-name": {"reached": "a"}})
-    lake.remove_parts(
-        "conversations", [first.adds[0].path], run_id="r", kind="quarantine", forget_positions=True, keep_in=None
+    remove_parts(
+        lake, "conversations", [first.adds[0].path], run_id="r", kind="quarantine", forget_positions=True, keep_in=None
     )
     assert lake.read_state("conversations", "transcripts") == {}
 
@@ -213,8 +214,14 @@ def test_positions_are_forgotten_before_the_file_goes(lake, monkeypatch):
 
     monkeypatch.setattr("analytics.lake.step", die_after_first_commit)
     with pytest.raises(KeyboardInterrupt):
-        lake.remove_parts(
-            "conversations", [first.adds[0].path], run_id="r", kind="quarantine", forget_positions=True, keep_in=None
+        remove_parts(
+            lake,
+            "conversations",
+            [first.adds[0].path],
+            run_id="r",
+            kind="quarantine",
+            forget_positions=True,
+            keep_in=None,
         )
     assert ids(lake) == ["a"]
     assert lake.read_state("conversations", "transcripts") == {}
@@ -222,8 +229,8 @@ def test_positions_are_forgotten_before_the_file_goes(lake, monkeypatch):
 
 def test_pruned_days_keep_their_positions(lake):
     first = add(lake, "a", key="one")
-    lake.remove_parts(
-        "conversations", [first.adds[0].path], run_id="r", kind="prune", forget_positions=False, keep_in=None
+    remove_parts(
+        lake, "conversations", [first.adds[0].path], run_id="r", kind="prune", forget_positions=False, keep_in=None
     )
     assert ids(lake) == []
     assert set(lake.read_state("conversations", "transcripts")) == {"one"}
@@ -260,10 +267,10 @@ def test_sweep_orphans_takes_only_what_is_old_and_unnamed(lake):
     lake.write_dead_letter("conversations", [Rejection("t", "f", 9, "orphan")])
     (lake.raw_dir / "_unfinished" / "half.parquet").write_bytes(b"PAR1")
     (lake.raw_dir / "_commits" / "conversations" / ".half").write_bytes(b"{")
-    assert lake.sweep_orphans() == 0
-    assert lake.sweep_orphans(now=LONG_AGO, is_dry_run=True) == 4
-    assert lake.sweep_orphans(now=LONG_AGO) == 4
-    assert lake.sweep_orphans(now=LONG_AGO) == 0
+    assert sweep_orphans(lake) == 0
+    assert sweep_orphans(lake, now=LONG_AGO, is_dry_run=True) == 4
+    assert sweep_orphans(lake, now=LONG_AGO) == 4
+    assert sweep_orphans(lake, now=LONG_AGO) == 0
     assert ids(lake) == ["kept"]
     assert len(list(lake.data_dir.glob("dead_letter/*/*"))) == 1
 

@@ -11,6 +11,7 @@ import pytest
 from analytics.contracts import iter_contracts, load_contract
 from analytics.errors import AnalyticsError, ConfigError, LockHeld
 from analytics.lake import Lake
+from analytics.lake.upkeep import compact, remove_parts
 from analytics.loader import PRICE_COLUMNS, DuckDBLoader
 from analytics.warehouse import open_warehouse
 from tests.builders import make_answer, make_prompt, make_settings, raw_rows, run_extract, run_load, write_transcript
@@ -214,7 +215,7 @@ def test_compaction_is_no_reason_to_load(loaded):
     before = raw_rows(loaded)
     from datetime import date
 
-    assert Lake(loaded.data_dir, "test").compact("conversations", run_id="r", before=date(2026, 1, 3))
+    assert compact(Lake(loaded.data_dir, "test"), "conversations", run_id="r", before=date(2026, 1, 3))
     assert conversations(run_load(loaded)).dates == ()
     loaded.warehouse_file.unlink()
     run_load(loaded)
@@ -226,7 +227,7 @@ def test_removed_days_ask_for_a_full_build(loaded):
     assert plan(loaded).is_empty
     lake = Lake(loaded.data_dir, "test")
     path = min(lake.snapshot("conversations").parts)
-    lake.remove_parts("conversations", [path], run_id="r", kind="prune", forget_positions=False, keep_in=None)
+    remove_parts(lake, "conversations", [path], run_id="r", kind="prune", forget_positions=False, keep_in=None)
     run_load(loaded)
     assert len(raw_rows(loaded)) == 1
     assert plan(loaded).is_full_refresh

@@ -8,6 +8,7 @@ import pytest
 
 from analytics.errors import LockHeld
 from analytics.lake import Lake
+from analytics.lake.upkeep import remove_parts
 from analytics.prune import prune
 from analytics.targets import snapshot
 from tests.builders import committed_rows, make_gold, make_prompt, raw_rows, run_extract, run_load, write_transcript
@@ -66,7 +67,8 @@ def test_a_dry_run_counts_and_deletes_nothing(filled):
 
 def test_dead_letters_and_quarantine_go_by_date_too(filled):
     part = next(iter(Lake(filled.data_dir).snapshot("conversations").parts))
-    Lake(filled.data_dir, "test").remove_parts(
+    remove_parts(
+        Lake(filled.data_dir, "test"),
         "conversations",
         [part],
         run_id="r",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from analytics.config import PROJECT_DIR, Settings
 from analytics.lake import Lake
+from analytics.lake.upkeep import remove_parts
 
 SAMPLE_DIR = PROJECT_DIR / "data" / "sample"
 SAMPLE_HOST = "sample"
@@ -46,7 +47,8 @@ def remove_sample(lake: Lake, run_id: str) -> int:
         parts = [part for part in lake.snapshot(dataset).parts.values() if part.host_id == SAMPLE_HOST]
         if dataset in told:
             removed += sum(part.row_count for part in parts)
-        lake.remove_parts(
+        remove_parts(
+            lake,
             dataset,
             [part.path for part in parts],
             run_id=run_id,

@@ -18,7 +18,7 @@ from typing import Any
 
 from analytics import lake, transformer
 from analytics.cli import main
-from analytics.lake import Lake
+from analytics.lake import Lake, upkeep
 from analytics.loader import DuckDBLoader
 from analytics.sources.hooks import queue
 from analytics.targets import snapshot
@@ -48,10 +48,9 @@ def _between(function: Any) -> Any:
 
 
 def arm() -> None:
-    lake.step = snapshot.step = queue.step = point
+    lake.step = upkeep.step = snapshot.step = queue.step = point
     for name in ("_create_table", "_replace_dates", "_insert", "plan_build", "finish_build"):
         setattr(DuckDBLoader, name, _between(getattr(DuckDBLoader, name)))
-    Lake.remove_parts = _between(Lake.remove_parts)
     transformer.transform = _between(transformer.transform)
 
 
