@@ -21,3 +21,36 @@
     {{ nusd_to_usd('sum(reported_cost_nusd)') }} as reported_cost_usd,
     {{ nusd_to_usd('coalesce(sum(cache_savings_nusd), 0)') }} as cache_savings_usd
 {%- endmacro %}
+
+{#- Usage by a period, project, model and main thread or subagents: a whole model, for any period of an event. -#}
+{% macro usage_by(period, period_column) -%}
+with
+
+usage_events as (
+    select
+        *,
+        {{ period }} as {{ period_column }}
+    from {{ ref('int_usage_unioned') }}
+),
+
+usage_by_period as (
+    select
+        ---------- keys
+        {{ surrogate_key([period_column, 'project_key', 'model_key', 'is_sidechain']) }} as usage_key,
+        project_key,
+        model_key,
+
+        ---------- measures
+        {{ usage_measures() }},
+
+        ---------- booleans
+        is_sidechain,
+
+        ---------- dates and instants
+        {{ period_column }}
+    from usage_events
+    group by {{ period_column }}, project_key, model_key, is_sidechain
+)
+
+select * from usage_by_period
+{%- endmacro %}

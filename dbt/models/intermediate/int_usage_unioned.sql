@@ -59,8 +59,7 @@ events as (
 usage_unioned as (
     select
         events.*,
-        sessions.project_key,
-        {{ minute_floor('events.occurred_at', 5) }} as bucket_started_at
+        sessions.project_key
     from events
     left join sessions
         on events.session_id = sessions.session_id
