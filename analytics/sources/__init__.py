@@ -8,22 +8,27 @@ contracts, the records and the lake, and never each other.
 from __future__ import annotations
 
 import importlib
+import math
 import pkgutil
-from collections.abc import Callable, Iterator
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 from analytics.config import Settings
 from analytics.contracts import load_contract
-from analytics.lake import Lake
+from analytics.lake import Commit, Lake, Rejection
+from analytics.records import EPOCH
 from analytics.records.writer import Place, RecordWriter
 from analytics.redactor import Redactor
 from analytics.result import Result
 
 Progress = Callable[[int, int], None]
+REJECTED_CONTENT_LIMIT = 1 << 20
 
 
 @lru_cache(maxsize=8)  # a worker gets a new context with each unit of work, and rules take long to compile
@@ -54,8 +59,29 @@ class ExtractContext:
         return self.since is not None or self.until is not None
 
     @cached_property
+    def _window_us(self) -> tuple[float, float]:
+        since, until = ((at - EPOCH) // timedelta(microseconds=1) if at else None for at in (self.since, self.until))
+        return -math.inf if since is None else since, math.inf if until is None else until
+
+    def is_in_window(self, occurred_us: int | None) -> bool:
+        """Whether a record of this instant is asked for. One without an instant is in no window."""
+        if not self.has_window:
+            return True
+        first, behind = self._window_us
+        return occurred_us is not None and first <= occurred_us < behind
+
+    @cached_property
     def redactor(self) -> Redactor:
         return _load_redactor(self.settings.secret_rules_file, self.lake.key)
+
+    def reject(self, source: str, file: str, position: int, reason: str, content: bytes = b"") -> Rejection:
+        """A dead letter under the content policy: redacted, cut at 1 MB, without content under `metadata`."""
+        policy = self.settings.content
+        if policy == "metadata" or not content:
+            return Rejection(source, file, position, reason)
+        kept = content if policy == "full" else self.redactor.redact_bytes(content)
+        text = kept[:REJECTED_CONTENT_LIMIT].decode("utf-8", "backslashreplace")
+        return Rejection(source, file, position, reason, content=text)
 
     def writer(self, source: str, dataset: str, flatten: Callable[[Any, Place], dict[str, Any]]) -> RecordWriter:
         """A writer into one dataset under this run's content policy."""
@@ -90,6 +116,49 @@ class ExtractResult(Result):
     dead_letters: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     rejected_by_reason: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class Tally:
+    """What an extraction brought so far, over all its commits.
+
+    `problems` say what could not be read; where the file is not worth naming, `file_problems` counts reasons.
+    """
+
+    rows_read: int = 0
+    rows_loaded: int = 0
+    unit_count: int = 0
+    waiting_count: int = 0
+    rejections: Counter[str] = field(default_factory=Counter)
+    dead_letters: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    file_problems: Counter[str] = field(default_factory=Counter)
+    started: float = field(default_factory=time.monotonic)
+
+    def add(self, commit: Commit, rejections: Iterable[Rejection]) -> None:
+        """Count what a commit brought, and why it refused what it did."""
+        self.rows_read += commit.rows_read
+        self.rows_loaded += commit.rows_loaded
+        for rejection in rejections:
+            self.rejections[rejection.reason] += rejection.row_count
+        if commit.dead_letter:
+            self.dead_letters.append(commit.dead_letter)
+
+    def result(self, source: str, dataset: str) -> ExtractResult:
+        """All of it, at the end of the extraction that began when this was made."""
+        return ExtractResult(
+            source=source,
+            dataset=dataset,
+            rows_read=self.rows_read,
+            rows_loaded=self.rows_loaded,
+            rows_rejected=self.rejections.total(),
+            unit_count=self.unit_count,
+            waiting_count=self.waiting_count,
+            elapsed_ms=round((time.monotonic() - self.started) * 1000),
+            dead_letters=tuple(self.dead_letters),
+            problems=(*self.problems, *(f"{count} files: {why}" for why, count in sorted(self.file_problems.items()))),
+            rejected_by_reason=dict(self.rejections),
+        )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,7 @@ from analytics.records import parse_instant, parse_json
 from analytics.records.writer import Place
 from analytics.redactor import Redactor
 from analytics.sample import SAMPLE_HOST, has_own_data
-from analytics.sources import ExtractContext, ExtractResult, Source
+from analytics.sources import ExtractContext, ExtractResult, Source, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -137,24 +136,23 @@ def _find_files(folder: Path) -> list[Path]:
 
 
 def _read(context: ExtractContext, files: list[Path], *, is_consumed: bool) -> ExtractResult:
-    started = time.monotonic()
+    tally = Tally()
     writer = context.writer(NAME, DATASET, flatten_event)
     rejections: list[Rejection] = []
-    problems: list[str] = []
     read: list[Path] = []
     loaded = 0
     for path in files:
         try:
             if path.stat().st_size > _MAX_BYTES and is_consumed:
-                problems.append(f"a file larger than {_MAX_BYTES >> 20} MB")
+                tally.file_problems[f"larger than {_MAX_BYTES >> 20} MB"] += 1
                 continue
             loaded += _read_file(context, writer, path, rejections)
         except OSError as error:
-            problems.append(f"a file: {error.strerror or 'cannot be read'}")
+            tally.file_problems[error.strerror or "cannot be read"] += 1
             continue
         read.append(path)
+    tally.unit_count = len(read)
     parts = writer.flush()
-    dead_letters: tuple[str, ...] = ()
     if parts or rejections:
         entry = context.lake.commit(
             DATASET,
@@ -164,23 +162,12 @@ def _read(context: ExtractContext, files: list[Path], *, is_consumed: bool) -> E
             rows_read=loaded + len(rejections),
             rejections=rejections,
         )
-        dead_letters = (entry.dead_letter,) if entry.dead_letter else ()
+        tally.add(entry, rejections)
     if is_consumed:
         for path in read:
             step("annotation_deleted")
             path.unlink(missing_ok=True)
-    return ExtractResult(
-        source=NAME,
-        dataset=DATASET,
-        rows_read=loaded + len(rejections),
-        rows_loaded=loaded,
-        rows_rejected=len(rejections),
-        unit_count=len(read),
-        elapsed_ms=round((time.monotonic() - started) * 1000),
-        dead_letters=dead_letters,
-        problems=tuple(problems),
-        rejected_by_reason=dict(Counter(rejection.reason for rejection in rejections)),
-    )
+    return tally.result(NAME, DATASET)
 
 
 def _read_file(context: ExtractContext, writer: RecordWriter, path: Path, rejections: list[Rejection]) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
@@ -21,7 +20,7 @@ from analytics.errors import ConfigError, ContractViolation
 from analytics.lake import Rejection, State
 from analytics.records import parse_json
 from analytics.records.writer import Place
-from analytics.sources import ExtractContext, ExtractResult, Source
+from analytics.sources import ExtractContext, ExtractResult, Source, Tally
 from analytics.sources.api_requests.parse import NO_EVENT, flatten_event, identity_of, iter_events
 from analytics.sources.api_requests.stream import EventStream
 
@@ -41,7 +40,6 @@ STREAM_MESSAGE_BYTES = 16 << 20
 STREAM_KEY = "stream"
 _HEAD_BYTES = 4_096
 _REMEMBERED_EVENTS = 200_000
-_REJECTED_CONTENT_LIMIT = 1 << 20
 
 
 def is_enabled(settings: Settings) -> bool:
@@ -61,7 +59,6 @@ def extract(
     A stream that cannot be reached is a problem and no failure: the proxy may be off. A window or a
     full backfill reads the folder again; a stream has no history.
     """
-    started = time.monotonic()
     batch = _Batch(context)
     folder = context.settings.api_requests_dir
     if folder is not None:
@@ -71,11 +68,11 @@ def extract(
             for path in _find_archives(folder):
                 _read_new(batch, path, folder, known.get(path.relative_to(folder).as_posix()))
         else:
-            batch.problems[f"{folder} is missing"] += 1
+            batch.tally.problems.append(f"{folder} is missing")
     batch.commit()
     if context.settings.api_requests_url and not context.has_window:
         _read_stream(batch, clock, sleep)
-    return batch.result(started)
+    return batch.tally.result(NAME, DATASET)
 
 
 def import_events(context: ExtractContext, path: Path) -> ExtractResult:
@@ -84,7 +81,6 @@ def import_events(context: ExtractContext, path: Path) -> ExtractResult:
     Raises:
         ConfigError: there is no such file or folder.
     """
-    started = time.monotonic()
     if not path.exists():
         raise ConfigError(f"api_requests: {path} is missing. Give a file or a folder of request events.")
     batch = _Batch(context)
@@ -93,7 +89,7 @@ def import_events(context: ExtractContext, path: Path) -> ExtractResult:
         _read_new(batch, file, root, None, is_final=True)
         batch.state.clear()
     batch.commit()
-    return batch.result(started)
+    return batch.tally.result(NAME, DATASET)
 
 
 SOURCE = Source(name=NAME, dataset=DATASET, is_enabled=is_enabled, extract=extract, import_archive=import_events)
@@ -101,20 +97,14 @@ SOURCE = Source(name=NAME, dataset=DATASET, is_enabled=is_enabled, extract=extra
 
 @dataclass
 class _Batch:
-    """Collects events and positions until a commit, and what all commits brought."""
+    """Collects events and positions until a commit, and tells what all commits brought."""
 
     context: ExtractContext
-    rows_read: int = 0
-    rows_loaded: int = 0
-    unit_count: int = 0
-    waiting_count: int = 0
+    tally: Tally = field(default_factory=Tally)
     pending_rows: int = 0
     pending_bytes: int = 0
     state: State = field(default_factory=dict)
     rejections: list[Rejection] = field(default_factory=list)
-    rejected: Counter[str] = field(default_factory=Counter)
-    dead_letters: list[str] = field(default_factory=list)
-    problems: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self._writer = self.context.writer(NAME, DATASET, flatten_event)
@@ -139,7 +129,7 @@ class _Batch:
     def _add(self, event: dict[str, Any], place: Place) -> None:
         identity = identity_of(event)
         mark = hashlib.sha256(repr(sorted(identity.items())).encode("utf-8", "replace")).digest()[:16]
-        if mark in self._seen or not _is_in_window(self.context, identity.get("occurred_at")):
+        if mark in self._seen or not self.context.is_in_window(identity.get("occurred_at")):
             return
         try:
             self._writer.add(event, place, identity=identity)
@@ -152,13 +142,7 @@ class _Batch:
         self.pending_rows += 1
 
     def reject(self, place: Place, reason: str, content: bytes) -> None:
-        """A dead letter under the content policy."""
-        policy = self.context.settings.content
-        kept: str | None = None
-        if policy != "metadata" and content:
-            shown = content if policy == "full" else self.context.redactor.redact_bytes(content)
-            kept = shown[:_REJECTED_CONTENT_LIMIT].decode("utf-8", "backslashreplace")
-        self.rejections.append(Rejection(NAME, place.file, place.position or 0, reason, content=kept))
+        self.rejections.append(self.context.reject(NAME, place.file, place.position or 0, reason, content))
         self.pending_rows += 1
 
     def commit(self) -> None:
@@ -174,28 +158,9 @@ class _Batch:
                 rejections=self.rejections,
                 state=self.state,
             )
-            self.rows_read += self.pending_rows
-            self.rows_loaded += entry.rows_loaded
-            self.rejected.update(rejection.reason for rejection in self.rejections)
-            if entry.dead_letter:
-                self.dead_letters.append(entry.dead_letter)
+            self.tally.add(entry, self.rejections)
         self._writer = self.context.writer(NAME, DATASET, flatten_event)
         self.state, self.rejections, self.pending_rows, self.pending_bytes = {}, [], 0, 0
-
-    def result(self, started: float) -> ExtractResult:
-        return ExtractResult(
-            source=NAME,
-            dataset=DATASET,
-            rows_read=self.rows_read,
-            rows_loaded=self.rows_loaded,
-            rows_rejected=self.rejected.total(),
-            unit_count=self.unit_count,
-            waiting_count=self.waiting_count,
-            elapsed_ms=round((time.monotonic() - started) * 1000),
-            dead_letters=tuple(self.dead_letters),
-            problems=tuple(sorted(self.problems)),
-            rejected_by_reason=dict(self.rejected),
-        )
 
 
 # ---------------------------------------------------------------- archives
@@ -224,9 +189,9 @@ def _read_new(batch: _Batch, path: Path, root: Path, known: State | None, *, is_
             end = _read_lines(batch, opened, start, limit, file, day, is_final=is_final or path.suffix == ".json")
             if end > start and not batch.context.has_window:
                 batch.state[key] = {"offset": end, "head": _head(opened, end)}
-            batch.unit_count += 1
+            batch.tally.unit_count += 1
     except OSError as error:
-        batch.problems[f"{batch.context.redactor.redact_text(key)}: {error.strerror or 'cannot be read'}"] += 1
+        batch.tally.problems.append(f"{batch.context.redactor.redact_text(key)}: {error.strerror or 'cannot be read'}")
         return
     if batch.pending_bytes >= COMMIT_BYTES:
         batch.commit()
@@ -254,7 +219,7 @@ def _read_lines(
             offset += length
             continue
         if not line.endswith(b"\n") and not is_final:
-            batch.waiting_count += 1
+            batch.tally.waiting_count += 1
             break
         offset += len(line)
         if stripped := line.removeprefix(b"\xef\xbb\xbf").strip(b" \t\r\n\0"):
@@ -284,15 +249,6 @@ def _head(opened: BinaryIO, offset: int) -> str:
     return hashlib.sha256(first + b"|" + opened.read(min(_HEAD_BYTES, offset))).hexdigest()[:32]
 
 
-def _is_in_window(context: ExtractContext, occurred_us: int | None) -> bool:
-    if not context.has_window:
-        return True
-    if occurred_us is None:
-        return False
-    moment = datetime.fromtimestamp(occurred_us / 1e6, UTC)
-    return (context.since is None or moment >= context.since) and (context.until is None or moment < context.until)
-
-
 # ---------------------------------------------------------------- the live stream
 
 
@@ -318,8 +274,8 @@ def _read_stream(batch: _Batch, clock: Callable[[], float], sleep: Callable[[flo
             batch.commit()
             committed_at = clock()
     batch.commit()
-    batch.unit_count += 1 if stream.connection_count else 0
+    batch.tally.unit_count += 1 if stream.connection_count else 0
     if stream.oversized_count:
-        batch.problems[f"{stream.oversized_count} messages of the stream: too large"] += 1
+        batch.tally.problems.append(f"{stream.oversized_count} messages of the stream: too large")
     if stream.problem is not None:
-        batch.problems[f"the stream: {stream.problem}"] += 1
+        batch.tally.problems.append(f"the stream: {stream.problem}")

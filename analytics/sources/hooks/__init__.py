@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections import Counter, deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -12,11 +11,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from analytics.errors import AnalyticsError, ConfigError, ContractViolation
 from analytics.lake import Lake, Part, Rejection, State
-from analytics.sources import ExtractContext, ExtractResult, Source
+from analytics.sources import ExtractContext, ExtractResult, Source, Tally
 from analytics.sources.hooks.archive import find_archives, import_files
 from analytics.sources.hooks.parse import flatten_event, parse_file, parse_file_name
 from analytics.sources.hooks.queue import Claim, HookQueue, PassingFailure, QueuedFile, file_key, iter_batches
-from analytics.sources.hooks.rows import DATASET, NAME, Total, add_event, build_rejection, day_of, safe_name
+from analytics.sources.hooks.rows import DATASET, NAME, add_event, day_of, safe_name
 from analytics.workers import open_pool
 
 if TYPE_CHECKING:
@@ -55,9 +54,8 @@ def extract(context: ExtractContext) -> ExtractResult:
     nothing is lost and nothing counted twice, wherever the run died. A window or a full backfill
     reads the archived files again as well; the queue itself has no history.
     """
-    started = time.monotonic()
     queue = queue_of(context.settings)
-    total = Total()
+    tally = Tally()
     committed = context.lake.read_state(DATASET, NAME)
     known = set(committed)
     for claim in queue.take_back():
@@ -67,18 +65,18 @@ def extract(context: ExtractContext) -> ExtractResult:
             queue.finish(claim, {})
         else:
             reading = _guard(queue, claim, partial(_read_claim, context, queue, claim))
-            _consume(context, queue, claim, reading, known, total)
+            _consume(context, queue, claim, reading, known, tally)
     waiting = queue.list_incoming()
     done = 0
     for claim, reading in _read_batches(context, queue, waiting):
-        _consume(context, queue, claim, reading, known, total)
+        _consume(context, queue, claim, reading, known, tally)
         done += reading.file_count
         if context.on_progress:
             context.on_progress(done, len(waiting))
     if context.is_full_backfill or context.has_window:
-        import_files(context, find_archives(queue.archive), total, root=queue.archive)
+        import_files(context, find_archives(queue.archive), tally, root=queue.archive)
     queue.sweep()
-    return total.result(started)
+    return tally.result(NAME, DATASET)
 
 
 def import_events(context: ExtractContext, path: Path) -> ExtractResult:
@@ -89,13 +87,12 @@ def import_events(context: ExtractContext, path: Path) -> ExtractResult:
     Raises:
         ConfigError: there is no such file or folder.
     """
-    started = time.monotonic()
     if not path.exists():
         raise ConfigError(f"hooks: {path} is missing. Give a file or a folder of hook events.")
-    total = Total()
+    tally = Tally()
     root = path if path.is_dir() else path.parent
-    import_files(context, find_archives(path) if path.is_dir() else [path], total, root=root)
-    return total.result(started)
+    import_files(context, find_archives(path) if path.is_dir() else [path], tally, root=root)
+    return tally.result(NAME, DATASET)
 
 
 SOURCE = Source(name=NAME, dataset=DATASET, is_enabled=is_enabled, extract=extract, import_archive=import_events)
@@ -200,7 +197,7 @@ def _fail_file(context: ExtractContext, result: _Reading, queued: QueuedFile, re
 
 
 def _consume(
-    context: ExtractContext, queue: HookQueue, claim: Claim, reading: _Reading, known: set[str], total: Total
+    context: ExtractContext, queue: HookQueue, claim: Claim, reading: _Reading, known: set[str], tally: Tally
 ) -> None:
     """Commit what a claim brought, and only then let go of its files. `known` are claims the lake remembers."""
     forgotten = _forgotten(queue, known)
@@ -219,10 +216,10 @@ def _consume(
     )
     known.difference_update(forgotten)
     known.add(claim.id)
-    total.add(entry, reading.rejections)
-    total.unit_count += reading.file_count - reading.problems.total()
-    total.waiting_count += reading.problems.total()
-    total.problems.update(reading.problems)
+    tally.add(entry, reading.rejections)
+    tally.unit_count += reading.file_count - reading.problems.total()
+    tally.waiting_count += reading.problems.total()
+    tally.file_problems.update(reading.problems)
     queue.finish(claim, reading.failures, redact=_redact_of(context))
 
 
@@ -246,7 +243,7 @@ def _read_file(
             loaded += 1
         except ContractViolation as violation:
             refused.append((event.position, str(violation), b""))
-    return loaded, [build_rejection(context, name, position, reason, text) for position, reason, text in refused]
+    return loaded, [context.reject(NAME, name, position, reason, text) for position, reason, text in refused]
 
 
 def _redact_of(context: ExtractContext) -> Callable[[bytes], bytes] | None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, BinaryIO
 
 from analytics.errors import ContractViolation
 from analytics.lake import Rejection
-from analytics.sources import ExtractContext
+from analytics.sources import ExtractContext, Tally
 from analytics.sources.hooks.parse import EventReader, HookEvent, flatten_event, parse_file, parse_file_name
 from analytics.sources.hooks.queue import REASON_SUFFIX, shown_name
-from analytics.sources.hooks.rows import DATASET, NAME, Total, add_event, build_rejection, day_of
+from analytics.sources.hooks.rows import DATASET, NAME, add_event, day_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,20 +27,20 @@ def find_archives(folder: Path) -> list[Path]:
     )
 
 
-def import_files(context: ExtractContext, paths: Iterable[Path], total: Total, *, root: Path) -> None:
+def import_files(context: ExtractContext, paths: Iterable[Path], tally: Tally, *, root: Path) -> None:
     """Bring files into the lake, in commits of a bounded size. They are named as they lie below `root`."""
     batch = _Batch(context)
     for path in paths:
         try:
             batch.read(path, context.redactor.redact_text(shown_name(str(path.relative_to(root)))))
         except OSError as error:
-            total.problems[error.strerror or "cannot be read"] += 1
+            tally.file_problems[error.strerror or "cannot be read"] += 1
             continue
-        total.unit_count += 1
+        tally.unit_count += 1
         if batch.byte_count >= IMPORT_COMMIT_BYTES:
-            batch.commit(total)
+            batch.commit(tally)
             batch = _Batch(context)
-    batch.commit(total)
+    batch.commit(tally)
 
 
 class _Batch:
@@ -59,7 +58,7 @@ class _Batch:
         reader = EventReader(parse_file_name(path.name), status.st_mtime_ns, is_archive=True)
         named, day = parse_file_name(name), day_of(status.st_mtime_ns)
         for event in _iter_archive(self._context, path, status.st_size, reader):
-            if not _is_in_window(self._context, event):
+            if not self._context.is_in_window(None if event.at_ns is None else event.at_ns // 1_000):
                 continue
             try:
                 add_event(self._writer, event, name=name, named=named, day=day)
@@ -67,12 +66,12 @@ class _Batch:
             except ContractViolation as violation:
                 reader.rejections.append((event.position, str(violation), b""))
         self._rejections += [
-            build_rejection(self._context, name, position, reason, content)
+            self._context.reject(NAME, name, position, reason, content)
             for position, reason, content in reader.rejections
         ]
         self.byte_count += status.st_size
 
-    def commit(self, total: Total) -> None:
+    def commit(self, tally: Tally) -> None:
         adds = self._writer.flush()
         if adds or self._rejections:
             entry = self._context.lake.commit(
@@ -83,7 +82,7 @@ class _Batch:
                 rows_read=self._loaded_count + len(self._rejections),
                 rejections=self._rejections,
             )
-            total.add(entry, self._rejections)
+            tally.add(entry, self._rejections)
 
 
 def _iter_archive(context: ExtractContext, path: Path, size: int, reader: EventReader) -> Iterator[HookEvent]:
@@ -112,12 +111,3 @@ def _iter_lines(opened: BinaryIO, limit: int, reader: EventReader) -> Iterator[t
             reader.rejections.append((start, f"longer than {limit >> 20} MB", b""))
             continue
         yield start, line
-
-
-def _is_in_window(context: ExtractContext, event: HookEvent) -> bool:
-    if not context.has_window:
-        return True
-    if event.at_ns is None:
-        return False
-    moment = datetime.fromtimestamp(event.at_ns / 1e9, UTC)
-    return (context.since is None or moment >= context.since) and (context.until is None or moment < context.until)

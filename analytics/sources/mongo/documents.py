@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import math
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date
 from typing import TYPE_CHECKING, Any
 
 import bson
@@ -30,7 +29,7 @@ from bson.son import SON
 
 from analytics.errors import ContractViolation
 from analytics.lake import Part, Rejection
-from analytics.records import EPOCH, MAX_INSTANT, canonical_json, instant_date, parse_instant
+from analytics.records import MAX_INSTANT, canonical_json, instant_date, parse_instant
 from analytics.records.conversations import agent_id_of_path, flatten_line, foreign_producer, transcript_name
 from analytics.records.writer import Place
 from analytics.sources.mongo import DATASET, NAME
@@ -47,7 +46,6 @@ Row = dict[str, Any]
 # Dates stay milliseconds: no date is too early or late to be read, and none passes for JSON unseen.
 CODEC: CodecOptions[Document] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
 LENIENT_CODEC: CodecOptions[Document] = CODEC.with_options(unicode_decode_error_handler="replace")
-REJECTED_CONTENT_LIMIT = 1 << 20
 DIGEST_BYTES = 16
 DECODE_BYTES = 64 << 10
 
@@ -229,8 +227,6 @@ class DocumentReader:
         self._writer = context.writer(NAME, DATASET, flatten)
         self._names: dict[str, str] = {}
         self._result = UnitResult()
-        self._since = _microseconds(context.since, -math.inf)
-        self._until = _microseconds(context.until, math.inf)
 
     @property
     def row_count(self) -> int:
@@ -332,25 +328,13 @@ class DocumentReader:
         return self._context.extracted_at.date()
 
     def _is_in_window(self, line: Document) -> bool:
-        if not self._context.has_window:
-            return True
-        instant = parse_instant(line.get("timestamp"))
-        return instant is not None and self._since <= instant < self._until
+        return not self._context.has_window or self._context.is_in_window(parse_instant(line.get("timestamp")))
 
     def _reject(self, document: Document, identity: Any, name: str, reason: str) -> None:
         self._result.rows_read += 1
-        content = None
-        policy = self._context.settings.content
-        if policy != "metadata" and document:
-            text = json_util.dumps(document).encode("utf-8", "surrogatepass")
-            kept = text if policy == "full" else self._context.redactor.redact_bytes(text)
-            content = kept[:REJECTED_CONTENT_LIMIT].decode("utf-8", "backslashreplace")
+        content = json_util.dumps(document).encode("utf-8", "surrogatepass") if document else b""
         file = f"{name} _id={self._id(identity)}"
-        self._result.rejections.append(Rejection(NAME, file, 0, reason, content=content))
-
-
-def _microseconds(moment: datetime | None, otherwise: float) -> float:
-    return otherwise if moment is None else (moment - EPOCH) // timedelta(microseconds=1)
+        self._result.rejections.append(self._context.reject(NAME, file, 0, reason, content))
 
 
 def digest_of(at_ms: int, piece: bytes) -> bytes:

@@ -8,7 +8,7 @@ import gc
 import hashlib
 import logging
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
@@ -24,7 +24,7 @@ from pymongo.errors import OperationFailure
 from analytics.errors import SourceUnavailable
 from analytics.lake import Lake, Part, Rejection, State
 from analytics.records import EPOCH
-from analytics.sources import ExtractContext, ExtractResult
+from analytics.sources import ExtractContext, ExtractResult, Tally
 from analytics.sources.mongo import DATASET, NAME
 from analytics.sources.mongo.connection import (
     Server,
@@ -124,14 +124,11 @@ class _Pending:
 
 
 @dataclass
-class _Total:
-    rows_read: int = 0
-    rows_loaded: int = 0
-    unit_count: int = 0
+class _Total(Tally):
+    """What all commits brought, and how far the reading is."""
+
     document_count: int = 0
     byte_count: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
-    dead_letters: list[str] = field(default_factory=list)
 
 
 def state_key(settings: Settings) -> str:
@@ -165,10 +162,10 @@ class MongoExtractor:
 
         One that is stopped is finished by the next `incremental_extract`; calling this again starts over.
         """
-        started = time.monotonic()
+        self._total.started = time.monotonic()
         with open_server(self._settings) as server:
             self._backfill(server, self._start_backfill(server))
-        return self._result(started)
+        return self._total.result(NAME, DATASET)
 
     def incremental_extract(self, since: datetime | None = None) -> ExtractResult:
         """Read what was ingested since the mark, less the overlap; everything where there is no mark yet.
@@ -177,7 +174,7 @@ class MongoExtractor:
             since: Read from this instant of `ingestedAt` on instead (inclusive, aware). The mark moves
                 only if that leaves no gap.
         """
-        started = time.monotonic()
+        self._total.started = time.monotonic()
         with open_server(self._settings) as server:
             mark = self._read_mark()
             if since is not None:
@@ -188,7 +185,7 @@ class MongoExtractor:
                 if mark.is_backfilling:
                     mark = self._backfill(server, mark)
                 self._increment(server, mark)
-        return self._result(started)
+        return self._total.result(NAME, DATASET)
 
     # ---- the passes
 
@@ -262,7 +259,7 @@ class MongoExtractor:
         The server leaves out what was ingested a day or more before the window: no line is older than
         its ingestion but for a wrong clock. What has no date is looked at.
         """
-        started = time.monotonic()
+        self._total.started = time.monotonic()
         with open_server(self._settings) as server:
             where: Document = {}
             if self._context.since is not None:
@@ -270,7 +267,7 @@ class MongoExtractor:
                 dated = ingested_between(since_ms - WINDOW_SKEW_MS, MAX_MS)
                 where = {"$or": [dated, *strays(MAX_MS)["$or"]]}
             self._commit(self._read(server, Scan("id", where), Overlap(), self._read_mark()))
-        return self._result(started)
+        return self._total.result(NAME, DATASET)
 
     def _newest_ms(self, server: Server, limit_ms: int) -> int:
         """Where the mark will be after a backfill; the limit where only a scan of a large collection would tell."""
@@ -388,12 +385,7 @@ class MongoExtractor:
             rejections=pending.rejections,
             state=state,
         )
-        self._total.rows_read += pending.rows_read
-        self._total.rows_loaded += entry.rows_loaded
-        for rejection in pending.rejections:
-            self._total.reasons[rejection.reason] += rejection.row_count
-        if entry.dead_letter:
-            self._total.dead_letters.append(entry.dead_letter)
+        self._total.add(entry, pending.rejections)
 
     def _read_mark(self) -> Mark:
         entry = self._context.lake.read_state(DATASET, NAME).get(self._key)
@@ -401,20 +393,6 @@ class MongoExtractor:
 
     def _state(self, mark: Mark) -> State:
         return {} if mark.is_fresh else {self._key: mark.as_json()}
-
-    def _result(self, started: float) -> ExtractResult:
-        total = self._total
-        return ExtractResult(
-            source=NAME,
-            dataset=DATASET,
-            rows_read=total.rows_read,
-            rows_loaded=total.rows_loaded,
-            rows_rejected=total.reasons.total(),
-            unit_count=total.unit_count,
-            elapsed_ms=round((time.monotonic() - started) * 1000),
-            dead_letters=tuple(total.dead_letters),
-            rejected_by_reason=dict(total.reasons),
-        )
 
 
 def read_range(context: ExtractContext, server: Server, scan: Scan, overlap: Overlap) -> UnitResult:

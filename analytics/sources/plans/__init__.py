@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
-from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +21,7 @@ import pyarrow.parquet as pq
 from analytics.errors import ConfigError, ContractViolation
 from analytics.lake import Rejection, State
 from analytics.records import canonical_json, parse_instant, record_id
-from analytics.sources import ExtractContext, ExtractResult, Source
+from analytics.sources import ExtractContext, ExtractResult, Source, Tally
 from analytics.sources.plans.archive import ArchiveReader, PlanEvent, PlanEventPlace, flatten_event, identity_of
 from analytics.sources.plans.manifest import ACTIVE, COMPLETE, Manifest, PlanPlace, diff_plan, parse_manifest
 
@@ -43,7 +41,6 @@ MAX_BYTES = 64 << 20
 SETTLE_S = 60
 _WALK_DEPTH = 6
 _SKIPPED_FOLDERS = frozenset({"node_modules", "__pycache__", "venv", "site-packages", "target", "vendor"})
-_REJECTED_CONTENT_LIMIT = 1 << 20
 
 
 @dataclass
@@ -55,13 +52,13 @@ class _Found:
 
 
 @dataclass
-class _Total:
+class _Reading:
+    """What was read and is not committed yet."""
+
     rows_read: int = 0
-    unit_count: int = 0
-    waiting_count: int = 0
     state: State = field(default_factory=dict)
     rejections: list[Rejection] = field(default_factory=list)
-    problems: Counter[str] = field(default_factory=Counter)
+    tally: Tally = field(default_factory=Tally)
 
 
 def is_enabled(settings: Settings) -> bool:
@@ -78,17 +75,16 @@ def extract(context: ExtractContext) -> ExtractResult:
     Events and states are one commit. A full backfill reads archives again, a window nothing else: what
     manifests said in the past is not to be had a second time.
     """
-    started = time.monotonic()
-    total = _Total()
+    reading = _Reading()
     writer = context.writer(NAME, DATASET, flatten_event)
     known = context.lake.read_state(DATASET, NAME)
     found = find_files(context.settings)
     for place, path in () if context.has_window else found.manifests:
-        _read_manifest(context, writer, total, place, path, known.get(place.key))
+        _read_manifest(context, writer, reading, place, path, known.get(place.key))
     for project, path in found.archives:
         is_again = context.is_full_backfill or context.has_window
-        _read_archive(context, writer, total, path, project=project, known=None if is_again else known.get(str(path)))
-    return _commit(context, writer, total, started)
+        _read_archive(context, writer, reading, path, project=project, known=None if is_again else known.get(str(path)))
+    return _commit(context, writer, reading)
 
 
 def import_events(context: ExtractContext, path: Path) -> ExtractResult:
@@ -97,48 +93,34 @@ def import_events(context: ExtractContext, path: Path) -> ExtractResult:
     Raises:
         ConfigError: there is no such file or folder.
     """
-    started = time.monotonic()
     if not path.exists():
         raise ConfigError(f"plans: {path} is missing. Give a file or a folder of plan events.")
-    total = _Total()
+    reading = _Reading()
     writer = context.writer(NAME, DATASET, flatten_event)
     files = sorted(file for file in path.rglob("*.jsonl") if file.name != MANIFEST) if path.is_dir() else [path]
     for file in files:
-        _read_archive(context, writer, total, file, project=None, known=None)
-    total.state.clear()
-    return _commit(context, writer, total, started)
+        _read_archive(context, writer, reading, file, project=None, known=None)
+    reading.state.clear()
+    return _commit(context, writer, reading)
 
 
 SOURCE = Source(name=NAME, dataset=DATASET, is_enabled=is_enabled, extract=extract, import_archive=import_events)
 
 
-def _commit(context: ExtractContext, writer: RecordWriter, total: _Total, started: float) -> ExtractResult:
+def _commit(context: ExtractContext, writer: RecordWriter, reading: _Reading) -> ExtractResult:
     parts = writer.flush()
-    dead_letters: tuple[str, ...] = ()
-    if parts or total.rejections or total.state:
+    if parts or reading.rejections or reading.state:
         entry = context.lake.commit(
             DATASET,
             NAME,
             run_id=context.run_id,
             adds=parts,
-            rows_read=total.rows_read,
-            rejections=total.rejections,
-            state=total.state,
+            rows_read=reading.rows_read,
+            rejections=reading.rejections,
+            state=reading.state,
         )
-        dead_letters = (entry.dead_letter,) if entry.dead_letter else ()
-    return ExtractResult(
-        source=NAME,
-        dataset=DATASET,
-        rows_read=total.rows_read,
-        rows_loaded=total.rows_read - len(total.rejections),
-        rows_rejected=len(total.rejections),
-        unit_count=total.unit_count,
-        waiting_count=total.waiting_count,
-        elapsed_ms=round((time.monotonic() - started) * 1000),
-        dead_letters=dead_letters,
-        problems=tuple(f"{count} files: {reason}" for reason, count in sorted(total.problems.items())),
-        rejected_by_reason=dict(Counter(rejection.reason for rejection in total.rejections)),
-    )
+        reading.tally.add(entry, reading.rejections)
+    return reading.tally.result(NAME, DATASET)
 
 
 # ---------------------------------------------------------------- where
@@ -219,9 +201,9 @@ def _glob(project: Path, pattern: str) -> list[Path]:
 
 
 def _read_manifest(
-    context: ExtractContext, writer: RecordWriter, total: _Total, place: PlanPlace, path: Path, known: State | None
+    context: ExtractContext, writer: RecordWriter, reading: _Reading, place: PlanPlace, path: Path, known: State | None
 ) -> None:
-    read = _read_whole(total, path)
+    read = _read_whole(reading, path)
     if read is None:
         return
     content, mtime_ns = read
@@ -231,21 +213,21 @@ def _read_manifest(
     manifest = parse_manifest(content)
     age_s = context.extracted_at.timestamp() - mtime_ns / 1e9
     if (manifest.rejections or not manifest.features) and age_s < SETTLE_S:
-        total.waiting_count += 1
+        reading.tally.waiting_count += 1
         return
     timestamp = datetime.fromtimestamp(mtime_ns // 1_000 / 1e6, UTC).isoformat()
     events, state = diff_plan(known, place, manifest, timestamp)
     for event in events:
-        _add(context, writer, total, event, file=f"{place.path}/{MANIFEST}", project=place.project, mtime_ns=mtime_ns)
-    _reject_lines(context, total, manifest, f"{place.path}/{MANIFEST}")
-    total.state[place.key] = {**state, "digest": digest}
-    total.unit_count += 1
+        _add(context, writer, reading, event, file=f"{place.path}/{MANIFEST}", project=place.project, mtime_ns=mtime_ns)
+    _reject_lines(context, reading, manifest, f"{place.path}/{MANIFEST}")
+    reading.state[place.key] = {**state, "digest": digest}
+    reading.tally.unit_count += 1
 
 
 def _add(
     context: ExtractContext,
     writer: RecordWriter,
-    total: _Total,
+    reading: _Reading,
     event: dict[str, Any],
     *,
     file: str,
@@ -265,13 +247,13 @@ def _add(
         sequence=sequence,
     )
     writer.add(record, cast("Place", place), identity=identity)
-    total.rows_read += 1
+    reading.rows_read += 1
 
 
-def _reject_lines(context: ExtractContext, total: _Total, manifest: Manifest, file: str) -> None:
+def _reject_lines(context: ExtractContext, reading: _Reading, manifest: Manifest, file: str) -> None:
     for position, reason, content in manifest.rejections:
-        total.rejections.append(_reject(context, file, position, reason, content))
-        total.rows_read += 1
+        reading.rejections.append(context.reject(NAME, file, position, reason, content))
+        reading.rows_read += 1
 
 
 # ---------------------------------------------------------------- archives
@@ -280,21 +262,21 @@ def _reject_lines(context: ExtractContext, total: _Total, manifest: Manifest, fi
 def _read_archive(
     context: ExtractContext,
     writer: RecordWriter,
-    total: _Total,
+    reading: _Reading,
     path: Path,
     *,
     project: str | None,
     known: State | None,
 ) -> None:
     """The events of an archive that were not read before. Events are numbered from the start of the file."""
-    read = _read_whole(total, path)
+    read = _read_whole(reading, path)
     if read is None:
         return
     content, mtime_ns = read
     if not content.lstrip().startswith(b"["):
         whole = content.rfind(b"\n") + 1
         if project is not None and whole < len(content):
-            total.waiting_count += 1  # a line being written
+            reading.tally.waiting_count += 1  # a line being written
             content = content[:whole]
     done = 0
     if known is not None and _digest(content[: known["size"]]) == known["digest"]:
@@ -304,19 +286,20 @@ def _read_archive(
     reader = ArchiveReader(project)
     file = context.redactor.redact_text(path.name if project is None else _below(path, project))
     for event in reader.read(content):
-        if (event.position >= done or content.lstrip().startswith(b"[")) and _is_in_window(context, event):
-            _add_archived(context, writer, total, event, file=file, mtime_ns=mtime_ns)
+        is_new = event.position >= done or content.lstrip().startswith(b"[")
+        if is_new and context.is_in_window(parse_instant(event.record.get("timestamp"))):
+            _add_archived(context, writer, reading, event, file=file, mtime_ns=mtime_ns)
     for position, reason, line in reader.rejections:
         if position >= done:
-            total.rejections.append(_reject(context, file, position, reason, line))
-            total.rows_read += 1
+            reading.rejections.append(context.reject(NAME, file, position, reason, line))
+            reading.rows_read += 1
     if not context.has_window:
-        total.state[str(path)] = {"size": len(content), "digest": _digest(content)}
-    total.unit_count += 1
+        reading.state[str(path)] = {"size": len(content), "digest": _digest(content)}
+    reading.tally.unit_count += 1
 
 
 def _add_archived(
-    context: ExtractContext, writer: RecordWriter, total: _Total, event: PlanEvent, *, file: str, mtime_ns: int
+    context: ExtractContext, writer: RecordWriter, reading: _Reading, event: PlanEvent, *, file: str, mtime_ns: int
 ) -> None:
     own_id = event.record.get("id")
     place = PlanEventPlace(
@@ -329,22 +312,12 @@ def _add_archived(
         number=event.number,
         sequence=event.sequence,
     )
-    total.rows_read += 1
+    reading.rows_read += 1
     try:
         identity = identity_of(event.record, project=event.project, number=event.number)
         writer.add(event.record, cast("Place", place), identity=identity)
     except ContractViolation as violation:
-        total.rejections.append(_reject(context, file, event.position, str(violation), b""))
-
-
-def _is_in_window(context: ExtractContext, event: PlanEvent) -> bool:
-    if not context.has_window:
-        return True
-    instant = parse_instant(event.record.get("timestamp"))
-    if instant is None:
-        return False
-    moment = datetime.fromtimestamp(instant / 1e6, UTC)
-    return (context.since is None or moment >= context.since) and (context.until is None or moment < context.until)
+        reading.rejections.append(context.reject(NAME, file, event.position, str(violation), b""))
 
 
 def _below(path: Path, project: str) -> str:
@@ -355,26 +328,15 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:32]
 
 
-def _read_whole(total: _Total, path: Path) -> tuple[bytes, int] | None:
+def _read_whole(reading: _Reading, path: Path) -> tuple[bytes, int] | None:
     """A file's bytes and its modification time; None, with a problem noted, where it cannot be read."""
     try:
         with path.open("rb") as opened:
             status = os.fstat(opened.fileno())
             if status.st_size > MAX_BYTES:
-                total.problems[f"larger than {MAX_BYTES >> 20} MB"] += 1
+                reading.tally.file_problems[f"larger than {MAX_BYTES >> 20} MB"] += 1
                 return None
             return opened.read(MAX_BYTES), status.st_mtime_ns
     except OSError as error:
-        total.problems[error.strerror or "cannot be read"] += 1
+        reading.tally.file_problems[error.strerror or "cannot be read"] += 1
         return None
-
-
-def _reject(context: ExtractContext, file: str, position: int, reason: str, content: bytes) -> Rejection:
-    """A dead letter under the content policy."""
-    policy = context.settings.content
-    if policy == "metadata" or not content:
-        return Rejection(NAME, file, position, reason)
-    kept = content if policy == "full" else context.redactor.redact_bytes(content)
-    return Rejection(
-        NAME, file, position, reason, content=kept[:_REJECTED_CONTENT_LIMIT].decode("utf-8", "backslashreplace")
-    )

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import gc
 import os
-import time
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -21,7 +19,7 @@ from analytics.lake import Lake, Part, Rejection, State
 from analytics.records import parse_instant, parse_object
 from analytics.records.conversations import agent_id_of_path, flatten_agent_meta, flatten_line
 from analytics.records.writer import Place, RecordWriter, split_evenly
-from analytics.sources import ExtractContext, ExtractResult, Source
+from analytics.sources import ExtractContext, ExtractResult, Source, Tally
 from analytics.sources.transcripts.discovery import Task, TranscriptFile, find_files, plan_tasks, transcript_roots
 from analytics.sources.transcripts.reader import FileReader
 from analytics.workers import open_pool
@@ -33,7 +31,6 @@ UNIT_BYTES = 24 << 20
 COMMIT_BYTES = 256 << 20
 INLINE_BYTES = 4 << 20
 HEAD_BYTES = 16 << 10
-REJECTED_CONTENT_LIMIT = 1 << 20
 
 
 @dataclass
@@ -66,7 +63,7 @@ def extract(context: ExtractContext) -> ExtractResult:
     Commits after about every `COMMIT_BYTES` of input, so that an interrupted backfill goes on where
     it was. Raises SourceUnavailable when a configured folder is missing.
     """
-    started = time.monotonic()
+    tally = Tally()
     settings = context.settings
     for root in transcript_roots(settings):
         if not root.is_dir():
@@ -78,13 +75,12 @@ def extract(context: ExtractContext) -> ExtractResult:
     state = context.lake.read_state(DATASET, NAME)
     is_from_start = context.is_full_backfill or context.has_window
     tasks = plan_tasks(files, state, is_from_start=is_from_start)
-    total = UnitResult(problems=[context.redactor.redact_text(problem) for problem in problems])
+    tally.problems += [context.redactor.redact_text(problem) for problem in problems]
+    tally.unit_count = len(tasks)
     pending = UnitResult()
-    dead_letters: list[str] = []
-    rows_loaded = 0
 
     def commit() -> None:
-        nonlocal pending, rows_loaded
+        nonlocal pending
         if pending.parts or pending.rejections or (pending.state and not context.has_window):
             entry = context.lake.commit(
                 DATASET,
@@ -95,10 +91,9 @@ def extract(context: ExtractContext) -> ExtractResult:
                 rejections=pending.rejections,
                 state={} if context.has_window else {**pending.state, **_renamed(pending.state, state, files)},
             )
-            rows_loaded += entry.rows_loaded
-            if entry.dead_letter:
-                dead_letters.append(entry.dead_letter)
-        total.merge(pending)
+            tally.add(entry, pending.rejections)
+        tally.waiting_count += pending.waiting_count
+        tally.problems += pending.problems
         pending = UnitResult()
 
     byte_count = sum(task.byte_count for task in tasks)
@@ -113,22 +108,7 @@ def extract(context: ExtractContext) -> ExtractResult:
         if pending.byte_count >= COMMIT_BYTES:
             commit()
     commit()
-    reasons = Counter[str]()
-    for rejection in total.rejections:
-        reasons[rejection.reason] += rejection.row_count
-    return ExtractResult(
-        source=NAME,
-        dataset=DATASET,
-        rows_read=total.rows_read,
-        rows_loaded=rows_loaded,
-        rows_rejected=sum(reasons.values()),
-        unit_count=len(tasks),
-        waiting_count=total.waiting_count,
-        elapsed_ms=round((time.monotonic() - started) * 1000),
-        dead_letters=tuple(dead_letters),
-        problems=tuple(total.problems),
-        rejected_by_reason=dict(reasons),
-    )
+    return tally.result(NAME, DATASET)
 
 
 SOURCE = Source(name=NAME, dataset=DATASET, is_enabled=is_enabled, extract=extract)
@@ -233,7 +213,7 @@ def _read_file(
     reader = FileReader(task, opened, context.settings.max_line_mb << 20)
     rejections = reader.rejections
     for record, position, day in reader:
-        if context.has_window and not is_in_window(context, record):
+        if context.has_window and not context.is_in_window(parse_instant(record.get("timestamp"))):
             continue
         try:
             writer.add(record, Place(name, position, day))
@@ -241,7 +221,7 @@ def _read_file(
         except ContractViolation as violation:
             rejections.append((position, str(violation), b""))
     for position, reason, content in rejections:
-        result.rejections.append(reject(context, NAME, name, position, reason, content))
+        result.rejections.append(context.reject(NAME, name, position, reason, content))
     if reader.refused is not None and reader.refused_count:
         result.rejections.append(Rejection(NAME, name, task.offset, reader.refused, reader.refused_count))
     result.rows_read += len(rejections) + reader.refused_count
@@ -260,7 +240,7 @@ def _read_meta(
         record = parse_object(content)
         writer.add(record, Place(name, 0, day), identity={"file": task.file.name, "meta": record})
     except ContractViolation as violation:
-        result.rejections.append(reject(context, NAME, name, 0, str(violation), content))
+        result.rejections.append(context.reject(NAME, name, 0, str(violation), content))
     result.state[task.file.key] = _position(task, name, 0, "", None, None)
 
 
@@ -277,22 +257,3 @@ def _position(
         "last_at": last_at,
     }
     return position if refused is None else {**position, "refused": refused}
-
-
-def is_in_window(context: ExtractContext, record: dict[str, Any]) -> bool:
-    """Whether a record's own instant lies in the window that was asked for."""
-    instant = parse_instant(record.get("timestamp"))
-    if instant is None:
-        return False
-    moment = datetime.fromtimestamp(instant / 1e6, UTC)
-    return (context.since is None or moment >= context.since) and (context.until is None or moment < context.until)
-
-
-def reject(context: ExtractContext, source: str, file: str, position: int, reason: str, content: bytes) -> Rejection:
-    """A dead letter under the content policy: redacted, cut at 1 MB, without content under `metadata`."""
-    policy = context.settings.content
-    if policy == "metadata" or not content:
-        return Rejection(source, file, position, reason)
-    kept = content if policy == "full" else context.redactor.redact_bytes(content)
-    text = kept[:REJECTED_CONTENT_LIMIT].decode("utf-8", "backslashreplace")
-    return Rejection(source, file, position, reason, content=text)
