@@ -22,7 +22,7 @@ from analytics.lake import Lake, Part
 from analytics.records import canonical_json, instant_date, record_id
 from analytics.redactor import Redactor
 
-REDACT_BYTES = 8 << 20
+REDACT_BYTES = 512 << 10  # little enough that records are still in the processor's cache when they are flattened
 FLUSH_BYTES = 24 << 20
 
 Row = dict[str, Any]
@@ -122,7 +122,9 @@ class RecordWriter:
                 row["source_record_id"] = place.source_record_id
             instant = row.get("occurred_at")
             day = place.fallback_date if instant is None else instant_date(instant)
-            bucket = self._days.setdefault(day, _Day())
+            bucket = self._days.get(day)
+            if bucket is None:
+                bucket = self._days[day] = _Day()
             bucket.rows.append(row)
             bucket.payloads.append(None if self._content == "metadata" else payload)
             self._buffered_bytes += len(payload)
@@ -156,16 +158,20 @@ def build_table(
     """Rows, which leave out what is null, as a table of the schema. Unknown columns raise KeyError.
 
     Arrow converts the rows as one array of structs: twice as fast as a list of values for each column.
+    Most columns are about some kinds of lines, so those that no row has are left out of that.
     """
-    if unknown := set().union(*rows).difference(schema.names):
+    present = set().union(*rows)
+    if unknown := present.difference(schema.names):
         raise KeyError(min(unknown))
-    given = {PAYLOAD, *constants}
-    fields = [entry for entry in schema if entry.name not in given]
+    fields = [entry for entry in schema if entry.name in present]
     converted = pa.array(rows, pa.struct(fields)).flatten()
     columns = dict(zip((entry.name for entry in fields), converted, strict=True))
     columns[PAYLOAD] = pa.array(payloads, pa.binary()).cast(pa.string())
     for name, value in constants.items():
         columns[name] = pa.repeat(pa.scalar(value, schema.field(name).type), len(rows))
+    for entry in schema:
+        if entry.name not in columns:
+            columns[entry.name] = pa.nulls(len(rows), entry.type)
     return pa.table([columns[name] for name in schema.names], schema=schema)
 
 

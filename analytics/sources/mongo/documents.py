@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import struct
 from dataclasses import dataclass, field
 from datetime import UTC, date
 from typing import TYPE_CHECKING, Any
@@ -47,7 +48,6 @@ Row = dict[str, Any]
 CODEC: CodecOptions[Document] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
 LENIENT_CODEC: CodecOptions[Document] = CODEC.with_options(unicode_decode_error_handler="replace")
 DIGEST_BYTES = 16
-DECODE_BYTES = 64 << 10
 
 # As canonical_json writes, and handing over whatever BSON has and JSON has not.
 _STRICT = (
@@ -58,6 +58,7 @@ _STRICT = (
 )
 _END_OF_WHOLE = re.compile(rb"\.0[,}\]]")  # a literal first, so that a text is passed over at memchr's speed
 _WHOLE_DOUBLE = re.compile(rb"[0-9]{10,16}\.0[,}\]]")
+_read_size = struct.Struct("<i").unpack_from
 _JSON_INTEGERS_END = 2**53
 _INT32_END = 2**31
 
@@ -187,14 +188,21 @@ def flatten_with(*, keep_text: bool) -> Callable[[Any, Place], Row]:
     return flatten
 
 
-def split_batch(batch: bytes, size: int = 0) -> Iterator[bytes]:
-    """A raw batch in pieces of whole documents, of at least `size` bytes but for the last; else single documents."""
-    start = end = 0
-    while end < len(batch):
-        end += int.from_bytes(batch[end : end + 4], "little")
-        if end - start >= size or end >= len(batch):
-            yield batch[start:end]
-            start = end
+def split_batch(batch: bytes) -> Iterator[bytes]:
+    """The single documents of a raw batch."""
+    start, end = 0, len(batch)
+    while start < end:
+        behind = start + _read_size(batch, start)[0]
+        yield batch[start:behind]
+        start = behind
+
+
+def last_document(batch: bytes) -> bytes:
+    """The last document of a raw batch, found without copying the others."""
+    start = behind = 0
+    while behind < len(batch):
+        start, behind = behind, behind + _read_size(batch, behind)[0]
+    return batch[start:]
 
 
 def ingested_ms(document: Mapping[str, Any]) -> int | None:
@@ -227,6 +235,7 @@ class DocumentReader:
         self._writer = context.writer(NAME, DATASET, flatten)
         self._names: dict[str, str] = {}
         self._result = UnitResult()
+        self._has_window = context.has_window
 
     @property
     def row_count(self) -> int:
@@ -235,51 +244,31 @@ class DocumentReader:
 
     def read_batch(self, batch: bytes, overlap: Overlap) -> None:
         """Take in a raw batch, less the documents that the last run has already read."""
-        self._result.byte_count += len(batch)
-        for some in split_batch(batch, DECODE_BYTES):
+        result = self._result
+        result.byte_count += len(batch)
+        for piece in split_batch(batch):
             try:
-                documents = bson.decode_all(some, CODEC)
+                document, is_damaged = bson.decode(piece, CODEC), False
             except InvalidBSON:
-                for piece in split_batch(some):
-                    self._read_piece(piece, overlap)
+                document, is_damaged = _decode_leniently(piece), True
+            at_ms = ingested_ms(document)
+            if at_ms is not None and overlap.from_ms is not None:
+                if result.newest_ms < at_ms < overlap.limit_ms:
+                    result.newest_ms = at_ms
+                if at_ms >= overlap.from_ms:
+                    digest = digest_of(at_ms, piece)
+                    result.digests.append(digest)
+                    if digest in overlap.seen:
+                        continue
+            if is_damaged:
+                self._reject_damaged(document)
             else:
-                for document in self._less_the_seen(documents, some, overlap):
-                    self.add(document)
+                self.add(document)
 
-    def _read_piece(self, piece: bytes, overlap: Overlap) -> None:
-        """One document of a batch in which some document is damaged."""
-        try:
-            document, is_damaged = bson.decode(piece, CODEC), False
-        except InvalidBSON:
-            document, is_damaged = _decode_leniently(piece), True
-        if not self._less_the_seen([document], piece, overlap):
-            return
-        if not is_damaged:
-            self.add(document)
-            return
+    def _reject_damaged(self, document: Document) -> None:
         self._result.document_count += 1
         reason = "invalid UTF-8" if document else "invalid BSON"
         self._reject(document, document.get("_id"), self._name(document.get("sourceFile")), reason)
-
-    def _less_the_seen(self, documents: list[Document], batch: bytes, overlap: Overlap) -> list[Document]:
-        if overlap.from_ms is None:
-            return documents
-        from_ms = overlap.from_ms
-        instants = [ingested_ms(document) for document in documents]
-        dated = [at_ms for at_ms in instants if at_ms is not None]
-        newest_ms = max((at_ms for at_ms in dated if at_ms < overlap.limit_ms), default=0)
-        self._result.newest_ms = max(self._result.newest_ms, newest_ms)
-        if max(dated, default=from_ms - 1) < from_ms:
-            return documents
-        unseen = []
-        for document, at_ms, piece in zip(documents, instants, split_batch(batch), strict=True):
-            if at_ms is not None and at_ms >= from_ms:
-                digest = digest_of(at_ms, piece)
-                self._result.digests.append(digest)
-                if digest in overlap.seen:
-                    continue
-            unseen.append(document)
-        return unseen
 
     def add(self, document: Document) -> None:
         """Take in one document, decoded with `CODEC`. What cannot be a line is rejected with its `_id`."""
@@ -291,7 +280,7 @@ class DocumentReader:
         name = self._name(document.pop("sourceFile", None))
         try:
             line, canonical = to_line(document)
-            if not self._is_in_window(line):
+            if self._has_window and not self._context.is_in_window(parse_instant(line.get("timestamp"))):
                 return
             if producer := foreign_producer(line):
                 self._reject({}, identity, name, producer)
@@ -326,9 +315,6 @@ class DocumentReader:
         if isinstance(identity, ObjectId):
             return identity.generation_time.date()
         return self._context.extracted_at.date()
-
-    def _is_in_window(self, line: Document) -> bool:
-        return not self._context.has_window or self._context.is_in_window(parse_instant(line.get("timestamp")))
 
     def _reject(self, document: Document, identity: Any, name: str, reason: str) -> None:
         self._result.rows_read += 1

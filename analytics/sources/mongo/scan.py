@@ -17,7 +17,7 @@ from bson.datetime_ms import DatetimeMS
 from pymongo.errors import PyMongoError
 
 from analytics.sources.mongo.connection import INGESTED_AT, PAIR_INDEX, Order, Server, is_passing
-from analytics.sources.mongo.documents import LENIENT_CODEC, Document, ingested_ms, split_batch
+from analytics.sources.mongo.documents import LENIENT_CODEC, Document, ingested_ms, last_document, split_batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -135,7 +135,7 @@ def iter_batches(server: Server, scan: Scan, *, batch_size: int) -> Iterator[tup
                 is_reopened = False
                 failures = 0
                 if batch:
-                    last = _last_key(batch)
+                    last = _key(last_document(batch))
                     after = last if _is_cut(last, scan) else after
                     yield batch, last
         except PyMongoError as error:
@@ -196,14 +196,6 @@ def _less_the_first(raw: bytes, scan: Scan) -> bytes:
 def _first_key(batches: Iterable[bytes]) -> Key | None:
     raw = b"".join(batches)
     return _key(raw) if raw else None
-
-
-def _last_key(batch: bytes) -> Key:
-    last = position = 0
-    while position < len(batch):
-        last = position
-        position += int.from_bytes(batch[position : position + 4], "little")
-    return _key(batch[last:])
 
 
 def _key(piece: bytes) -> Key:
