@@ -10,6 +10,8 @@ Everything here is parsing and text; nothing needs dbt or a database.
 
 from __future__ import annotations
 
+import csv
+import functools
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -248,6 +250,18 @@ def iter_cubes(dashboards: Sequence[Dashboard]) -> Iterator[Cube]:
             if column not in dimensions
         }
         yield Cube(query, dimensions, tuple(sorted(columns)))
+
+
+@functools.cache
+def read_labels(folder: Path = DASHBOARDS_DIR) -> Mapping[str, str]:
+    """What people call the columns that cards show, out of `names.csv`."""
+    with (folder / "names.csv").open(encoding="utf-8", newline="") as file:
+        return {row["column"]: row["label"] for row in csv.DictReader(file)}
+
+
+def label(name: str) -> str:
+    """What people call a column."""
+    return read_labels()[name]
 
 
 def has_column(query: Query, name: str) -> bool:

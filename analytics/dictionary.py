@@ -46,6 +46,15 @@ class Column:
 
 
 @dataclass(frozen=True)
+class ForeignKey:
+    """A column that names a row of another table."""
+
+    column: str
+    table: str
+    target_column: str
+
+
+@dataclass(frozen=True)
 class Table:
     """One gold table, as its YAML describes it."""
 
@@ -53,7 +62,7 @@ class Table:
     meaning: str
     grain: tuple[str, ...]
     columns: tuple[Column, ...]
-    foreign_keys: tuple[tuple[str, str], ...]
+    foreign_keys: tuple[ForeignKey, ...]
 
     @property
     def kind(self) -> str:
@@ -64,6 +73,7 @@ def read_tables(folder: Path = MARTS_DIR) -> list[Table]:
     """Every gold table, in the order of its kind and name."""
     import yaml
 
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     blocks: dict[str, str] = {}
     for page in folder.rglob("*.md"):
         found = re.findall(r"{% docs (\w+) %}\n(.*?)\n{% enddocs %}", page.read_text(encoding="utf-8"), re.DOTALL)
@@ -72,7 +82,7 @@ def read_tables(folder: Path = MARTS_DIR) -> list[Table]:
     tables = [
         parse_table(model, blocks)
         for file in sorted(folder.rglob("*.yml"))
-        for model in yaml.safe_load(file.read_text(encoding="utf-8")).get("models", ())
+        for model in yaml.load(file.read_text(encoding="utf-8"), Loader=loader).get("models", ())  # noqa: S506 both are safe
         if model["name"] in names
     ]
     return sorted(tables, key=lambda table: (list(KINDS).index(table.kind), table.name))
@@ -85,7 +95,7 @@ def parse_table(model: dict[str, Any], blocks: dict[str, str]) -> Table:
         if isinstance(test, dict) and "gold_contract" in test:
             arguments = test["gold_contract"]["arguments"]
     foreign_keys = tuple(
-        (column, re.sub(r"ref\('(\w+)'\)", r"\1", str(target["to"])))
+        ForeignKey(column, re.sub(r"ref\('(\w+)'\)", r"\1", str(target["to"])), target["field"])
         for column, target in arguments.get("foreign_keys", {}).items()
     )
     columns = tuple(
@@ -127,8 +137,8 @@ def _iter_diagram(tables: list[Table]) -> Iterator[str]:
         if table.kind not in ("dim", "fct", "bridge"):
             continue
         targets: dict[str, str] = {}
-        for column, target in table.foreign_keys:
-            targets.setdefault(target, column)
+        for key in table.foreign_keys:
+            targets.setdefault(key.table, key.column)
         for target, column in targets.items():
             yield f"    {target} ||--o{{ {table.name} : {column}"
     yield "```\n"
@@ -139,7 +149,7 @@ def _iter_table(table: Table) -> Iterator[str]:
     yield f"{table.meaning}\n"
     if table.grain:
         yield f"Grain: {', '.join(f'`{column}`' for column in table.grain)}.\n"
-    targets = dict(table.foreign_keys)
+    targets = {key.column: key.table for key in table.foreign_keys}
     yield _column_list(
         Column(
             column.name,

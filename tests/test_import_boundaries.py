@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "contracts": {"contracts"},
     "records": TOOLS | {"contracts", "lake", "records", "redactor"},
     "sources": TOOLS | {"contracts", "lake", "records", "redactor", "sample", "sources", "workers"},
-    "targets": TOOLS | {"cards", "lake", "sample", "targets", "warehouse"},
+    "targets": TOOLS | {"cards", "dictionary", "lake", "sample", "targets", "warehouse"},
 }
 # The snapshot is what the other targets read.
 READ_BY_ALL = {"analytics.targets.snapshot"}

@@ -69,6 +69,11 @@ def test_columns_are_told_from_the_text_as_the_database_tells_them(dashboard, ca
         assert cards.has_column(card.query, name) == (name in columns), name
 
 
+def test_every_column_that_is_shown_has_a_label_and_no_other():
+    shown = {name for _, card in CARDS for name in (*card.dimensions, *(measure.name for measure in card.measures))}
+    assert set(cards.read_labels()) == shown
+
+
 @pytest.mark.parametrize("dashboard", DASHBOARDS, ids=ids)
 def test_cards_do_not_overlap_on_the_grid(dashboard):
     taken: dict[tuple[int, int], str] = {}

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from analytics.config import PROJECT_DIR
-from analytics.dictionary import DICTIONARY_FILE, build_page, parse_table, read_tables
+from analytics.dictionary import DICTIONARY_FILE, ForeignKey, build_page, parse_table, read_tables
 
 QUESTIONS = re.findall(
     r"### (.+?)\n```sql\n(.*?)```", (PROJECT_DIR / "docs" / "ask-it.md").read_text(encoding="utf-8"), re.DOTALL
@@ -48,7 +48,12 @@ def test_the_dictionary_says_what_is_published(published) -> None:
 
 def test_a_shared_description_is_filled_in() -> None:
     column = {"name": "a_key", "data_type": "varchar", "description": '{{ doc("a_key") }}'}
-    contract = {"gold_contract": {"arguments": {"grain": ["a_key"], "foreign_keys": {"a_key": {"to": "ref('dim_a')"}}}}}
+    keys = {"a_key": {"to": "ref('dim_a')", "field": "key"}}
+    contract = {"gold_contract": {"arguments": {"grain": ["a_key"], "foreign_keys": keys}}}
     model = {"name": "fct_x", "description": "One row per x.", "columns": [column], "data_tests": [contract]}
     table = parse_table(model, {"a_key": "The a."})
-    assert (table.columns[0].meaning, table.foreign_keys, table.kind) == ("The a.", (("a_key", "dim_a"),), "fct")
+    assert (table.columns[0].meaning, table.foreign_keys, table.kind) == (
+        "The a.",
+        (ForeignKey("a_key", "dim_a", "key"),),
+        "fct",
+    )

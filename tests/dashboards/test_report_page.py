@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
 from analytics.cards import load_dashboards
 from analytics.targets.report import Restriction, write_report
-
-_SPEC = importlib.util.spec_from_file_location("browser", Path(__file__).with_name("browser.py"))
-browser = importlib.util.module_from_spec(_SPEC)
-sys.modules["browser"] = browser
-_SPEC.loader.exec_module(browser)
+from tests.dashboards import browser
 
 SIZES = [(380, 800), (1280, 900), (3840, 2160)]
 

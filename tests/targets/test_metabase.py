@@ -2,32 +2,28 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import importlib.util
-import sys
-from pathlib import Path
+import time
 
 import pytest
 
 from analytics.cards import load_dashboards
 from analytics.config import Settings
+from analytics.dictionary import read_tables
 from analytics.errors import ConfigError, PublishError
 from analytics.targets import metabase
+from analytics.targets.metabase import provisioner
 from tests.builders import TABLES_ABOUT_RUNS
+from tests.targets import fake_metabase
 
-_SPEC = importlib.util.spec_from_file_location("fake_metabase", Path(__file__).with_name("fake_metabase.py"))
-fake_metabase = importlib.util.module_from_spec(_SPEC)
-sys.modules["fake_metabase"] = fake_metabase
-_SPEC.loader.exec_module(fake_metabase)
-
-CATALOG = metabase.read_catalog(metabase.MARTS_DIR)
+CATALOG = {table.name: table for table in read_tables()}
 # A part of gold, so that nine runs over it stay quick.
 NAMES = ("dim_date", "dim_projects", "dim_sessions", "dim_tools", "dim_models", "fct_api_requests", "fct_tool_calls")
-TABLES = {name: list(CATALOG[name].columns) for name in NAMES}
+TABLES = {name: [column.name for column in CATALOG[name].columns] for name in NAMES}
 
 
 @pytest.fixture
 def fake(monkeypatch):
-    monkeypatch.setattr(metabase.time, "sleep", lambda _: None)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
     with fake_metabase.FakeMetabase(TABLES) as server:
         yield server
 
@@ -42,6 +38,11 @@ def settings(tmp_path, fake):
     return Settings(data_dir=tmp_path, metabase_url=fake.url, metabase_password="correct horse")
 
 
+def forget(settings):
+    """As if these definitions were new."""
+    (settings.data_dir / "cache" / "metabase.txt").unlink()
+
+
 def state_of(fake):
     kinds = (fake.databases, fake.collections, fake.cards, fake.dashboards, fake.tables, fake.fields)
     return copy.deepcopy(kinds)
@@ -52,6 +53,7 @@ def test_publish_leaves_one_set_of_everything_when_run_six_times(fake, settings)
     for number in range(6):
         metabase.publish(settings, f"run-{number}")
         states.append(state_of(fake))
+        forget(settings)
     dashboards = load_dashboards()
     assert states[1:] == [states[0]] * 5
     assert len(fake.databases) == len(fake.collections) == 1
@@ -61,6 +63,7 @@ def test_publish_leaves_one_set_of_everything_when_run_six_times(fake, settings)
 
 def test_publish_changes_nothing_in_its_second_run(fake, settings):
     metabase.publish(settings, "run-1")
+    forget(settings)
     fake.calls.clear()
     metabase.publish(settings, "run-2")
     written = [path for method, path in fake.calls if method != "GET"]
@@ -104,7 +107,7 @@ def test_publish_keeps_what_a_person_made(fake, settings):
     metabase.publish(settings, "run-1")
     collection = next(iter(fake.collections))
     question = {"name": "Estimated cost", "description": "mine", "collection_id": collection, "display": "table"}
-    fake.cards[900] = {**question, "id": 900, "dataset_query": next(iter(fake.cards.values()))["dataset_query"]}
+    fake.cards[900] = {**next(iter(fake.cards.values())), **question, "id": 900}
     dashboard = next(entry for entry in fake.dashboards.values() if entry["name"] == "Cost and Usage")
     theirs = {
         "id": 901,
@@ -122,9 +125,11 @@ def test_publish_keeps_what_a_person_made(fake, settings):
     described["description"] = "what we call it here"
     ours = next(entry for entry in dashboard["dashcards"] if entry["id"] != 901)
     ours["row"] = 77  # a moved card of ours comes back
+    forget(settings)
     metabase.publish(settings, "run-2")
     assert fake.cards[900]["description"] == "mine"
-    assert theirs in dashboard["dashcards"]
+    (kept,) = [entry for entry in dashboard["dashcards"] if entry["id"] == 901]
+    assert {name: kept[name] for name in theirs} == theirs
     assert "team" in [entry["id"] for entry in dashboard["parameters"]]
     assert described["description"] == "what we call it here"
     assert 77 not in [entry["row"] for entry in dashboard["dashcards"]]
@@ -133,14 +138,15 @@ def test_publish_keeps_what_a_person_made(fake, settings):
 def test_publish_updates_a_card_whose_definition_changed(fake, settings):
     metabase.publish(settings, "run-1")
     card = next(entry for entry in fake.cards.values() if entry["name"] == "Estimated cost by model")
-    card["dataset_query"]["native"]["query"] = "select 1"
-    card["dataset_query"]["native"]["template-tags"] = {}
+    card["dataset_query"]["stages"] = [{"lib/type": "mbql.stage/native", "native": "select 1"}]
+    forget(settings)
     metabase.publish(settings, "run-2")
-    assert "estimated_cost_usd" in fake.cards[card["id"]]["dataset_query"]["native"]["query"]
+    assert "estimated_cost_usd" in fake.cards[card["id"]]["dataset_query"]["stages"][0]["native"]
 
 
 def test_publish_says_what_to_do_when_metabase_refuses(fake, settings):
     metabase.publish(settings, "run-1")
+    forget(settings)
     wrong = dataclasses.replace(settings, metabase_password="wrong horse")
     with pytest.raises(PublishError, match=r"POST /api/session was answered 401") as caught:
         metabase.publish(wrong, "run-2")
@@ -149,11 +155,63 @@ def test_publish_says_what_to_do_when_metabase_refuses(fake, settings):
         metabase.publish(dataclasses.replace(settings, metabase_password=""), "run-3")
 
 
-def test_target_is_wanted_until_these_definitions_are_there(fake, settings):
+def test_a_filled_metabase_is_asked_one_thing_and_may_be_off(fake, settings):
     assert not metabase.TARGET.is_enabled(dataclasses.replace(settings, metabase_url=""))
     assert metabase.TARGET.is_enabled(settings)
     metabase.publish(settings, "run-1")
-    assert not metabase.TARGET.is_enabled(settings)
+    fake.calls.clear()
+    assert metabase.publish(settings, "run-2").summary == "unchanged"
+    assert fake.calls == [("GET", "/api/session/properties")]
+    fake.stop()
+    assert metabase.publish(settings, "run-3").summary == "unchanged"
+
+
+def test_an_emptied_metabase_is_filled_again(fake, settings):
+    """`docker compose down --volumes` forgets Metabase's database and keeps ours."""
+    metabase.publish(settings, "run-1")
+    fake.forget_all()
+    assert metabase.publish(settings, "run-2").summary == "6 dashboards"
+    assert len(fake.dashboards) == 6
+
+
+def test_a_card_that_is_defined_no_more_leaves_its_dashboard_and_stays_a_question(fake, settings, monkeypatch):
+    metabase.publish(settings, "run-1")
+    first, *others = load_dashboards()
+    gone, *left = first.cards
+    monkeypatch.setattr(metabase, "load_dashboards", lambda: (dataclasses.replace(first, cards=tuple(left)), *others))
+    forget(settings)
+    metabase.publish(settings, "run-2")
+    dashboard = next(entry for entry in fake.dashboards.values() if entry["name"] == first.title)
+    (question,) = [card for card in fake.cards.values() if card["name"] == gone.title]
+    assert not question["archived"]
+    assert question["id"] not in [entry["card_id"] for entry in dashboard["dashcards"]]
+    assert len(dashboard["dashcards"]) == len(left)
+
+
+def test_publish_keeps_tabs_and_a_second_copy_of_a_card(fake, settings):
+    metabase.publish(settings, "run-1")
+    dashboard = next(entry for entry in fake.dashboards.values() if entry["name"] == "Cost and Usage")
+    dashboard["tabs"] = [{"id": 70, "name": "Ours"}, {"id": 71, "name": "Theirs"}]
+    for entry in dashboard["dashcards"]:
+        entry["dashboard_tab_id"] = 70
+    copied = {**copy.deepcopy(dashboard["dashcards"][0]), "id": 902, "dashboard_tab_id": 71, "row": 3}
+    dashboard["dashcards"].append(copied)
+    lost = dashboard["dashcards"].pop(1)
+    forget(settings)
+    metabase.publish(settings, "run-2")
+    by_card = {(entry["card_id"], entry["dashboard_tab_id"]) for entry in dashboard["dashcards"]}
+    assert (copied["card_id"], 70) in by_card
+    assert (copied["card_id"], 71) in by_card
+    assert (lost["card_id"], 70) in by_card
+    assert [tab["id"] for tab in dashboard["tabs"]] == [70, 71]
+
+
+def test_holds_ignores_what_metabase_adds_and_no_difference():
+    wanted = {"a": 1, "b": [{"c": None}]}
+    assert provisioner.holds({"a": 1, "b": [{"c": None, "own": 2}], "own": 3}, wanted)
+    assert provisioner.holds({"a": 1, "b": [{}]}, wanted)
+    assert not provisioner.holds({"a": 1, "b": []}, wanted)
+    assert not provisioner.holds({"a": 1, "b": [{"c": 4}]}, wanted)
 
 
 def test_titles_are_unique_within_the_collection():

@@ -19,7 +19,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analytics.cards import DATE, PROJECT, Cube, Dashboard, has_column, iter_cubes, load_dashboards
+from analytics.cards import DATE, PROJECT, Cube, Dashboard, has_column, iter_cubes, load_dashboards, read_labels
 from analytics.config import Settings
 from analytics.errors import PublishError
 from analytics.files import make_private_folder, shown_path, write_private_file
@@ -100,7 +100,12 @@ def render_page(settings: Settings, restriction: Restriction) -> bytes:
     with open_current(settings) as connection:
         cubes = {cube.query.name: read_cube(connection, cube, restriction) for cube in iter_cubes(dashboards)}
         page = _describe_page(connection, settings)
-    model = {"page": page, "dashboards": [_as_json(dashboard) for dashboard in dashboards], "cubes": cubes}
+    model = {
+        "page": page,
+        "names": read_labels(),
+        "dashboards": [_as_json(dashboard) for dashboard in dashboards],
+        "cubes": cubes,
+    }
     parts = {
         "css": (_PAGE_DIR / "page.css").read_bytes(),
         "script": b"\n".join((_PAGE_DIR / name).read_bytes() for name in SCRIPTS),
