@@ -45,7 +45,8 @@ torture: $(VENV)/.dev ## the long fault-injection tests
 	@$(BIN)/python -m pytest -m torture -q
 
 bench: $(VENV)/.dev ## measure speed and memory on a generated corpus, as ratios within one run
-	@for bench in tests/bench/bench_*.py; do echo "$$bench" >&2; $(BIN)/python "$$bench"; done
+	@set -e; for bench in tests/bench/bench_*.py; do echo "$$bench" >&2; \
+		$(BIN)/python -m "tests.bench.$$(basename "$$bench" .py)"; done
 
 schedule: $(VENV)/.run ## run the pipeline every hour on this machine, until stopped
 	@$(BIN)/python -m flows.deployments

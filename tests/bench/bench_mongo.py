@@ -1,7 +1,9 @@
 """Documents per second of a full MongoDB extraction, beside a bare cursor loop over the same collection.
 
-`python -m tests.bench.bench_mongo [--documents 1000000]` starts its own mongod, or takes TEST_MONGODB_URI,
-and prints one JSON object. Only the ratio means something on another machine.
+`python -m tests.bench.bench_mongo [--documents 1000000] [--rounds 1]` starts its own mongod, or takes
+TEST_MONGODB_URI, and prints one JSON object. The loop is one process that decodes every document and
+drops it; the extraction has a worker for each core, and starts Python anew. Only ratios mean something
+on another machine: `speed_ratio` is of the fastest round of each, by the clock.
 """
 
 from __future__ import annotations
@@ -144,8 +146,8 @@ def time_bare_loop(uri: str) -> tuple[float, int]:
         return time.perf_counter() - started, count
 
 
-def time_extraction(uri: str) -> tuple[float, int, int]:
-    """Seconds, rows, and the peak memory of the extraction and its workers, each page counted once."""
+def time_extraction(uri: str) -> tuple[float, int, Memory]:
+    """Seconds, rows and memory of an extraction in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, "extract_all.py")
         script.write_text(EXTRACT, encoding="utf-8")
@@ -154,28 +156,46 @@ def time_extraction(uri: str) -> tuple[float, int, int]:
         process = subprocess.Popen(
             [sys.executable, str(script), uri, f"{folder}/data"], stdout=subprocess.PIPE, env=environment
         )
-        peak = 0
+        memory = Memory()
         while process.poll() is None:
-            peak = max(peak, _memory_of(process.pid))
-            time.sleep(0.2)
+            memory.sample(process.pid)
+            time.sleep(0.1)
         elapsed_s = time.perf_counter() - started
         assert process.stdout is not None
-        return elapsed_s, int(process.stdout.read() or 0), peak
+        return elapsed_s, int(process.stdout.read() or 0), memory
 
 
-def _memory_of(pid: int) -> int:
-    """Private pages of all processes, and what is shared once."""
-    try:
-        sizes = [entry.memory_info() for entry in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True))]
-    except psutil.Error:
-        return 0
-    return sum(size.rss - size.shared for size in sizes) + max(size.shared for size in sizes)
+class Memory:
+    """The most that a process and those it started held: together, each shared page once, and each alone."""
+
+    def __init__(self) -> None:
+        self.together = 0
+        self.alone: dict[int, int] = {}
+
+    def sample(self, pid: int) -> None:
+        try:
+            parent = psutil.Process(pid)
+            sizes = {entry.pid: entry.memory_info() for entry in (parent, *parent.children(recursive=True))}
+        except psutil.Error:
+            return
+        private = sum(size.rss - size.shared for size in sizes.values())
+        self.together = max(self.together, private + max(size.shared for size in sizes.values()))
+        for number, size in sizes.items():
+            self.alone[number] = max(self.alone.get(number, 0), size.rss)
+
+
+def client_cpu_s() -> float:
+    """Processor time of this process and of those it waited for; the server's is not in it."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--documents", type=int, default=1_000_000)
-    count = parser.parse_args().documents
+    parser.add_argument("--rounds", type=int, default=1)
+    options = parser.parse_args()
+    count = options.documents
     from tests.sources.mongo.conftest import Mongod, find_mongod
 
     with tempfile.TemporaryDirectory() as folder:
@@ -188,28 +208,41 @@ def main() -> None:
         try:
             with MongoClient(uri) as client:
                 byte_count = fill(client["bench"]["conversations"], count)
-                bare = [time_bare_loop(uri)]
-                extracted_s, rows, peak = time_extraction(uri)
-                bare.append(time_bare_loop(uri))
+                bare, extractions, bare_cpu_s, extract_cpu_s = [], [], 0.0, 0.0
+                for _ in range(options.rounds):
+                    marks = [client_cpu_s()]
+                    bare.append(time_bare_loop(uri)[0])
+                    marks.append(client_cpu_s())
+                    extractions.append(time_extraction(uri))
+                    marks.append(client_cpu_s())
+                    bare_cpu_s, extract_cpu_s = bare_cpu_s + marks[1] - marks[0], extract_cpu_s + marks[2] - marks[1]
+                bare.append(time_bare_loop(uri)[0])
                 client.drop_database("bench")
         finally:
             if server is not None:
                 server.stop()
-    bare_s = sum(elapsed_s for elapsed_s, _ in bare) / len(bare)
+    bare_s, extract_s = min(bare), min(seconds for seconds, _, _ in extractions)
+    memories = [memory for _, _, memory in extractions]
     print(
         json.dumps(
             {
                 "documents": count,
                 "mb": round(byte_count / 1e6),
-                "rows_loaded": rows,
-                "extract_s": round(extracted_s, 1),
-                "extract_documents_per_s": round(count / extracted_s),
-                "extract_mb_per_s": round(byte_count / 1e6 / extracted_s, 1),
-                "bare_loop_s": [round(elapsed_s, 1) for elapsed_s, _ in bare],
+                "rows_loaded": sorted({rows for _, rows, _ in extractions}),
+                "bare_loop_s": [round(seconds, 1) for seconds in bare],
+                "extract_s": [round(seconds, 1) for seconds, _, _ in extractions],
+                "bare_loop_cpu_s": round(bare_cpu_s / options.rounds, 1),
+                "extract_cpu_s": round(extract_cpu_s / options.rounds, 1),
                 "bare_loop_documents_per_s": round(count / bare_s),
-                "speed_ratio": round(bare_s / extracted_s, 2),
-                "peak_memory_mb": round(peak / 1e6),
+                "extract_documents_per_s": round(count / extract_s),
+                "extract_mb_per_s": round(byte_count / 1e6 / extract_s, 1),
+                "speed_ratio": round(bare_s / extract_s, 2),
+                "peak_memory_mb": round(max(memory.together for memory in memories) / 1e6),
+                "peak_memory_mb_of_each_process": [
+                    round(size / 1e6) for size in sorted(memories[-1].alone.values(), reverse=True)
+                ],
                 "cores": os.cpu_count(),
+                "load": round(os.getloadavg()[0], 1),
             }
         )
     )

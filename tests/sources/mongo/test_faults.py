@@ -21,6 +21,7 @@ from analytics import extractor
 from analytics.config import Settings, load_settings
 from analytics.errors import ConfigError, SourceUnavailable
 from analytics.lake import Lake
+from analytics.records import canonical_json, record_id
 from analytics.sources.mongo import connection, extraction, scan
 from tests.sources.mongo.conftest import (
     Document,
@@ -52,8 +53,10 @@ from analytics.lake import Lake
 from analytics.sources import ExtractContext
 from analytics.sources.mongo import SOURCE, extraction
 extraction.UNIT_BYTES, extraction.COMMIT_BYTES = 4_000, 12_000
-uri, database, data_dir = sys.argv[1:4]
-settings = Settings(data_dir=Path(data_dir), mongo_uri=uri, mongo_database=database, workers=1, mongo_batch_size=10)
+uri, database, data_dir, workers = sys.argv[1:5]
+settings = Settings(
+    data_dir=Path(data_dir), mongo_uri=uri, mongo_database=database, workers=int(workers), mongo_batch_size=10
+)
 print("started", flush=True)
 SOURCE.extract(ExtractContext(settings, Lake(Path(data_dir), "test"), "test", datetime.now(UTC)))
 """
@@ -251,24 +254,26 @@ def test_wrong_credentials_and_missing_rights_say_what_to_mend(tmp_path: Path) -
 def test_killed_extraction_ends_equal(
     collection: Collection[Document], mongo_uri: str, settings: Settings, tmp_path: Path, rounds: int
 ) -> None:
-    """kill -9 at random moments, of a backfill and of increments, while documents keep coming."""
+    """kill -9 at random moments, of a backfill and of increments, with and without workers, while documents come."""
     lines = write_transcripts(tmp_path / "projects")
     documents = sync(collection, lines)
     chance = random.Random(rounds)
     collection.create_index([("ingestedAt", 1), ("_id", 1)])
     step = max(len(documents) // (rounds // 2), 1)
-    for _ in range(rounds):
+    for number in range(rounds):
         if documents:
             collection.insert_many(documents[:step], ordered=False)
             del documents[:step]
+        workers = 1 + number % 2
+        arguments = [mongo_uri, collection.database.name, str(settings.data_dir), str(workers)]
         process = subprocess.Popen(
-            [sys.executable, "-c", EXTRACT_IN_SMALL_UNITS, mongo_uri, collection.database.name, str(settings.data_dir)],
+            [sys.executable, "-c", EXTRACT_IN_SMALL_UNITS, *arguments],
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
         )
         assert process.stdout is not None
         process.stdout.readline()
-        time.sleep(chance.random() * 0.6)
+        time.sleep(chance.random() * (0.6 if workers == 1 else 3.0))  # workers take a second to start
         process.kill()
         process.wait()
         process.stdout.close()
@@ -276,4 +281,5 @@ def test_killed_extraction_ends_equal(
     clean = dataclasses.replace(settings, data_dir=tmp_path / "clean")
     extract(clean)
     assert ids_of(settings) == ids_of(clean)
-    assert read_lake(Lake(settings.data_dir), "record_id") == read_lake(Lake(clean.data_dir), "record_id")
+    ids_of_lines = sorted({record_id(canonical_json(line)) for _, line in lines})
+    assert [row[0] for row in read_lake(Lake(settings.data_dir), "record_id")] == ids_of_lines
