@@ -52,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except AnalyticsError as error:
         if parsed.debug:
+            print(error.remote_traceback, end="", file=sys.stderr)
             raise
         print(f"error      {error}", file=sys.stderr)
         return error.exit_code
@@ -186,7 +187,9 @@ def _printer(parsed: argparse.Namespace, settings: Settings) -> Printer:
 
 def _run(parsed: argparse.Namespace, settings: Settings) -> int:
     from analytics.pipeline import Observer, run
+    from analytics.workers import keep_arrow_from_pandas
 
+    keep_arrow_from_pandas()
     printer = _printer(parsed, settings)
     observer = Observer(
         on_progress=printer.on_progress,
@@ -212,7 +215,9 @@ def _run(parsed: argparse.Namespace, settings: Settings) -> int:
 def _extract(parsed: argparse.Namespace, settings: Settings) -> int:
     from analytics.extractor import extract, import_archive
     from analytics.lake import Lake, new_run_id
+    from analytics.workers import keep_arrow_from_pandas
 
+    keep_arrow_from_pandas()
     printer = _printer(parsed, settings)
     lake = Lake(settings.data_dir, settings.host_id)
     with lake.lock():

@@ -6,9 +6,14 @@ import traceback
 
 
 class AnalyticsError(Exception):
-    """Base of all expected failures. `exit_code` is what the command line ends with."""
+    """Base of all expected failures. `exit_code` is what the command line ends with.
+
+    `remote_traceback` tells where a failure in another process of the run came from. It may hold text
+    of the user's: only `--debug` shows it.
+    """
 
     exit_code = 1
+    remote_traceback = ""
 
 
 class ConfigError(AnalyticsError):

@@ -8,14 +8,11 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import platform
-import resource
-import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -26,6 +23,7 @@ from analytics.contracts import Contract, load_contract
 from analytics.contracts.pipeline_runs import STAGES
 from analytics.lake import Lake
 from analytics.validator import CheckResult
+from analytics.workers import peak_memory_bytes, reset_peak_memory
 
 SOURCE = "pipeline"
 
@@ -55,7 +53,7 @@ def record_stage(records: list[StageRecord], stage: str) -> Iterator[StageRecord
         record = StageRecord(stage, _now())
         records.append(record)
     started = time.monotonic()
-    _reset_peak_memory()
+    reset_peak_memory()
     try:
         yield record
     except BaseException as error:
@@ -64,22 +62,6 @@ def record_stage(records: list[StageRecord], stage: str) -> Iterator[StageRecord
     finally:
         record.elapsed_ms += round((time.monotonic() - started) * 1000)
         record.peak_memory_bytes = max(record.peak_memory_bytes or 0, peak_memory_bytes())
-
-
-def _reset_peak_memory() -> None:
-    """Begin a new peak, where the kernel lets a process do so (Linux); elsewhere it is the whole run's."""
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-
-
-def peak_memory_bytes() -> int:
-    """The most memory that this process held since the peak was reset."""
-    with suppress(OSError):
-        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def write_records(

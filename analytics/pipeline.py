@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from analytics import sample
+from analytics.checks.gx import load_gx
 from analytics.config import Settings
 from analytics.errors import AnalyticsError
 from analytics.extractor import Extraction, extract, import_archive, select_sources
@@ -25,8 +26,9 @@ from analytics.sources import ExtractResult, Progress
 from analytics.targets import TargetResult
 from analytics.targets.snapshot import is_published
 from analytics.transformer import TransformResult, preload, project_fingerprint, transform
-from analytics.validator import AuditFailed, ValidateResult, note_build, validate
+from analytics.validator import AuditFailed, ValidateResult, note_build, reason_to_skip, validate
 from analytics.warehouse import open_warehouse
+from analytics.workers import Worker
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,9 @@ class PipelineRun:
         self._options = options
         self._watcher = observer
         self._started = time.monotonic()
-        self._warm_up = _WarmUp(observer.on_progress)
+        self._dbt = Worker("transform", partial(preload, settings))
+        self._auditor = Worker("validate", load_gx)
+        self._is_audit_due = False
         self._stages: list[StageRecord] = []
         self._plan = BuildPlan(is_full_refresh=False)
         lake = Lake(settings.data_dir, settings.host_id)
@@ -121,7 +125,7 @@ class PipelineRun:
                 since=self._options.since,
                 until=self._options.until,
                 is_full_backfill=self._options.is_full_backfill,
-                on_progress=self._warm_up.on_progress,
+                on_progress=self._on_progress,
                 on_result=self._watcher.on_extract,
             )
             extraction = self._with_sample_archives(extraction)
@@ -137,6 +141,12 @@ class PipelineRun:
             record.result = "failed" if failures else "ok"
             record.error_type = "SourceUnavailable" if failures else None
         return extraction
+
+    def _on_progress(self, done: int, total: int) -> None:
+        """There is something new, so dbt will be needed: it loads beside the extraction."""
+        self._dbt.start()
+        if self._watcher.on_progress:
+            self._watcher.on_progress(done, total)
 
     def _with_sample_archives(self, extraction: Extraction) -> Extraction:
         """The sample's transcripts come with hook events of their tool calls and with plans, each read once."""
@@ -162,12 +172,15 @@ class PipelineRun:
             build = loader.current_build(self._fingerprint)
             if build is not None and is_published(self._settings, build) and not self._options.is_full_refresh:
                 return None
-            self._warm_up.start()
+            self._dbt.start()
             load = loader.load(run_id=run_id)
             self._plan = loader.plan_build(
                 run_id=run_id, fingerprint=self._fingerprint, is_full_refresh=self._options.is_full_refresh
             )
             note_build(connection, self._plan, row_count=load.row_count)
+            self._is_audit_due = self._options.is_audit_forced or not reason_to_skip(self._settings, connection)
+            if self._is_audit_due:
+                self._auditor.start()
             record.row_count, record.unit_count = load.row_count, load.date_count
         self.result = dataclasses.replace(self.result, load=load)
         if self._watcher.on_load:
@@ -176,9 +189,9 @@ class PipelineRun:
 
     def transform(self) -> TransformResult:
         """Build and test the models that the plan touches."""
-        self._warm_up.join()
-        with record_stage(self._stages, "transform") as record:
-            transformed = transform(self._settings, self._plan)
+        with record_stage(self._stages, "transform") as record, self._dbt as worker:
+            transformed = worker.call(transform, self._settings, self._plan)
+            record.peak_memory_bytes = worker.peak_memory_bytes
             record.unit_count = transformed.model_count
             record.warning_count = len(transformed.warnings)
         self.result = dataclasses.replace(self.result, transform=transformed)
@@ -191,12 +204,7 @@ class PipelineRun:
         audit = ValidateResult()
         with record_stage(self._stages, "validate") as record:
             try:
-                audit = validate(
-                    self._settings,
-                    self._lake,
-                    run_id=self.result.run_id,
-                    is_forced=self._options.is_audit_forced,
-                )
+                audit = self._audit(record)
             except AuditFailed as error:
                 audit = error.result
                 raise
@@ -212,6 +220,15 @@ class PipelineRun:
                 loader.finish_build(run_id=self.result.run_id, fingerprint=self._fingerprint)
         return audit
 
+    def _audit(self, record: StageRecord) -> ValidateResult:
+        run_id = self.result.run_id
+        if not self._is_audit_due:
+            return validate(self._settings, self._lake, run_id=run_id)
+        with self._auditor as worker:
+            audit = worker.call(validate, self._settings, self._lake, run_id=run_id, is_forced=True)
+            record.peak_memory_bytes = worker.peak_memory_bytes
+            return audit
+
     def publish(self) -> PublishResult:
         """Hand gold to every target. May be called again after a PublishError."""
         with record_stage(self._stages, "publish") as record:
@@ -226,9 +243,13 @@ class PipelineRun:
         self.result = dataclasses.replace(self.result, publish=published)
         return published
 
+    def end_workers(self) -> None:
+        """End the processes of dbt and of the audit, also in the middle of their work."""
+        self._dbt.close()
+        self._auditor.close()
+
     def close(self) -> None:
         """Write the run's own record, unless it found nothing to do, and tidy the lake."""
-        self._warm_up.join()
         elapsed_ms = round((time.monotonic() - self._started) * 1000)
         self.result = dataclasses.replace(self.result, elapsed_ms=elapsed_ms)
         if self.result.load is not None or any(stage.result == "failed" for stage in self._stages):
@@ -264,6 +285,8 @@ def open_run(
             with contextlib.suppress(OSError, AnalyticsError):
                 pipeline_run.close()
             raise
+        finally:
+            pipeline_run.end_workers()
         pipeline_run.close()
 
 
@@ -290,28 +313,6 @@ def run(
             pipeline_run.validate()
             pipeline_run.publish()
     return pipeline_run.result
-
-
-class _WarmUp:
-    """Imports dbt beside the extraction, from the moment there is something new: it takes over a second."""
-
-    def __init__(self, on_progress: Progress | None) -> None:
-        self._on_progress = on_progress
-        self._thread: threading.Thread | None = None
-
-    def on_progress(self, done: int, total: int) -> None:
-        self.start()
-        if self._on_progress:
-            self._on_progress(done, total)
-
-    def start(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=preload, name="preload")
-            self._thread.start()
-
-    def join(self) -> None:
-        if self._thread is not None:
-            self._thread.join()
 
 
 def transform_and_plan(settings: Settings, lake: Lake, *, run_id: str, is_full_refresh: bool) -> TransformResult:

@@ -89,6 +89,9 @@ class AuditFailed(ChecksFailed):
         super().__init__(message)
         self.result = result
 
+    def __reduce__(self) -> tuple[type[AuditFailed], tuple[str, ValidateResult]]:
+        return AuditFailed, (str(self), self.result)
+
 
 def suite_files(project: Path = PROJECT) -> list[Path]:
     """The suites there are, by name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,13 +16,15 @@ if TYPE_CHECKING:
     import duckdb
 
 MEMORY_LIMIT = "300MB"
+# A killed run's process lets go of the file within moments, and people look into it for moments.
+LOCK_WAIT_S = 5.0
 
 
 @contextlib.contextmanager
 def open_warehouse(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     """A writing connection to the warehouse, within this project's memory bound, in UTC.
 
-    Raises LockHeld when another program has the file open.
+    Raises LockHeld when another program has the file open for longer than `LOCK_WAIT_S` seconds.
     """
     import duckdb
 
@@ -29,9 +32,7 @@ def open_warehouse(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     path = settings.warehouse_file
     try:
         connection = _connect(path)
-    except duckdb.Error as error:
-        if "could not set lock" in str(error).lower():
-            raise LockHeld(f"warehouse: another program has {path} open. Close it, then run again.") from error
+    except duckdb.Error:
         # Half a file after a full disk, or another version's: it is disposable, the lake is the truth.
         for leftover in (path, path.with_suffix(".duckdb.wal")):
             leftover.unlink(missing_ok=True)
@@ -51,7 +52,16 @@ def open_warehouse(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
 def _connect(path: Path) -> duckdb.DuckDBPyConnection:
     import duckdb
 
-    return duckdb.connect(str(path), config={"memory_limit": MEMORY_LIMIT, "preserve_insertion_order": False})
+    deadline = time.monotonic() + LOCK_WAIT_S
+    while True:
+        try:
+            return duckdb.connect(str(path), config={"memory_limit": MEMORY_LIMIT, "preserve_insertion_order": False})
+        except duckdb.Error as error:
+            if "could not set lock" not in str(error).lower():
+                raise
+            if time.monotonic() >= deadline:
+                raise LockHeld(f"warehouse: another program has {path} open. Close it, then run again.") from error
+        time.sleep(0.05)
 
 
 def _broken(path: Path) -> AnalyticsError:

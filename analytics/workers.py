@@ -1,42 +1,202 @@
-"""Processes that share the work of an extraction and never outlive it."""
+"""Processes beside the run's own: for the heavy libraries, and for every core during extraction.
+
+dbt and Great Expectations each cost seconds to import and hundreds of megabytes to hold. In a process
+of their own they load while the run reads its sources, and give the memory back when they are done.
+All of these processes end with the run, even when it is killed.
+"""
 
 from __future__ import annotations
 
+import gc
+import importlib.abc
 import multiprocessing
 import os
+import resource
 import signal
+import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any, ParamSpec, Self, TypeVar
+
+from analytics.errors import AnalyticsError, describe_bug
+
+# A forked child would inherit the run's locks and half of its threads' state.
+_CONTEXT = multiprocessing.get_context("spawn")
+
+PATIENCE_S = 3.0
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @contextmanager
 def open_pool(count: int, prepare: Callable[..., Any] | None = None, *arguments: Any) -> Iterator[ProcessPoolExecutor]:
-    """A pool of so many processes; each calls `prepare(*arguments)` first.
+    """A pool of so many processes for an extraction; each calls `prepare(*arguments)` first.
 
     Work that has not begun is dropped when the context is left by an error.
     """
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(count, context, initializer=_start, initargs=(prepare, *arguments))
+    pool = ProcessPoolExecutor(count, _CONTEXT, initializer=_begin_pool_worker, initargs=(prepare, *arguments))
     try:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _start(prepare: Callable[..., Any] | None, *arguments: Any) -> None:
+class Worker:
+    """One process that is warmed up ahead, called, and closed. Not for more than one thread.
+
+    What a function raises is raised by `call`, without the traceback from over there: its lines may
+    quote data.
+    """
+
+    def __init__(self, name: str, warm_up: Callable[[], object]) -> None:
+        self._name = name
+        self._warm_up = warm_up
+        self._process: SpawnProcess | None = None
+        self._connection: Connection | None = None
+        self._is_busy = False
+        self.peak_memory_bytes = 0
+
+    def start(self) -> Connection:
+        """Begin to warm up, if that was not done before. Returns at once."""
+        if self._connection is None:
+            self._connection, theirs = _CONTEXT.Pipe()
+            self._process = _CONTEXT.Process(target=_serve, args=(theirs, self._warm_up), name=self._name, daemon=True)
+            self._process.start()
+            theirs.close()
+        return self._connection
+
+    def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What the function returns there; it and its arguments must be picklable.
+
+        Raises AnalyticsError when the process was killed.
+        """
+        connection = self.start()
+        self._is_busy = True
+        try:
+            connection.send((function, args, kwargs))
+            is_success, outcome, self.peak_memory_bytes = connection.recv()
+        except (EOFError, ConnectionError) as error:
+            raise AnalyticsError(
+                f"{self._name}: its process was killed, perhaps for its memory. Run again: what was done stays."
+            ) from error
+        self._is_busy = False
+        if not is_success:
+            raise outcome
+        result: T = outcome
+        return result
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the process end, if there is one; in the middle of its work, make it. May be called twice.
+
+        One that is idle ends by itself meanwhile: taking dbt's modules apart takes a while.
+        """
+        if self._connection is None or self._process is None:
+            return
+        self._connection.close()
+        if self._is_busy:
+            self._process.terminate()
+            self._process.join(PATIENCE_S)
+            self._process.kill()
+        self._connection = None
+
+
+def _serve(connection: Connection, warm_up: Callable[[], object]) -> None:
+    _end_with_parent()
+    # Ctrl-C reaches every process of a terminal; the run decides what becomes of this one.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    # What fails to load fails again, and is told, at the call.
+    with suppress(Exception):
+        warm_up()
+    while True:
+        try:
+            function, args, kwargs = connection.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            reply = (True, function(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the run has to hear of it
+            reply = (False, _portable(error))
+        connection.send((*reply, peak_memory_bytes()))
+
+
+def _portable(error: Exception) -> Exception:
+    """The error as the run's own process may show it; where it came from is for `--debug` alone."""
+    if isinstance(error, OSError):
+        return error
+    told = error if isinstance(error, AnalyticsError) else AnalyticsError(describe_bug(error))
+    told.remote_traceback = "".join(traceback.format_exception(error))
+    return told
+
+
+def _begin_pool_worker(prepare: Callable[..., Any] | None, *arguments: Any) -> None:
     # Ctrl-C reaches all processes of a terminal; the one that shares out the work decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
+    _end_with_parent()
+    # Many small objects and no cycles: collecting garbage would cost a tenth.
+    gc.disable()
+    keep_arrow_from_pandas()
     if prepare:
         prepare(*arguments)
 
 
+def keep_arrow_from_pandas() -> None:
+    """Have Arrow's conversions in this process do without pandas, which the first one would import.
+
+    It is imported only to know its kinds of null, for half a second and 60 MB. Not for a process whose
+    own code hands pandas objects to Arrow: from here on Arrow takes pandas for absent.
+    """
+    import pyarrow as pa
+
+    class Refusal(importlib.abc.MetaPathFinder):
+        def find_spec(self, fullname: str, *_: object) -> None:
+            if fullname == "pandas":
+                raise ImportError(name=fullname)
+
+    refusal = Refusal()
+    sys.meta_path.insert(0, refusal)
+    try:
+        pa.array([None])
+    finally:
+        sys.meta_path.remove(refusal)
+
+
 def _end_with_parent() -> None:
-    """A parent that is killed cannot tell its workers, and they would wait for its next word for ever."""
+    """Have this process end as soon as the one that started it is gone, however that came."""
     parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
         os._exit(1)
+
+    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
+
+
+def reset_peak_memory() -> None:
+    """Begin a new peak, where the kernel lets a process do so (Linux); elsewhere it is the whole run's."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that this process held since the peak was reset."""
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pyarrow.parquet as pq
 
@@ -174,3 +174,27 @@ def make_gold(settings: Settings, **tables: str) -> None:
         loader.finish_build(run_id="build", fingerprint="f")
         for name, sql in tables.items():
             connection.execute(f"create or replace table gold.{name} as {sql}")
+
+
+class WorkerInProcess:
+    """Stands in for a Worker where a test replaces what it is called for, or counts what it does."""
+
+    peak_memory_bytes = 1
+
+    def __init__(self, name: str, warm_up: Callable[[], object]) -> None:
+        """Warms nothing up."""
+
+    def start(self) -> None:
+        """Starts nothing."""
+
+    def call(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        return function(*arguments, **named)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends nothing."""

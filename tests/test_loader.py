@@ -3,11 +3,14 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import shutil
+import subprocess
+import sys
 
 import duckdb
 import pyarrow as pa
 import pytest
 
+from analytics import warehouse
 from analytics.contracts import iter_contracts, load_contract
 from analytics.errors import AnalyticsError, ConfigError, LockHeld
 from analytics.lake import Lake
@@ -126,10 +129,8 @@ def test_a_folder_named_lock_is_no_reason_to_keep_a_broken_warehouse(tmp_path):
     assert raw_rows(settings) == []
 
 
-def test_a_warehouse_that_another_program_has_open_is_left_alone(loaded):
-    import subprocess
-    import sys
-
+def test_a_warehouse_that_another_program_has_open_is_left_alone(loaded, monkeypatch):
+    monkeypatch.setattr(warehouse, "LOCK_WAIT_S", 0.1)
     code = f"import duckdb; c = duckdb.connect({str(loaded.warehouse_file)!r}); print('open', flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b"open\n"
@@ -137,6 +138,13 @@ def test_a_warehouse_that_another_program_has_open_is_left_alone(loaded):
             run_load(loaded)
         other.communicate(b"\n")
     assert len(raw_rows(loaded)) == 2
+
+
+def test_a_program_that_looks_into_the_warehouse_for_a_moment_is_waited_for(loaded):
+    code = f"import duckdb, time; c = duckdb.connect({str(loaded.warehouse_file)!r}); print('open', flush=True)"
+    with subprocess.Popen([sys.executable, "-c", f"{code}; time.sleep(0.5)"], stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"open\n"
+        assert len(raw_rows(loaded)) == 2
 
 
 def test_a_warehouse_in_a_folder_that_takes_no_file_is_an_error_that_says_so(settings):

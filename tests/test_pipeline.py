@@ -13,7 +13,7 @@ from analytics.lake import Lake, new_run_id
 from analytics.targets import snapshot
 from analytics.transformer import TransformResult
 from analytics.validator import ValidateResult
-from tests.builders import encode, make_gold, make_prompt, run_extract, run_load, write_transcript
+from tests.builders import WorkerInProcess, encode, make_gold, make_prompt, run_extract, run_load, write_transcript
 
 LINES = "select record_id, prompt_text, record_date from raw.conversations"
 
@@ -32,7 +32,7 @@ def fake_build(monkeypatch, tmp_path):
 
     monkeypatch.setattr(pipeline, "transform", transform)
     monkeypatch.setattr(pipeline, "validate", lambda *_args, **_named: ValidateResult())
-    monkeypatch.setattr(pipeline, "preload", lambda: None)
+    monkeypatch.setattr(pipeline, "Worker", WorkerInProcess)
     monkeypatch.setattr(pipeline, "project_fingerprint", lambda _settings: "f")
     monkeypatch.setattr(sample, "SAMPLE_DIR", tmp_path / "sample")
     monkeypatch.setattr(publisher, "iter_targets", lambda: iter([snapshot.TARGET]))

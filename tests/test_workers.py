@@ -1,19 +1,28 @@
+"""Processes beside the run: what they return, what becomes of failures, and that none outlives its run."""
+
 from __future__ import annotations
 
 import os
 import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 
-from analytics.workers import open_pool
+from analytics import workers
+from analytics.errors import AnalyticsError, ChecksFailed
+from analytics.validator import AuditFailed, ValidateResult
+from analytics.workers import Worker, open_pool
 
+PATIENCE_S = 20
 PROJECT = Path(__file__).parents[1]
 # Two workers: one at work for ever, one that waits for work.
-BUSY = """
+BUSY_POOL = """
 import time
 from analytics.workers import open_pool
 if __name__ == "__main__":
@@ -25,11 +34,113 @@ if __name__ == "__main__":
 """
 
 
+BUSY_WORKER = """
+import time
+from analytics.workers import Worker
+if __name__ == "__main__":
+    worker = Worker("transform", int)
+    worker.call(int)
+    print("busy", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def worker():
+    with Worker("transform", int) as started:
+        yield started
+
+
+def fail(error: Exception) -> None:
+    raise error
+
+
+def look_up(secret: str) -> str:
+    return {}[secret]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def wait_until_gone(pid: int) -> bool:
+    deadline = time.monotonic() + PATIENCE_S
+    while is_alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not is_alive(pid)
+
+
+def test_a_call_returns_what_the_function_returns_there(worker):
+    assert worker.call(divmod, 7, 2) == (3, 1)
+    assert worker.call(os.getpid) == worker.call(os.getpid) != os.getpid()
+
+
+def test_what_was_warmed_up_is_there_at_the_call(tmp_path):
+    with Worker("transform", partial(os.chdir, tmp_path)) as warmed:
+        assert warmed.call(os.getcwd) == str(tmp_path)
+
+
+def test_a_warm_up_that_fails_leaves_the_failure_to_the_call():
+    with Worker("transform", partial(look_up, "x")) as worker:
+        assert worker.call(abs, -1) == 1
+
+
+def test_an_expected_failure_comes_back_as_it_is(worker):
+    with pytest.raises(ChecksFailed, match="two tests failed") as caught:
+        worker.call(fail, ChecksFailed("two tests failed"))
+    assert caught.value.exit_code == 3
+    assert "in fail" in caught.value.remote_traceback
+
+
+def test_a_failed_audit_comes_back_with_its_result(worker):
+    with pytest.raises(AuditFailed) as caught:
+        worker.call(fail, AuditFailed("validate: 1 check failed", ValidateResult(check_count=58)))
+    assert (str(caught.value), caught.value.result.check_count) == ("validate: 1 check failed", 58)
+
+
+def test_a_full_disk_comes_back_as_the_system_told_it(worker):
+    with pytest.raises(OSError, match="No space left"):
+        worker.call(fail, OSError(28, "No space left on device"))
+
+
+def test_a_bug_comes_back_without_what_it_quotes(worker):
+    with pytest.raises(AnalyticsError, match=r"KeyError in test_workers\.py, line \d+: a bug") as caught:
+        worker.call(look_up, "my secret")
+    assert "my secret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert "my secret" in caught.value.remote_traceback
+
+
+def test_a_process_that_is_killed_is_told_with_what_to_do(worker):
+    pid = worker.call(os.getpid)
+    with pytest.raises(AnalyticsError, match="transform: its process was killed, perhaps for its memory"):
+        worker.call(os.kill, pid, signal.SIGKILL)
+
+
+def test_closing_ends_the_process_in_the_middle_of_its_work(worker):
+    pid = worker.call(os.getpid)
+    with ThreadPoolExecutor() as pool:
+        call = pool.submit(worker.call, time.sleep, 3_600)
+        time.sleep(0.2)
+        worker.close()
+        worker.close()
+        assert wait_until_gone(pid)
+        with pytest.raises((AnalyticsError, OSError)):
+            call.result()
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize(("program", "count"), [(BUSY_POOL, 2), (BUSY_WORKER, 1)])
+def test_workers_end_with_a_parent_that_is_killed(
+    tmp_path: Path, number: signal.Signals, program: str, count: int
+) -> None:
     """Both waited for ever for the next piece of work of a run that had been killed, half a gigabyte each."""
     script = tmp_path / "busy.py"
-    script.write_text(BUSY)
+    script.write_text(program)
     command = [sys.executable, str(script)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(PROJECT)}
@@ -37,7 +148,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path, number: signal
         assert parent.stdout is not None
         assert parent.stdout.readline() == "busy\n"
         workers = psutil.Process(parent.pid).children(recursive=True)
-        assert len(workers) >= 2
+        assert len(workers) >= count
         parent.send_signal(number)
     gone, alive = psutil.wait_procs(workers, timeout=30)
     for process in alive:
@@ -50,3 +161,12 @@ def test_error_drops_work_that_has_not_begun() -> None:
         futures = [pool.submit(sorted, range(100)) for _ in range(200)]
         raise ValueError("told")
     assert any(future.cancelled() for future in futures)
+
+
+def test_peak_memory_counts_what_was_held_and_starts_anew(worker):
+    workers.reset_peak_memory()
+    before = workers.peak_memory_bytes()
+    held = bytearray(64 << 20)
+    assert workers.peak_memory_bytes() >= before + (len(held) >> 1)
+    worker.call(bytearray, 64 << 20)
+    assert worker.peak_memory_bytes > 64 << 20

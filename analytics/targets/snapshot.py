@@ -34,6 +34,7 @@ CURRENT = "current"
 MARTS = "marts.duckdb"
 SNAPSHOT_TABLE = "published_snapshot"
 COMPLETE = "_complete"
+WRITERS = 2
 _RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6,12}Z")
 # Written so that DuckDB 1.4 and later, Metabase's driver among them, can open the file.
 STORAGE_VERSION = "v1.2.0"
@@ -126,28 +127,34 @@ def open_current(settings: Settings) -> duckdb.DuckDBPyConnection:
 
 
 def _write_version(connection: duckdb.DuckDBPyConnection, version: Path, tables: Sequence[str], run_id: str) -> int:
-    import duckdb
-
+    """Write the tables, a few at a time: most are queries too small to fill more than one core."""
     make_private_folder(version)
-    connection.execute(
-        f"create or replace temp table {SNAPSHOT_TABLE} as select ?::varchar as run_id, ?::timestamp as published_at",
-        [run_id, datetime.now(UTC).replace(tzinfo=None)],
-    )
-    sources = {name: f"gold.{name}" for name in tables} | {SNAPSHOT_TABLE: SNAPSHOT_TABLE}
-    row_count = 0
-    for name, source in sources.items():
-        file = version / f"{name}.parquet"
-        location = str(file).replace("'", "''")
-        copy = f"copy (select * from {source}) to '{location}' (format parquet, compression zstd, compression_level 1)"
-        try:
-            written = connection.execute(copy).fetchone()
-        except duckdb.Error as error:
-            raise PublishError(f"publish: {file} cannot be written. Free the disk, then: analytics publish") from error
-        row_count += int(written[0]) if written else 0
-        file.chmod(0o600)
-    with ThreadPoolExecutor() as pool:
+    now = datetime.now(UTC).replace(tzinfo=None)
+    queries = {name: f"select * from gold.{name}" for name in tables}
+    queries[SNAPSHOT_TABLE] = f"select '{run_id}' as run_id, timestamp '{now}' as published_at"
+    with ThreadPoolExecutor(WRITERS) as pool:
+        row_counts = pool.map(
+            lambda name: _write_table(connection, queries[name], version / f"{name}.parquet"), queries
+        )
+        row_count = sum(row_counts)
         list(pool.map(sync, [*version.iterdir(), version]))
     return row_count
+
+
+def _write_table(connection: duckdb.DuckDBPyConnection, query: str, file: Path) -> int:
+    import duckdb
+
+    location = str(file).replace("'", "''")
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("set timezone = 'UTC'")
+            written = cursor.execute(
+                f"copy ({query}) to '{location}' (format parquet, compression zstd, compression_level 1)"
+            ).fetchone()
+    except duckdb.Error as error:
+        raise PublishError(f"publish: {file} cannot be written. Free the disk, then: analytics publish") from error
+    file.chmod(0o600)
+    return int(written[0]) if written else 0
 
 
 def _describe(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str, str]]:

@@ -17,11 +17,12 @@ from analytics.publisher import PublishResult
 from analytics.reader import read_query
 from analytics.transformer import TransformResult
 from analytics.validator import AuditFailed, ValidateResult
+from analytics.workers import Worker
 from flows import main_pipeline
 from flows.backfill import iter_windows
 from flows.deployments import build_deployment
 from flows.main_pipeline import analytics_pipeline
-from tests.builders import make_answer, make_prompt, write_transcript
+from tests.builders import WorkerInProcess, make_answer, make_prompt, write_transcript
 
 MARKER = "xylophone-marker"
 
@@ -32,6 +33,8 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(main_pipeline, "LOCK_WAIT_S", 0.0)
     for task in (main_pipeline.extract_source, main_pipeline.publish):
         monkeypatch.setattr(task, "retry_delay_seconds", 0)
+    kinds = {"validate": WorkerInProcess, "transform": Worker}
+    monkeypatch.setattr(pipeline, "Worker", lambda name, warm_up: kinds[name](name, warm_up))
     monkeypatch.setattr(pipeline, "validate", lambda *_, **__: ValidateResult(skipped="test"))
 
 
@@ -44,7 +47,7 @@ def light(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         published.append(run_id)
         return PublishResult((), {})
 
-    monkeypatch.setattr(pipeline, "preload", lambda: None)
+    monkeypatch.setattr(pipeline, "Worker", WorkerInProcess)
     monkeypatch.setattr(pipeline, "transform", lambda *_: TransformResult(0, 0, is_full_refresh=True, elapsed_ms=0))
     monkeypatch.setattr(pipeline, "publish", publish)
     return published

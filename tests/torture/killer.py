@@ -16,13 +16,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from analytics import lake, transformer
+from analytics import lake
 from analytics.cli import main
 from analytics.lake import Lake, upkeep
 from analytics.loader import DuckDBLoader
 from analytics.sources.hooks import queue
 from analytics.targets import snapshot
 from analytics.warehouse import open_warehouse
+from analytics.workers import Worker
 from tests.builders import RUN_COLUMNS, make_settings, run_load, try_extract
 
 GOLD = "select * exclude ({hidden}) from raw.conversations"
@@ -51,7 +52,7 @@ def arm() -> None:
     lake.step = upkeep.step = snapshot.step = queue.step = point
     for name in ("_create_table", "_replace_dates", "_insert", "plan_build", "finish_build"):
         setattr(DuckDBLoader, name, _between(getattr(DuckDBLoader, name)))
-    transformer.transform = _between(transformer.transform)
+    Worker.call = _between(Worker.call)
 
 
 def run_spine(folder: Path) -> None:

@@ -17,7 +17,7 @@ from analytics.targets import snapshot
 from analytics.transformer import TransformResult
 from analytics.validator import AuditFailed, CheckResult
 from analytics.warehouse import open_warehouse
-from tests.builders import make_answer, make_prompt, make_settings, write_transcript
+from tests.builders import WorkerInProcess, make_answer, make_prompt, make_settings, write_transcript
 
 Audit = Callable[..., Iterator[CheckResult]]
 
@@ -42,7 +42,7 @@ def make_check(*, is_success: bool = True, severity: Any = "severe") -> CheckRes
 def audits(monkeypatch: pytest.MonkeyPatch) -> list[CheckResult]:
     """No dbt, nothing written by targets, and audits that find what this list holds. Counted in `calls`."""
     checks = [make_check()]
-    monkeypatch.setattr(pipeline, "preload", lambda: None)
+    monkeypatch.setattr(pipeline, "Worker", WorkerInProcess)
     monkeypatch.setattr(pipeline, "transform", lambda *_: TransformResult(0, 0, is_full_refresh=False, elapsed_ms=0))
     monkeypatch.setattr(pipeline, "publish", publish_only_the_build)
     monkeypatch.setattr(validator, "_run_suites", lambda *_, **__: iter(checks))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, wait
@@ -139,7 +138,7 @@ def _run_units(context: ExtractContext, tasks: list[Task], byte_count: int) -> I
             yield read_unit(context, unit)
         return
     arguments = dataclasses.replace(context, on_progress=None, lake=Lake(context.lake.data_dir, context.lake.host_id))
-    with open_pool(context.settings.workers, gc.disable) as pool:
+    with open_pool(context.settings.workers) as pool:
         waiting = iter(units)
         running = {pool.submit(read_unit, arguments, unit) for unit in islice(waiting, context.settings.workers * 2)}
         try:
