@@ -31,6 +31,7 @@ MAX_ROUNDS = 8
 CONTEXT_BEFORE, CONTEXT_BEHIND = 128, 384
 DETECTOR_MEMORY = 128 << 20
 
+_ENDING = re.compile(r"(?:\.meta)?\.(?:jsonl?|ndjson|md)\Z")
 _TAG_START = b"[REDACTED:"
 _TAG = re.compile(rb"\[REDACTED:[a-z0-9_]+:[0-9a-f]{8}\]")
 # The same key has other line breaks and quotes at each depth of JSON; the tag must not.
@@ -103,8 +104,20 @@ class Redactor:
             return orjson.dumps(self._redact_value(orjson.loads(line)), option=orjson.OPT_SORT_KEYS)
         return redacted
 
+    def redact_path(self, path: str) -> str:
+        """A path. First each of its names without its ending: a secret in one must not look like `token = file.json`.
+
+        Nor does it take along what stands behind it: the folders and endings that tell what a file is stay.
+        """
+        return self.redact_text("/".join(map(self._redact_name, path.split("/"))))
+
+    def _redact_name(self, name: str) -> str:
+        ending = _ENDING.search(name)
+        end = len(name) if ending is None else ending.start()
+        return self.redact_text(name[:end]) + name[end:]
+
     def redact_text(self, text: str) -> str:
-        """A path, an error message or any other text."""
+        """An error message or any other text."""
         raw = text.encode("utf-8", "surrogatepass")
         redacted = self.redact_bytes(raw)
         return text if redacted is raw else redacted.decode("utf-8", "replace")

@@ -114,6 +114,20 @@ def test_same_secret_has_the_same_tag_whatever_holds_it() -> None:
         assert len(tags) == 1
 
 
+@pytest.mark.parametrize("ending", [".jsonl", ".meta.json", ".json", "/subagents/agent-1.jsonl", ""])
+@pytest.mark.parametrize("secret", ["api_key=k2hbH7sGGa9aPqLm3xZ8vT1", "password=hunter2hunter2", "ghp_" + "a1B2" * 9])
+def test_a_secret_in_a_path_goes_and_takes_nothing_along(secret: str, ending: str) -> None:
+    """`api_key=<value>.jsonl` passed for code, and a secret folder took the names behind it along. Found by review."""
+    redacted = REDACTOR.redact_path(f"-home-dev-app/{secret}{ending}")
+    assert secret.rpartition("=")[2] not in redacted
+    assert re.fullmatch(rf"-home-dev-app/.*\[REDACTED:\w+:[0-9a-f]{{8}}\]{re.escape(ending)}", redacted)
+
+
+def test_a_path_without_a_secret_stays() -> None:
+    path = "-home-dev-app/0f9c1d5e-0000-4000-8000-000000000001.jsonl"
+    assert REDACTOR.redact_path(path) == path
+
+
 def test_different_secrets_and_different_keys_have_different_tags() -> None:
     one, two = (expand_example("npm_{alnum:36}", seed)[0] for seed in (1, 2))
     other_machine = Redactor.load(None, b"x" * 32)

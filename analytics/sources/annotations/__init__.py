@@ -172,7 +172,7 @@ def _read(context: ExtractContext, files: list[Path], *, is_consumed: bool) -> E
 
 def _read_file(context: ExtractContext, writer: RecordWriter, path: Path, rejections: list[Rejection]) -> int:
     day = datetime.fromtimestamp(path.stat().st_mtime, UTC).date()
-    name = context.redactor.redact_text(path.name)
+    name = context.redactor.redact_path(path.name)
     loaded = offset = 0
     for line in path.read_bytes().split(b"\n"):
         start, offset = offset, offset + len(line) + 1

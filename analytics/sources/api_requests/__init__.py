@@ -182,7 +182,7 @@ def _read_new(batch: _Batch, path: Path, root: Path, known: State | None, *, is_
         with path.open("rb") as opened:
             status = os.fstat(opened.fileno())
             day = datetime.fromtimestamp(status.st_mtime, UTC).date()
-            file = batch.context.redactor.redact_text(key)
+            file = batch.context.redactor.redact_path(key)
             start = known["offset"] if known and _is_same(opened, known, status.st_size) else 0
             if start == status.st_size:
                 return
@@ -191,7 +191,7 @@ def _read_new(batch: _Batch, path: Path, root: Path, known: State | None, *, is_
                 batch.state[key] = {"offset": end, "head": _head(opened, end)}
             batch.tally.unit_count += 1
     except OSError as error:
-        batch.tally.problems.append(f"{batch.context.redactor.redact_text(key)}: {error.strerror or 'cannot be read'}")
+        batch.tally.problems.append(f"{batch.context.redactor.redact_path(key)}: {error.strerror or 'cannot be read'}")
         return
     if batch.pending_bytes >= COMMIT_BYTES:
         batch.commit()

@@ -32,7 +32,7 @@ def import_files(context: ExtractContext, paths: Iterable[Path], tally: Tally, *
     batch = _Batch(context)
     for path in paths:
         try:
-            batch.read(path, context.redactor.redact_text(shown_name(str(path.relative_to(root)))))
+            batch.read(path, context.redactor.redact_path(shown_name(str(path.relative_to(root)))))
         except OSError as error:
             tally.file_problems[error.strerror or "cannot be read"] += 1
             continue

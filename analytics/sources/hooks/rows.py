@@ -46,4 +46,4 @@ def safe_name(context: ExtractContext, name: str) -> str:
     """A file name as it may be written. Ours hold nothing but a clock and chance."""
     if OWN_NAME.fullmatch(name):
         return name
-    return context.redactor.redact_text(shown_name(name))
+    return context.redactor.redact_path(shown_name(name))

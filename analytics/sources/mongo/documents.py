@@ -302,7 +302,7 @@ class DocumentReader:
             return "unknown"
         name = self._names.get(source_file)
         if name is None:
-            name = self._names[source_file] = self._context.redactor.redact_text(transcript_name(source_file))
+            name = self._names[source_file] = self._context.redactor.redact_path(transcript_name(source_file))
         return name
 
     def _id(self, identity: Any) -> str:

@@ -238,11 +238,11 @@ def _add(
     identity = identity_of(event, project=project, number=number)
     record = {"id": record_id(canonical_json(identity)), "session_id": None, **event}
     place = PlanEventPlace(
-        context.redactor.redact_text(file),
+        context.redactor.redact_path(file),
         None,
         datetime.fromtimestamp(mtime_ns / 1e9, UTC).date(),
         detected_by="manifest",
-        project=context.redactor.redact_text(project),
+        project=context.redactor.redact_path(project),
         number=number,
         sequence=sequence,
     )
@@ -284,7 +284,7 @@ def _read_archive(
         if done == len(content):
             return
     reader = ArchiveReader(project)
-    file = context.redactor.redact_text(path.name if project is None else _below(path, project))
+    file = context.redactor.redact_path(path.name if project is None else _below(path, project))
     for event in reader.read(content):
         is_new = event.position >= done or content.lstrip().startswith(b"[")
         if is_new and context.is_in_window(parse_instant(event.record.get("timestamp"))):
@@ -308,7 +308,7 @@ def _add_archived(
         datetime.fromtimestamp(mtime_ns / 1e9, UTC).date(),
         source_record_id=own_id if isinstance(own_id, str) and len(own_id) <= 200 else None,
         detected_by="archive",
-        project=None if event.project is None else context.redactor.redact_text(event.project),
+        project=None if event.project is None else context.redactor.redact_path(event.project),
         number=event.number,
         sequence=event.sequence,
     )

@@ -74,7 +74,7 @@ def extract(context: ExtractContext) -> ExtractResult:
     state = context.lake.read_state(DATASET, NAME)
     is_from_start = context.is_full_backfill or context.has_window
     tasks = plan_tasks(files, state, is_from_start=is_from_start)
-    tally.problems += [context.redactor.redact_text(problem) for problem in problems]
+    tally.problems += [context.redactor.redact_path(problem) for problem in problems]
     tally.unit_count = len(tasks)
     pending = UnitResult()
 
@@ -173,7 +173,7 @@ def read_unit(context: ExtractContext, tasks: list[Task]) -> UnitResult:
     flatten = _Flattener(keep_text=context.settings.content != "metadata")
     writer = context.writer(NAME, DATASET, flatten)
     for task in tasks:
-        name = context.redactor.redact_text(task.file.name)
+        name = context.redactor.redact_path(task.file.name)
         try:
             with task.file.path.open("rb") as opened:
                 _read_file(context, task, opened, name, writer, result)

@@ -58,7 +58,8 @@ class FileReader:
         self.offset = self.task.offset
         self.last_at = self.task.last_at
         self.refused = self.task.refused
-        if self.offset == 0:
+        # Judged by its beginning, however little of that the first read saw.
+        if self.refused is None and self.offset < PROBE_BYTES:
             self.refused = find_foreign_producer(self.opened.read(PROBE_BYTES))
 
     def __iter__(self) -> Iterator[tuple[dict[str, Any], int, date]]:

@@ -219,6 +219,37 @@ def test_look_alikes_are_refused_with_a_reason(settings):
     }
 
 
+def test_a_look_alike_that_began_like_a_transcript_is_refused_from_where_it_shows(settings):
+    """It was judged at its first read only, which may have seen one line of state. Found by review."""
+    neutral, foreign = {"type": "summary", "summary": "x"}, {"type": "session_meta", "payload": {}}
+    write_transcript(settings, neutral)
+    assert run_extract(settings).rows_loaded == 1
+    write_transcript(settings, neutral, foreign, {"type": "x"})
+    result = run_extract(settings)
+    assert_counted(result)
+    assert (result.rows_loaded, result.rows_rejected) == (0, 2)
+    write_transcript(settings, neutral, foreign, {"type": "x"}, {"type": "y"})
+    assert run_extract(settings).rows_rejected == 1
+
+
+def test_a_secret_in_a_file_name_is_not_written_and_the_file_stays_the_same_to_us(settings, capfd):
+    """`api_key=<value>.jsonl` passed for code and was written as it was. Found by review."""
+    path = write_transcript(settings, make_prompt("a"), b"broken", name=f"p/api_key={CANARIES['github']}.jsonl")
+    other = write_transcript(settings, make_prompt("b"), name=f"p/password={CANARIES['password']}.jsonl")
+    assert run_extract(settings).rows_loaded == 2
+    files = {row["_source_file"] for row in committed_rows(settings)}
+    assert len(files) == 2
+    assert all(file.startswith("p/") and file.endswith("].jsonl") for file in files)
+    with path.open("ab") as file:
+        file.write(encode(make_prompt("c")))
+    other.rename(other.with_name("renamed.jsonl"))
+    assert run_extract(settings).rows_loaded == 1
+    said = "".join(capfd.readouterr())
+    for where, content in [("said", said.encode()), *iter_contents(settings.data_dir)]:
+        for name in ("github", "password"):
+            assert CANARIES[name].encode() not in content, where
+
+
 def test_a_file_name_that_is_not_utf8_is_read_all_the_same(settings):
     """It raised UnicodeEncodeError and ended every run. Found by review."""
     folder = os.fsencode(settings.transcript_dirs[0]) + b"/-a\xff"
