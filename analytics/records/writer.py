@@ -37,6 +37,13 @@ class Place(NamedTuple):
     source_record_id: str | None = None
 
 
+class _Waiting(NamedTuple):
+    key: str
+    canonical: bytes
+    row: Row
+    place: Place
+
+
 @dataclass
 class _Day:
     rows: list[Row] = field(default_factory=list)
@@ -73,7 +80,7 @@ class RecordWriter:
         self._redactor = redactor
         self._content = content
         self._flatten = flatten
-        self._waiting: list[tuple[bytes, Any, Place]] = []
+        self._waiting: list[_Waiting] = []
         self._waiting_bytes = 0
         self._days: dict[date, _Day] = {}
         self._buffered_bytes = 0
@@ -88,7 +95,8 @@ class RecordWriter:
         """
         canonical = canonical_json(record) if canonical is None else canonical
         key = record_id(canonical if identity is None else canonical_json(identity))
-        self._waiting.append((canonical, (key, record), place))
+        # Flattened while it is at hand: parsed records that wait for their batch cost memory and cold caches.
+        self._waiting.append(_Waiting(key, canonical, self._flatten(record, place), place))
         self._waiting_bytes += len(canonical)
         if self._waiting_bytes >= REDACT_BYTES:
             self._settle()
@@ -106,15 +114,14 @@ class RecordWriter:
         self._buffered_bytes = 0
 
     def _settle(self) -> None:
-        """Redact and flatten what is waiting, and file it by day."""
+        """Redact what is waiting, and file it by day."""
         waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
-        touched = self._find_secrets([canonical for canonical, _, _ in waiting])
-        for index, (canonical, (key, record), place) in enumerate(waiting):
-            payload = canonical
+        touched = self._find_secrets([entry.canonical for entry in waiting])
+        for index, (key, payload, row, place) in enumerate(waiting):
             if index in touched:
-                payload = self._redactor.redact_json(canonical)
-                record = orjson.loads(payload)  # noqa: PLW2901 - what follows may only see the redacted form
-            row = self._flatten(record, place)
+                # What is kept may only come from the redacted form.
+                payload = self._redactor.redact_json(payload)  # noqa: PLW2901
+                row = self._flatten(orjson.loads(payload), place)  # noqa: PLW2901
             row["record_id"] = key
             row["_source_file"] = place.file
             row["_source_position"] = place.position
