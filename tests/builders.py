@@ -8,16 +8,17 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
 import pyarrow.parquet as pq
 
-from analytics.config import Settings
+from analytics.config import Settings, load_settings
 from analytics.extractor import Extraction, extract
 from analytics.lake import Lake
 from analytics.loader import DuckDBLoader, LoadResult
-from analytics.sources import ExtractResult
+from analytics.sources import ExtractContext, ExtractResult
 from analytics.warehouse import open_warehouse
 
 RUN_COLUMNS = {"_extracted_at", "_run_id", "_loaded_at"}
@@ -38,6 +39,17 @@ def make_settings(folder: Path, **fields: Any) -> Settings:
         "home_dir": folder / "home",
     }
     return Settings(**{**defaults, **fields})
+
+
+def make_context(folder: Path, **overrides: str) -> ExtractContext:
+    """What an extraction below `folder` is given; its settings are words, as a user would write them."""
+    settings = load_settings(
+        {"data_dir": str(folder / "data"), "host_id": "test", **overrides},
+        environment={"HOME": str(folder)},
+        dotenv=Path("/nonexistent"),
+    )
+    lake = Lake(settings.data_dir, settings.host_id)
+    return ExtractContext(settings=settings, lake=lake, run_id="run", extracted_at=datetime(2026, 1, 3, tzinfo=UTC))
 
 
 def make_prompt(text: str = "fix the bug", at: str = "2026-01-02T10:00:00.000Z", **fields: Any) -> Line:
@@ -151,6 +163,16 @@ def published_rows(settings: Settings) -> dict[str, list[str]]:
         kept = table.drop_columns([name for name in table.column_names if name.startswith("_")])
         tables[file.stem] = sorted(map(repr, kept.to_pylist()))
     return tables
+
+
+def die_at(point: str) -> Callable[[str], None]:
+    """Stands in for `step`: the process dies at this point."""
+
+    def step(name: str) -> None:
+        if name == point:
+            raise KeyboardInterrupt
+
+    return step
 
 
 def run_load(settings: Settings, run_id: str = "run") -> LoadResult:

@@ -54,7 +54,7 @@ def iter_files(folder: Path) -> Iterator[tuple[str, bytes]]:
             yield path.relative_to(folder).as_posix(), path.read_bytes()
 
 
-def make_context(settings: Settings) -> ExtractContext:
+def context_of(settings: Settings) -> ExtractContext:
     lake = Lake(settings.data_dir, settings.host_id)
     return ExtractContext(settings, lake, run_id="run", extracted_at=datetime(2026, 1, 2, tzinfo=UTC))
 
@@ -82,7 +82,7 @@ def test_source_is_off_in_an_empty_world_and_asking_changes_nothing(source: Sour
 @each_source
 def test_source_that_finds_nothing_says_so_and_commits_no_rows(source: Source, settings: Settings) -> None:
     """Asked for by name where there is nothing: a result of no rows, or an error for a person. Twice is once."""
-    context = make_context(dataclasses.replace(settings, transcript_dirs=()))
+    context = context_of(dataclasses.replace(settings, transcript_dirs=()))
     for _ in range(2):
         try:
             result = source.extract(context)
@@ -99,7 +99,7 @@ def test_archive_that_is_not_there_is_an_error_for_a_person(source: Source, sett
     if source.import_archive is None:
         return
     with pytest.raises(AnalyticsError):
-        source.import_archive(make_context(settings), settings.data_dir / "nowhere")
+        source.import_archive(context_of(settings), settings.data_dir / "nowhere")
 
 
 @each_target
@@ -174,7 +174,7 @@ def example_of(folder: str) -> dict[str, Any]:
 
 def test_the_example_of_a_source_keeps_the_promises(settings: Settings) -> None:
     source = example_of("analytics/sources")["SOURCE"]
-    context = make_context(settings)
+    context = context_of(settings)
     assert not source.is_enabled(settings)
     folder = settings.home_dir / "surveys"
     folder.mkdir(parents=True)

@@ -9,9 +9,9 @@ from tests.dbt.warehouse import (
     DBT_DIR,
     Row,
     Warehouse,
-    make_answer,
+    make_answer_row,
     make_hook,
-    make_prompt,
+    make_prompt_row,
     make_request_event,
     make_tool_result,
     make_tool_use,
@@ -47,7 +47,7 @@ def test_a_session_from_prompt_to_file(warehouse: Warehouse) -> None:
         "patch_hunk_count": 1,
     }
     lines = [
-        make_prompt("fix the bug", "01 12:00"),
+        make_prompt_row("fix the bug", "01 12:00"),
         make_tool_use("t1", "01 12:01", "Edit", edit, output_tokens=4, stop_reason=None),
         make_tool_use("t2", "01 12:01", "mcp__github__search", output_tokens=100),
         make_tool_result("t1", "01 12:02", **patch),
@@ -80,7 +80,7 @@ def test_an_event_adds_to_its_request_or_is_one_of_its_own(warehouse: Warehouse)
         make_request_event("01 12:01", status="error", status_code=529, output_tokens=0),
     ]
     warehouse.reset()
-    warehouse.load([make_prompt(), make_answer(request_id=None)], (), events)
+    warehouse.load([make_prompt_row(), make_answer_row(request_id=None)], (), events)
     warehouse.run("run")
     requests = warehouse.query(
         "select event_match_type, request_status, latency_ms, total_tokens, "
@@ -129,7 +129,7 @@ def test_a_user_price_wins_over_the_published_one(warehouse: Warehouse, tmp_path
     header = (DBT_DIR / "seeds" / "model_prices.csv").read_text(encoding="utf-8").splitlines()[0]
     prices_file.write_text(f"{header}\nglm-4.7,glm,standard,0,2026-01-01,,1,2,0,0,0,1,published,,\n", encoding="utf-8")
     warehouse.reset(prices_file=prices_file)
-    warehouse.load([make_answer(model="glm-4.7")])
+    warehouse.load([make_answer_row(model="glm-4.7")])
     warehouse.run(*TABLES_ONLY)
     request = warehouse.query(
         "select cost_status, cast(estimated_cost_usd as varchar) as usd from gold.fct_api_requests"
@@ -138,7 +138,7 @@ def test_a_user_price_wins_over_the_published_one(warehouse: Warehouse, tmp_path
 
 
 def test_us_inference_costs_a_tenth_more_and_searches_a_cent(warehouse: Warehouse) -> None:
-    build(warehouse, [make_answer(inference_geo="us", input_tokens=1000, output_tokens=0, web_search_count=2)])
+    build(warehouse, [make_answer_row(inference_geo="us", input_tokens=1000, output_tokens=0, web_search_count=2)])
     assert [
         str(row["usd"]) for row in warehouse.query("select estimated_cost_usd as usd from gold.fct_api_requests")
     ] == ["0.023300000"]
@@ -146,7 +146,7 @@ def test_us_inference_costs_a_tenth_more_and_searches_a_cent(warehouse: Warehous
 
 def test_an_advisor_is_a_request_of_its_own(warehouse: Warehouse) -> None:
     advisor = {"iteration_index": 0, "model": "claude-opus-4-8", "input_tokens": 1000, "output_tokens": 0}
-    build(warehouse, [make_answer(advisor_iterations=[advisor])])
+    build(warehouse, [make_answer_row(advisor_iterations=[advisor])])
     rows = warehouse.query("select model_name, is_advisor, input_tokens from gold.fct_api_requests order by 2")
     assert [tuple(row.values()) for row in rows] == [("claude-sonnet-4-6", False, 10), ("claude-opus-4-8", True, 1000)]
 
@@ -181,11 +181,11 @@ def test_a_call_is_one_whether_transcript_or_hook_or_both_tell_of_it(warehouse: 
 
 
 def test_text_never_reaches_gold(warehouse: Warehouse) -> None:
-    build(warehouse, [make_prompt("fix marker-of-a-secret"), make_answer()])
+    build(warehouse, [make_prompt_row("fix marker-of-a-secret"), make_answer_row()])
     assert "marker-of-a-secret" not in str(warehouse.snapshot())
 
 
 def test_the_local_day_is_the_reporting_zone_s(warehouse: Warehouse) -> None:
-    build(warehouse, [make_answer(occurred_at="01 16:30")], timezone="Asia/Tokyo")
+    build(warehouse, [make_answer_row(occurred_at="01 16:30")], timezone="Asia/Tokyo")
     row = warehouse.query("select occurred_date, occurred_date_local, hour_of_day_local from gold.fct_api_requests")[0]
     assert [str(value) for value in row.values()] == ["2026-06-01", "2026-06-02", "1"]

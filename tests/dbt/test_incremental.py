@@ -13,10 +13,10 @@ from tests.dbt.warehouse import (
     Row,
     Warehouse,
     at,
-    make_answer,
+    make_answer_row,
     make_hook,
     make_line,
-    make_prompt,
+    make_prompt_row,
     make_request_event,
     make_tool_result,
     make_tool_use,
@@ -50,12 +50,12 @@ def make_universe(seed: int) -> list[Row]:
             "agent_id": chance.choice([None, None, "a1"]),
             "is_sidechain": chance.choice([False, False, True]),
         }
-        originals.append(make_prompt(f"add {number}", moment, line_uuid=f"u{number}", **place))
+        originals.append(make_prompt_row(f"add {number}", moment, line_uuid=f"u{number}", **place))
         for part in range(chance.randint(1, 3)):
             tokens = {"output_tokens": chance.choice([1, 7, 50]), "stop_reason": chance.choice([None, "end_turn"])}
             uuid = f"a{number}-{part}"
             known = {} if number % 2 else {"request_id": None}  # only its time then tells which event is its own
-            originals.append(make_answer(message, when(1, 5), line_uuid=uuid, **tokens, **known, **place))
+            originals.append(make_answer_row(message, when(1, 5), line_uuid=uuid, **tokens, **known, **place))
         if chance.random() < 0.7:
             tool = f"t{chance.randint(0, 5)}"  # repeats over messages now and then
             block = {"file_path": f"/f{number}.py", "input_line_count": 3}
@@ -68,7 +68,7 @@ def make_universe(seed: int) -> list[Row]:
         if chance.random() < 0.2:
             originals.append(make_line("summary", None, session_id=None, cwd=None))
         if chance.random() < 0.2:
-            originals.append(make_answer(message, None, record_date=_day(chance), **place))
+            originals.append(make_answer_row(message, None, record_date=_day(chance), **place))
 
     copies: list[Row] = []
     for line in originals:
@@ -162,8 +162,8 @@ def test_a_new_line_rebuilds_its_own_day_only(warehouse: Warehouse) -> None:
     """Lines of state name no session: as one session they tied each day to all (120 of 120 days for one new line)."""
     state = [make_line("summary", None, session_id=None, record_date=at(f"0{day} 00:00").date()) for day in range(1, 6)]
     warehouse.reset()
-    warehouse.load([*state, make_answer("m1", "01 12:00"), make_answer("m2", "03 12:00", session_id="s2")])
-    warehouse.load([make_answer("m3", "05 12:00", session_id="s3")], is_full_refresh=False)
+    warehouse.load([*state, make_answer_row("m1", "01 12:00"), make_answer_row("m2", "03 12:00", session_id="s2")])
+    warehouse.load([make_answer_row("m3", "05 12:00", session_id="s3")], is_full_refresh=False)
     rebuilt = warehouse.query("select record_date from raw._rebuild_dates where role = 'rebuild'")
     assert [row["record_date"] for row in rebuilt] == [at("05 00:00").date()]
 
@@ -172,11 +172,11 @@ def test_a_line_takes_an_event_away_from_another_day(warehouse: Warehouse) -> No
     """An id makes it the newer line's, so the response of its own day, which no change names, loses it."""
     warehouse.reset()
     event = make_request_event("01 12:01", request_id="r-late", latency_ms=700)
-    warehouse.load([make_answer("m1", "01 12:01", request_id=None)], (), [event])
+    warehouse.load([make_answer_row("m1", "01 12:01", request_id=None)], (), [event])
     warehouse.run(*TABLES_ONLY)
     sql = "select cast(occurred_date as varchar) as day from gold.fct_api_requests where latency_ms = 700"
     assert warehouse.query(sql) == [{"day": "2026-06-01"}]
-    late = make_answer("late", "04 12:00", session_id="s2", request_id="r-late")
+    late = make_answer_row("late", "04 12:00", session_id="s2", request_id="r-late")
     warehouse.load([late], is_full_refresh=False)
     warehouse.run(*TABLES_ONLY)
     assert warehouse.query(sql) == [{"day": "2026-06-04"}]

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pytest
 
 from analytics.config import Settings
 from analytics.contracts import iter_contracts, load_contract
@@ -76,7 +75,7 @@ def make_hook(event_name: str = "Stop", occurred_at: str | datetime | None = "01
 
 
 def make_request_event(occurred_at: str | datetime | None = "01 12:01", **columns: Any) -> Row:
-    """What a proxy saw of the request that `make_answer` makes."""
+    """What a proxy saw of the request that `make_answer_row` makes."""
     row: Row = {
         "source": "api_requests",
         "occurred_at": at(occurred_at) if isinstance(occurred_at, str) else occurred_at,
@@ -90,7 +89,7 @@ def make_request_event(occurred_at: str | datetime | None = "01 12:01", **column
     return _as_record("api_requests", row)
 
 
-def make_prompt(text: str | None = "fix the bug", occurred_at: str = "01 12:00", **columns: Any) -> Row:
+def make_prompt_row(text: str | None = "fix the bug", occurred_at: str = "01 12:00", **columns: Any) -> Row:
     fields = {
         "line_uuid": f"u-{occurred_at}-{columns.get('session_id', 's1')}",
         "content_shape": "string",
@@ -100,7 +99,9 @@ def make_prompt(text: str | None = "fix the bug", occurred_at: str = "01 12:00",
     return make_line("user", occurred_at, **{**fields, **columns})
 
 
-def make_answer(message_id: str | None = "m1", occurred_at: str | datetime | None = "01 12:01", **columns: Any) -> Row:
+def make_answer_row(
+    message_id: str | None = "m1", occurred_at: str | datetime | None = "01 12:01", **columns: Any
+) -> Row:
     """An assistant line with usage."""
     fields = {
         "message_id": message_id,
@@ -126,7 +127,7 @@ def make_tool_use(
     **columns: Any,
 ) -> Row:
     use = {"block_index": 0, "block_type": "tool_use", "tool_use_id": tool_use_id, "tool_name": tool_name}
-    return make_answer(columns.pop("message_id", "m1"), occurred_at, blocks=[{**use, **(block or {})}], **columns)
+    return make_answer_row(columns.pop("message_id", "m1"), occurred_at, blocks=[{**use, **(block or {})}], **columns)
 
 
 def make_tool_result(
@@ -210,7 +211,8 @@ class Warehouse:
         from dbt.adapters.duckdb.connections import DuckDBConnectionManager
         from dbt.cli.main import dbtRunner
 
-        with _environment(ANALYTICS_WAREHOUSE_FILE=str(self.path)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("ANALYTICS_WAREHOUSE_FILE", str(self.path))
             try:
                 outcome = dbtRunner().invoke(
                     [
@@ -252,14 +254,3 @@ class Warehouse:
                 table: sorted(str(row) for row in connection.execute(f"select * from gold.{table}").fetchall())
                 for table in self.gold_tables()
             }
-
-
-@contextmanager
-def _environment(**values: str) -> Iterator[None]:
-    previous = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in previous.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})

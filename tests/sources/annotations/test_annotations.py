@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, date, datetime
-from pathlib import Path
+from datetime import date
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from analytics.cli import main
-from analytics.config import load_settings
 from analytics.contracts import load_contract
 from analytics.lake import Lake
-from analytics.sources import ExtractContext
 from analytics.sources.annotations import extract, import_events, is_enabled
-from tests.builders import committed_rows, dead_letters, iter_contents
+from tests.builders import committed_rows, dead_letters, die_at, iter_contents, make_context
 
 SESSION = "5a1e1a5c-0000-4000-8000-000000000001"
 OTHER = "5a1e1a5c-0000-4000-8000-000000000002"
@@ -31,16 +28,6 @@ def data_dir(tmp_path, monkeypatch):
     return tmp_path / "data"
 
 
-def make_context(data_dir, **overrides):
-    settings = load_settings(
-        {"data_dir": str(data_dir), "host_id": "test", **overrides},
-        environment={"HOME": str(data_dir)},
-        dotenv=Path("/nonexistent"),
-    )
-    lake = Lake(data_dir, settings.host_id)
-    return ExtractContext(settings=settings, lake=lake, run_id="run", extracted_at=datetime(2026, 1, 3, tzinfo=UTC))
-
-
 def publish_sessions(data_dir, *sessions):
     folder = data_dir / "published" / "current"
     folder.mkdir(parents=True, exist_ok=True)
@@ -48,7 +35,7 @@ def publish_sessions(data_dir, *sessions):
 
 
 def rows(data_dir):
-    found = committed_rows(make_context(data_dir).settings, "annotations")
+    found = committed_rows(make_context(data_dir.parent).settings, "annotations")
     return sorted(found, key=lambda row: (row["occurred_at"], row["_source_position"]))
 
 
@@ -61,7 +48,7 @@ def test_what_is_said_reaches_the_lake(data_dir, capsys):
     printed = capsys.readouterr()
     assert "rated 4; in the marts after the next run" in printed.out
     assert printed.err == ""
-    result = extract(make_context(data_dir))
+    result = extract(make_context(data_dir.parent))
     assert (result.rows_loaded, result.unit_count) == (5, 4)
     said = [(row["event_type"], row["rating"] or row["tag_name"] or row["note_char_count"]) for row in rows(data_dir)]
     assert said == [
@@ -73,7 +60,7 @@ def test_what_is_said_reaches_the_lake(data_dir, capsys):
     ]
     assert {row["session_id"] for row in rows(data_dir)} == {SESSION}
     assert list((data_dir / "annotations").iterdir()) == []
-    assert extract(make_context(data_dir)).rows_read == 0
+    assert extract(make_context(data_dir.parent)).rows_read == 0
 
 
 def test_an_unknown_session_is_kept_with_a_warning(data_dir, capsys):
@@ -81,7 +68,7 @@ def test_an_unknown_session_is_kept_with_a_warning(data_dir, capsys):
     printed = capsys.readouterr()
     assert "is no published session; kept" in printed.err
     assert json.loads(printed.out) == {"session_id": "nobody", "is_known": False, "event_count": 1}
-    assert extract(make_context(data_dir)).rows_loaded == 1
+    assert extract(make_context(data_dir.parent)).rows_loaded == 1
 
 
 def test_a_beginning_stands_for_its_one_session(data_dir, capsys):
@@ -89,7 +76,7 @@ def test_a_beginning_stands_for_its_one_session(data_dir, capsys):
     assert main(["rate", "anothe", "5"]) == 0
     assert main(["rate", "5a1e1a5c", "5"]) == 2
     assert "2 sessions begin with 5a1e1a5c" in capsys.readouterr().err
-    extract(make_context(data_dir))
+    extract(make_context(data_dir.parent))
     assert [row["session_id"] for row in rows(data_dir)] == ["another"]
 
 
@@ -113,7 +100,7 @@ def test_a_note_follows_the_content_policy_from_the_start(data_dir):
     secret = "ghp_" + "a1B2c3D4e5" * 3 + "f6G7h8"
     assert main(["note", SESSION, f"used {secret}"]) == 0
     assert main(["note", SESSION, "a canary sings", "--content", "metadata"]) == 0
-    extract(make_context(data_dir))
+    extract(make_context(data_dir.parent))
     everything = list(iter_contents(data_dir))
     assert not [where for where, content in everything if secret.encode() in content or b"canary" in content]
     assert [row["note_char_count"] for row in rows(data_dir)] == [len(secret) + 5, 14]
@@ -128,30 +115,25 @@ def test_it_can_be_said_while_a_run_holds_the_lock(data_dir):
 def test_a_death_between_two_steps_loses_and_doubles_nothing(data_dir, monkeypatch, point):
     for rating in ("1", "5"):
         main(["rate", SESSION, rating])
-
-    def die(name):
-        if name == point:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr("analytics.lake.step", die)
-    monkeypatch.setattr("analytics.sources.annotations.step", die)
+    for module in ("analytics.lake", "analytics.sources.annotations"):
+        monkeypatch.setattr(f"{module}.step", die_at(point))
     with pytest.raises(KeyboardInterrupt):
-        extract(make_context(data_dir))
+        extract(make_context(data_dir.parent))
     monkeypatch.undo()
-    extract(make_context(data_dir))
+    extract(make_context(data_dir.parent))
     assert len({row["record_id"] for row in rows(data_dir)}) == 2
     assert sorted({row["rating"] for row in rows(data_dir)}) == [1, 5]
 
 
 def test_annotations_alone_do_not_take_the_place_of_the_sample(data_dir):
     main(["rate", SESSION, "3"])
-    assert not is_enabled(make_context(data_dir).settings)
-    assert is_enabled(make_context(data_dir, host_id="sample").settings)
+    assert not is_enabled(make_context(data_dir.parent).settings)
+    assert is_enabled(make_context(data_dir.parent, host_id="sample").settings)
     for host_id, is_own in (("sample", False), ("mine", True)):
         lake = Lake(data_dir, host_id)
         part = lake.write_part(load_contract("conversations").schema.empty_table(), "conversations", date(2026, 1, 1))
         lake.commit("conversations", "transcripts", run_id="run", adds=[part])
-        assert is_enabled(make_context(data_dir).settings) is is_own
+        assert is_enabled(make_context(data_dir.parent).settings) is is_own
 
 
 def test_import_checks_what_it_reads(tmp_path, data_dir):
@@ -166,11 +148,11 @@ def test_import_checks_what_it_reads(tmp_path, data_dir):
     path = tmp_path / "a.jsonl"
     path.write_text("\n".join(map(json.dumps, [good, *bad, {**good, "event_type": "tag_added", "tag": ""}])))
     for _ in range(2):
-        result = import_events(make_context(data_dir), path)
+        result = import_events(make_context(data_dir.parent), path)
         assert (result.rows_read, result.rows_loaded, result.rows_rejected) == (7, 1, 6)
     assert len({row["record_id"] for row in rows(data_dir)}) == 1
     assert path.exists()
-    assert {letter["reason"] for letter in dead_letters(make_context(data_dir).settings, "annotations")} == {
+    assert {letter["reason"] for letter in dead_letters(make_context(data_dir.parent).settings, "annotations")} == {
         "no rating from 1 to 5",
         "no session id",
         "no annotation",

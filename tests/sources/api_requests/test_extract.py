@@ -6,20 +6,16 @@ import dataclasses
 import json
 import socket
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics import lake as lake_module
-from analytics.config import load_settings
 from analytics.errors import ConfigError
-from analytics.lake import Lake
-from analytics.sources import ExtractContext
 from analytics.sources.api_requests import extract, import_events, is_enabled
 from analytics.sources.api_requests.parse import flatten_event, identity_of, iter_events, parse_cost
-from tests.builders import committed_rows, dead_letters, iter_contents
+from tests.builders import committed_rows, dead_letters, die_at, iter_contents, make_context
 from tests.sources.api_requests.server import HOLD, serve, sse
 
 
@@ -36,16 +32,6 @@ class Clock:
     def sleep(self, seconds):
         self.slept.append(seconds)
         self.now += seconds
-
-
-def make_context(tmp_path, **overrides):
-    settings = load_settings(
-        {"data_dir": str(tmp_path / "data"), "host_id": "test", **overrides},
-        environment={"HOME": str(tmp_path)},
-        dotenv=Path("/nonexistent"),
-    )
-    lake = Lake(settings.data_dir, "test")
-    return ExtractContext(settings=settings, lake=lake, run_id="run", extracted_at=datetime(2026, 1, 3, tzinfo=UTC))
 
 
 def make_event(number=0, **fields):
@@ -193,12 +179,7 @@ def test_error_texts_follow_the_content_policy(tmp_path):
 def test_a_death_between_two_steps_loses_and_doubles_nothing(tmp_path, monkeypatch, point):
     write_lines(tmp_path / "proxy" / "a.jsonl", make_event(0), make_event(1))
     context = make_context(tmp_path, api_requests_dir=str(tmp_path / "proxy"))
-
-    def die(name):
-        if name == point:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(lake_module, "step", die)
+    monkeypatch.setattr(lake_module, "step", die_at(point))
     with pytest.raises(KeyboardInterrupt):
         extract(context)
     monkeypatch.undo()

@@ -9,28 +9,23 @@ import subprocess
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from analytics.capture import installer
-from analytics.config import load_settings
 from analytics.lake import Lake
-from analytics.sources import ExtractContext
 from analytics.sources.hooks import extract, import_events, queue_of
+from tests.builders import make_context
 
 T0_NS = 1_760_000_000_000_000_000
 ROOT = Path(__file__).parents[3]
 
 
-def make_context(data_dir, **overrides):
-    settings = load_settings(
-        {"data_dir": str(data_dir), **overrides}, environment={"HOME": str(data_dir)}, dotenv=Path("/nonexistent")
-    )
-    lake = Lake(settings.data_dir, "host")
-    return ExtractContext(settings=settings, lake=lake, run_id="run", extracted_at=datetime(2026, 1, 2, tzinfo=UTC))
+def hook_context(data_dir, **overrides):
+    return make_context(data_dir, **{"data_dir": str(data_dir), **overrides})
 
 
 def put(data_dir, content, *, name=None, at_ns=T0_NS):
@@ -70,18 +65,18 @@ def names_in(data_dir, folder):
 
 def test_extract_empties_the_queue(tmp_path):
     fill(tmp_path, 5)
-    result = extract(make_context(tmp_path))
+    result = extract(hook_context(tmp_path))
     assert (result.rows_read, result.rows_loaded, result.rows_rejected, result.unit_count) == (5, 5, 0, 5)
     assert numbers(tmp_path) == [0, 1, 2, 3, 4]
     assert [row["payload"] and json.loads(row["payload"])["n"] for row in rows(tmp_path)] == [0, 1, 2, 3, 4]
     assert names_in(tmp_path, "") == []
     assert list((tmp_path / "queue" / "processing").iterdir()) == []
-    assert extract(make_context(tmp_path)).rows_read == 0
+    assert extract(hook_context(tmp_path)).rows_read == 0
 
 
 def test_extract_dates_an_event_by_its_capture(tmp_path):
     put(tmp_path, make_payload(), at_ns=T0_NS)
-    extract(make_context(tmp_path))
+    extract(hook_context(tmp_path))
     [row] = rows(tmp_path)
     assert row["occurred_at"] == row["captured_at"] == datetime(2025, 10, 9, 8, 53, 20)  # noqa: DTZ001 - naive UTC
     assert (row["time_source"], str(row["record_date"]), row["event_name"]) == ("mtime", "2025-10-09", "PreToolUse")
@@ -89,13 +84,13 @@ def test_extract_dates_an_event_by_its_capture(tmp_path):
 
 def test_extract_archives_when_told_to(tmp_path):
     fill(tmp_path, 3)
-    extract(make_context(tmp_path, hook_files="archive"))
+    extract(hook_context(tmp_path, hook_files="archive"))
     assert len(names_in(tmp_path, "archive/2025-10-09")) == 3
 
 
 def test_extract_reads_the_archive_again_on_a_full_backfill(tmp_path):
     fill(tmp_path, 3)
-    context = make_context(tmp_path, hook_files="archive")
+    context = hook_context(tmp_path, hook_files="archive")
     extract(context)
     before = {row["record_id"] for row in rows(tmp_path)}
     again = extract(dataclasses.replace(context, is_full_backfill=True))
@@ -106,9 +101,9 @@ def test_extract_reads_the_archive_again_on_a_full_backfill(tmp_path):
 def test_one_event_delivered_twice_is_one_record_and_two_firings_are_two(tmp_path):
     for at_ns in (T0_NS, T0_NS + 1):
         put(tmp_path, make_payload(), name=f"{at_ns}.json", at_ns=at_ns)
-    extract(make_context(tmp_path))
+    extract(hook_context(tmp_path))
     put(tmp_path, make_payload(), name="copy.json", at_ns=T0_NS)
-    extract(make_context(tmp_path))
+    extract(hook_context(tmp_path))
     assert len(rows(tmp_path)) == 3
     assert len({row["record_id"] for row in rows(tmp_path)}) == 2
 
@@ -121,7 +116,7 @@ def test_extract_puts_bad_files_aside_with_a_reason(tmp_path):
     os.mkfifo(tmp_path / "queue" / "incoming" / "pipe")
     (tmp_path / "queue" / "incoming" / "folder").mkdir()
     (tmp_path / "queue" / "incoming" / "link.json").symlink_to("/etc/passwd")
-    result = extract(make_context(tmp_path, max_hook_mb="1"))
+    result = extract(hook_context(tmp_path, max_hook_mb="1"))
     assert (result.rows_read, result.rows_loaded, result.rows_rejected) == (7, 1, 6)
     failed = tmp_path / "queue" / "failed"
     reasons = {path.name: json.loads(path.read_bytes())["reason"] for path in failed.glob("*.reason.json")}
@@ -139,7 +134,7 @@ def test_extract_puts_bad_files_aside_with_a_reason(tmp_path):
 
 def test_replay_brings_failed_files_back(tmp_path):
     put(tmp_path, b"{}", name="1.json", at_ns=T0_NS)
-    context = make_context(tmp_path)
+    context = hook_context(tmp_path)
     extract(context)
     failed = tmp_path / "queue" / "failed" / "1.json"
     failed.write_text(json.dumps(make_payload(n=1)))
@@ -155,7 +150,7 @@ def test_secrets_reach_neither_the_lake_nor_what_is_put_aside(tmp_path):
     put(tmp_path, make_payload(prompt=f"use {secret} now"), name="a.json")
     put(tmp_path, f'{{"token": "{secret}", '.encode(), name="torn.json")
     put(tmp_path, make_payload(), name=f"{T0_NS}-{secret}-stop.json")
-    extract(make_context(tmp_path))
+    extract(hook_context(tmp_path))
     for path in tmp_path.rglob("*"):
         assert secret not in path.name
         if path.is_file() and path.suffix == ".parquet":
@@ -166,7 +161,7 @@ def test_secrets_reach_neither_the_lake_nor_what_is_put_aside(tmp_path):
 
 def test_metadata_policy_writes_no_payload(tmp_path):
     put(tmp_path, make_payload(prompt="marker-text"))
-    extract(make_context(tmp_path, content="metadata"))
+    extract(hook_context(tmp_path, content="metadata"))
     [row] = rows(tmp_path)
     assert row["payload"] is None
     assert row["prompt_char_count"] == 11
@@ -185,12 +180,12 @@ def test_extract_retries_what_cannot_be_read_now_and_then_gives_up(tmp_path, mon
     with monkeypatch.context() as patched:
         patched.setattr("analytics.sources.hooks.queue.os.open", failing)
         for attempt in (1, 2):
-            result = extract(make_context(tmp_path, hook_retry_limit="2"))
+            result = extract(hook_context(tmp_path, hook_retry_limit="2"))
             assert (result.rows_read, result.waiting_count) == (0, 1)
             assert names_in(tmp_path, "incoming") == [f"a.json~{attempt}"]
-        assert extract(make_context(tmp_path, hook_retry_limit="2")).rows_rejected == 1
-    assert queue_of(make_context(tmp_path).settings).replay() == 1
-    assert extract(make_context(tmp_path)).rows_loaded == 1
+        assert extract(hook_context(tmp_path, hook_retry_limit="2")).rows_rejected == 1
+    assert queue_of(hook_context(tmp_path).settings).replay() == 1
+    assert extract(hook_context(tmp_path)).rows_loaded == 1
 
 
 def test_names_of_any_bytes_are_read(tmp_path):
@@ -199,7 +194,7 @@ def test_names_of_any_bytes_are_read(tmp_path):
     for name in (b"\xff\xfe.json", b"a\nb.json", b"x" * 250, "é".encode()):
         (Path(os.fsdecode(os.fsencode(folder) + b"/" + name))).write_text(json.dumps(make_payload(name=len(name))))
     (folder / os.fsdecode(b"\xff" * 240)).write_text("{")
-    result = extract(make_context(tmp_path))
+    result = extract(hook_context(tmp_path))
     assert (result.rows_loaded, result.rows_rejected) == (4, 1)
     assert len(names_in(tmp_path, "failed")) == 2
 
@@ -231,7 +226,7 @@ def test_import_reads_every_form_and_adds_nothing_the_second_time(tmp_path):
         {"nothing": 1},
     ]
     (source / "all.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    context = make_context(tmp_path / "data")
+    context = hook_context(tmp_path / "data")
     first = import_events(context, tmp_path / "archive")
     assert (first.rows_read, first.rows_loaded, first.rows_rejected) == (9, 7, 2)
     assert Counter(row["event_name"] for row in rows(tmp_path / "data")) == {
@@ -265,7 +260,7 @@ def run(data_dir, at):
         if seen == at:
             os.kill(os.getpid(), 9)
     analytics.lake.step = analytics.sources.hooks.queue.step = step
-    helpers.extract(helpers.make_context(Path(data_dir), **{overrides!r}))
+    helpers.extract(helpers.hook_context(Path(data_dir), **{overrides!r}))
     return seen
 
 for data_dir, at in {runs!r}:
@@ -296,7 +291,7 @@ def test_a_run_killed_at_any_step_loses_and_doubles_nothing(tmp_path, files):
     assert run_dying(runs, hook_files=files) == [-9] * steps
     for data_dir, at in runs:
         fill(data_dir, 2, start=3)  # captures go on meanwhile
-        extract(make_context(data_dir, hook_files=files))
+        extract(hook_context(data_dir, hook_files=files))
         assert numbers(data_dir) == [0, 1, 2, 3, 4], f"step {at}"
         assert names_in(data_dir, "failed") == ["torn.json", "torn.json.reason.json"], f"step {at}"
         assert names_in(data_dir, "processing") == names_in(data_dir, "incoming") == []
@@ -307,7 +302,7 @@ def test_a_run_killed_at_any_step_loses_and_doubles_nothing(tmp_path, files):
 def test_a_file_that_kills_every_run_is_put_aside(tmp_path):
     fill(tmp_path, 1)
     assert run_dying([(tmp_path, 2)] * 2, hook_retry_limit="1") == [-9, -9]
-    result = extract(make_context(tmp_path, hook_retry_limit="1"))
+    result = extract(hook_context(tmp_path, hook_retry_limit="1"))
     assert (result.rows_loaded, result.rows_rejected) == (0, 1)
     assert len(names_in(tmp_path, "failed")) == 2
 
@@ -318,8 +313,8 @@ def test_a_failing_commit_leaves_everything_for_the_next_run(tmp_path, monkeypat
         patched.setattr(Lake, "commit", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left on device")))
         for _ in range(6):
             with pytest.raises(OSError, match="No space"):
-                extract(make_context(tmp_path))
-    extract(make_context(tmp_path))
+                extract(hook_context(tmp_path))
+    extract(hook_context(tmp_path))
     assert numbers(tmp_path) == [0, 1, 2]
 
 
@@ -327,7 +322,7 @@ def test_two_runs_at_once_never_take_a_file_twice(tmp_path, monkeypatch):
     monkeypatch.setattr("analytics.sources.hooks.queue.BATCH_FILES", 20)
     fill(tmp_path, 400)
     with ThreadPoolExecutor(4) as pool:
-        results = list(pool.map(lambda _: extract(make_context(tmp_path)), range(4)))
+        results = list(pool.map(lambda _: extract(hook_context(tmp_path)), range(4)))
     assert sum(result.rows_loaded for result in results) == 400
     assert numbers(tmp_path) == list(range(400))
     assert names_in(tmp_path, "") == []
@@ -338,7 +333,7 @@ def test_many_waiting_files_are_read_on_every_core(tmp_path, monkeypatch):
     monkeypatch.setattr("analytics.sources.hooks.queue.BATCH_FILES", 20)
     fill(tmp_path, 110)
     put(tmp_path, b"{", name="torn.json")
-    result = extract(make_context(tmp_path, workers="2"))
+    result = extract(hook_context(tmp_path, workers="2"))
     assert (result.rows_loaded, result.rows_rejected, result.unit_count) == (110, 1, 111)
     assert numbers(tmp_path) == list(range(110))
     assert names_in(tmp_path, "failed") == ["torn.json", "torn.json.reason.json"]
@@ -352,25 +347,25 @@ def test_a_failing_commit_among_many_leaves_everything_for_the_next_run(tmp_path
     with monkeypatch.context() as patched:
         patched.setattr(Lake, "commit", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left on device")))
         with pytest.raises(OSError, match="No space"):
-            extract(make_context(tmp_path, workers="2"))
-    extract(make_context(tmp_path))
+            extract(hook_context(tmp_path, workers="2"))
+    extract(hook_context(tmp_path))
     assert numbers(tmp_path) == list(range(110))
     assert names_in(tmp_path, "") == []
 
 
 def test_a_living_runs_claim_is_left_alone(tmp_path):
     fill(tmp_path, 2)
-    queue = queue_of(make_context(tmp_path).settings)
+    queue = queue_of(hook_context(tmp_path).settings)
     claim = queue.claim(queue.list_incoming())
-    assert extract(make_context(tmp_path)).rows_read == 0
+    assert extract(hook_context(tmp_path)).rows_read == 0
     claim.release()
-    assert extract(make_context(tmp_path)).rows_loaded == 2
+    assert extract(hook_context(tmp_path)).rows_loaded == 2
 
 
 def test_prune_bounds_the_archive_by_age_and_size(tmp_path):
     for number in range(4):
         put(tmp_path, make_payload(n=number), name=f"{number}.json", at_ns=T0_NS + number * 86_400 * 10**9)
-    context = make_context(tmp_path, hook_files="archive")
+    context = hook_context(tmp_path, hook_files="archive")
     extract(context)
     queue = queue_of(context.settings)
     assert queue.prune_archive(max_age_days=2, now=T0_NS / 1e9 + 3 * 86_400 + 1) == 2
@@ -392,7 +387,7 @@ def test_a_registered_command_brings_its_event_into_the_lake(tmp_path):
             {"session_id": "s-1", "hook_event_name": event, "tool_use_id": "toolu_1", "duration_ms": 7}
         )
         subprocess.run([handler["command"], *handler["args"]], input=payload.encode(), check=True)
-    extract(make_context(tmp_path / "data"))
+    extract(hook_context(tmp_path / "data"))
     found = rows(tmp_path / "data")
     assert {row["event_name"] for row in found} == {"PreToolUse", "PostToolUse", "SessionEnd"}
     assert {(row["session_id"], row["tool_use_id"], row["time_source"]) for row in found} == {
@@ -406,5 +401,5 @@ def test_old_unfinished_captures_are_swept(tmp_path):
     (folder / "old").write_text("{")
     (folder / "new").write_text("{")
     os.utime(folder / "old", (0, 0))
-    extract(make_context(tmp_path))
+    extract(hook_context(tmp_path))
     assert [path.name for path in folder.iterdir()] == ["new"]

@@ -7,7 +7,6 @@ import json
 import os
 from datetime import UTC, datetime
 from itertools import pairwise
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,13 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics import lake as lake_module
-from analytics.config import load_settings
 from analytics.errors import ConfigError
-from analytics.lake import Lake
-from analytics.sources import ExtractContext
 from analytics.sources.plans import extract, find_files, import_events, is_enabled
 from analytics.sources.plans.manifest import Manifest, PlanPlace, diff_plan, normalise_status, parse_manifest
-from tests.builders import committed_rows, dead_letters, iter_contents
+from tests.builders import committed_rows, dead_letters, die_at, iter_contents, make_context
 
 MTIME_NS = 1_767_355_200_000_000_000  # 2026-01-02T12:00Z
 PLACE = PlanPlace("/p", "login", "active")
@@ -34,14 +30,8 @@ def project(tmp_path):
     return tmp_path / "work" / "app"
 
 
-def make_context(tmp_path, **overrides):
-    settings = load_settings(
-        {"data_dir": str(tmp_path / "data"), "plan_dirs": str(tmp_path / "work"), "host_id": "test", **overrides},
-        environment={"HOME": str(tmp_path)},
-        dotenv=Path("/nonexistent"),
-    )
-    lake = Lake(settings.data_dir, "test")
-    return ExtractContext(settings=settings, lake=lake, run_id="run", extracted_at=datetime(2026, 1, 3, tzinfo=UTC))
+def plan_context(tmp_path, **overrides):
+    return make_context(tmp_path, **{"plan_dirs": str(tmp_path / "work"), **overrides})
 
 
 def make_feature(feature_id="F001", status="pending", **fields):
@@ -72,7 +62,7 @@ def events(context):
 
 def test_a_new_manifest_gives_its_plan_and_features(tmp_path, project):
     write_manifest(project, make_feature("F001"), make_feature("F002", "in_progress", depends_on=["F001"]))
-    context = make_context(tmp_path)
+    context = plan_context(tmp_path)
     result = extract(context)
     assert (result.rows_read, result.rows_loaded, result.unit_count) == (4, 4, 1)
     assert events(context) == [
@@ -90,7 +80,7 @@ def test_a_new_manifest_gives_its_plan_and_features(tmp_path, project):
 
 
 def test_a_step_that_was_not_seen_is_filled_in(tmp_path, project):
-    context = make_context(tmp_path)
+    context = plan_context(tmp_path)
     write_manifest(project, make_feature("F001"), make_feature("F002"))
     extract(context)
     write_manifest(
@@ -106,7 +96,7 @@ def test_a_step_that_was_not_seen_is_filled_in(tmp_path, project):
 
 
 def test_the_move_to_complete_completes_once(tmp_path, project):
-    context = make_context(tmp_path)
+    context = plan_context(tmp_path)
     path = write_manifest(project, make_feature("F001", "completed"))
     extract(context)
     (project / "dev" / "complete").mkdir()
@@ -118,7 +108,7 @@ def test_the_move_to_complete_completes_once(tmp_path, project):
 
 def test_a_plan_first_seen_complete_has_its_whole_history(tmp_path, project):
     write_manifest(project, make_feature("F001", "completed"), stage="complete")
-    context = make_context(tmp_path)
+    context = plan_context(tmp_path)
     extract(context)
     assert [kind for kind, _ in events(context)] == [
         "plan_created",
@@ -130,7 +120,7 @@ def test_a_plan_first_seen_complete_has_its_whole_history(tmp_path, project):
 
 
 def test_a_retry_is_numbered(tmp_path, project):
-    context = make_context(tmp_path)
+    context = plan_context(tmp_path)
     for number, status in enumerate(("in_progress", "failed", "in_progress", "completed")):
         write_manifest(project, make_feature("F001", status), mtime_ns=MTIME_NS + number * 10**9)
         extract(context)
@@ -141,7 +131,7 @@ def test_a_retry_is_numbered(tmp_path, project):
 
 
 def test_a_half_written_manifest_waits_and_a_broken_one_is_read_around(tmp_path, project):
-    context = make_context(tmp_path)
+    context = plan_context(tmp_path)
     fresh_ns = int(context.extracted_at.timestamp()) * 10**9 - 10**9
     write_manifest(project, make_feature("F001"), b'{"id": "F0', mtime_ns=fresh_ns)
     assert (extract(context).rows_read, extract(context).waiting_count) == (0, 1)
@@ -153,7 +143,7 @@ def test_a_half_written_manifest_waits_and_a_broken_one_is_read_around(tmp_path,
 
 
 def test_projects_are_those_that_were_published(tmp_path, project):
-    context = make_context(tmp_path, plan_dirs="")
+    context = plan_context(tmp_path, plan_dirs="")
     assert not is_enabled(context.settings)
     write_manifest(project, make_feature())
     version = context.settings.published_dir / "current"
@@ -169,7 +159,7 @@ def test_projects_are_those_that_were_published(tmp_path, project):
 def test_a_project_with_two_names_is_read_once(tmp_path, project):
     write_manifest(project, make_feature())
     (tmp_path / "link").symlink_to(project)
-    context = make_context(
+    context = plan_context(
         tmp_path, plan_dirs=f"{project}{os.pathsep}{tmp_path / 'link'}{os.pathsep}{tmp_path / 'work'}"
     )
     assert len(find_files(context.settings).manifests) == 1
@@ -188,7 +178,7 @@ def write_archive(path, *lines):
 def test_an_event_found_two_ways_has_one_id(tmp_path, project):
     write_manifest(project, make_feature("F001", "in_progress"))
     write_archive(project / "plan-events.jsonl", archived())
-    context = make_context(tmp_path)
+    context = plan_context(tmp_path)
     extract(context)
     starts = [row for row in committed_rows(context.settings, "plan_events") if row["event_type"] == "feature_started"]
     assert {row["detected_by"] for row in starts} == {"manifest", "archive"}
@@ -196,7 +186,7 @@ def test_an_event_found_two_ways_has_one_id(tmp_path, project):
 
 
 def test_an_archive_gives_only_what_is_new(tmp_path, project):
-    context = make_context(tmp_path)
+    context = plan_context(tmp_path)
     path = project / "dev" / "plan-events.jsonl"
     write_archive(path, archived())
     assert extract(context).rows_loaded == 1
@@ -212,7 +202,7 @@ def test_an_archive_gives_only_what_is_new(tmp_path, project):
 def test_import_reads_absolute_plan_paths_and_rejects_what_is_no_event(tmp_path, project):
     path = tmp_path / "elsewhere.jsonl"
     write_archive(path, archived(plan_path="/home/dev/app/dev/active/login"), {"no": "type"}, [1])
-    context = make_context(tmp_path)
+    context = plan_context(tmp_path)
     result = import_events(context, path)
     assert (result.rows_read, result.rows_loaded, result.rows_rejected) == (3, 1, 2)
     [row] = committed_rows(context.settings, "plan_events")
@@ -227,7 +217,7 @@ def test_a_pull_request_is_one_event_whoever_tells(tmp_path):
     path = tmp_path / "a.jsonl"
     url = "https://example.com/dev/app/pull/7"
     write_archive(path, archived("pr_created", pr_url=url), archived("pr_created", plan_name="x", pr_url=url + "/"))
-    context = make_context(tmp_path)
+    context = plan_context(tmp_path)
     import_events(context, path)
     assert len({row["record_id"] for row in committed_rows(context.settings, "plan_events")}) == 1
 
@@ -235,7 +225,7 @@ def test_a_pull_request_is_one_event_whoever_tells(tmp_path):
 def test_a_window_reads_archives_again_and_leaves_positions(tmp_path, project):
     write_archive(project / "plan-events.jsonl", archived(), archived(at="2026-01-05T00:00:00Z"))
     write_manifest(project, make_feature())
-    context = make_context(tmp_path)
+    context = plan_context(tmp_path)
     extract(context)
     state = context.lake.read_state("plan_events", "plans")
     windowed = dataclasses.replace(context, since=datetime(2026, 1, 4, tzinfo=UTC))
@@ -245,7 +235,7 @@ def test_a_window_reads_archives_again_and_leaves_positions(tmp_path, project):
 
 def test_metadata_keeps_no_description(tmp_path, project):
     write_manifest(project, make_feature(description="a canary sings", verification="canary"))
-    context = make_context(tmp_path, content="metadata")
+    context = plan_context(tmp_path, content="metadata")
     extract(context)
     assert not [where for where, content in iter_contents(context.settings.data_dir) if b"canary" in content]
     assert (
@@ -256,7 +246,7 @@ def test_metadata_keeps_no_description(tmp_path, project):
 def test_secrets_in_a_description_are_redacted(tmp_path, project):
     secret = "ghp_" + "a1B2c3D4e5" * 3 + "f6G7h8"
     write_manifest(project, make_feature(description=f"use {secret}"), b'{"broken": "' + secret.encode() + b'"\n')
-    context = make_context(tmp_path)
+    context = plan_context(tmp_path)
     extract(context)
     assert not [where for where, content in iter_contents(context.settings.data_dir) if secret.encode() in content]
 
@@ -266,13 +256,8 @@ def test_secrets_in_a_description_are_redacted(tmp_path, project):
 )
 def test_a_death_between_two_steps_repeats_work_and_doubles_nothing(tmp_path, project, monkeypatch, point):
     write_manifest(project, make_feature("F001", "completed"))
-    context = make_context(tmp_path)
-
-    def die(name):
-        if name == point:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(lake_module, "step", die)
+    context = plan_context(tmp_path)
+    monkeypatch.setattr(lake_module, "step", die_at(point))
     with pytest.raises(KeyboardInterrupt):
         extract(context)
     monkeypatch.undo()
