@@ -87,13 +87,17 @@ ENTITIES_SQL = {
 
 @dataclass(frozen=True)
 class DatasetLoad(Result):
-    """What loading did to one dataset. Rows of the replaced days; `repeated` are copies of a record."""
+    """What loading did to one dataset. Rows of the replaced days; `repeated` are copies of a record.
+
+    `new_row_count` is how many rows more these days have than before.
+    """
 
     dataset: str
     row_count: int
     repeated_count: int
     dates: tuple[date, ...]
     damaged: tuple[str, ...] = ()
+    new_row_count: int = 0
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,10 @@ class LoadResult(Result):
     @property
     def repeated_count(self) -> int:
         return sum(entry.repeated_count for entry in self.datasets)
+
+    @property
+    def new_row_count(self) -> int:
+        return sum(entry.new_row_count for entry in self.datasets)
 
     @property
     def date_count(self) -> int:
@@ -218,9 +226,9 @@ class DuckDBLoader:
         connection = self._connection
         connection.begin()
         try:
-            connection.execute(
+            deleted = connection.execute(
                 f"delete from raw.{contract.dataset} where record_date in (select unnest(?::date[]))", [list(dates)]
-            )
+            ).fetchone()
             inserted = sum(self._insert(contract, chunk) for chunk in _chunk_by_day(parts))
             self._replace_entities(contract.dataset, dates)
             connection.execute("delete from raw._loads where dataset = ?", [contract.dataset])
@@ -235,7 +243,8 @@ class DuckDBLoader:
             connection.rollback()
             raise
         repeated = sum(part.row_count for part in parts) - inserted
-        return DatasetLoad(contract.dataset, inserted, repeated, tuple(dates), tuple(damaged))
+        new = max(inserted - (int(deleted[0]) if deleted else 0), 0)
+        return DatasetLoad(contract.dataset, inserted, repeated, tuple(dates), tuple(damaged), new)
 
     def _set_aside_damaged(self, contract: Contract, parts: Sequence[Part], run_id: str) -> list[str]:
         """Parts whose bytes are no longer those they were named after: out of the lake, and read again.

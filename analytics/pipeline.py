@@ -177,7 +177,7 @@ class PipelineRun:
             self._plan = loader.plan_build(
                 run_id=run_id, fingerprint=self._fingerprint, is_full_refresh=self._options.is_full_refresh
             )
-            note_build(connection, self._plan, row_count=load.row_count)
+            note_build(connection, self._plan, row_count=load.new_row_count)
             self._is_audit_due = self._options.is_audit_forced or not reason_to_skip(self._settings, connection)
             if self._is_audit_due:
                 self._auditor.start()

@@ -300,3 +300,10 @@ def test_a_failed_load_leaves_the_last_state(loaded, monkeypatch):
     monkeypatch.undo()
     run_load(loaded)
     assert len(raw_rows(loaded)) == 3
+
+
+def test_a_load_tells_new_rows_from_those_it_wrote_again(loaded):
+    write_transcript(loaded, make_prompt("c"), name="later.jsonl")
+    run_extract(loaded)
+    load = conversations(run_load(loaded))
+    assert (load.row_count, load.new_row_count) == (2, 1)
