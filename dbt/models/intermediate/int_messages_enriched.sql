@@ -2,7 +2,38 @@
 
 with
 
--- The flag is taken here, so that no join below carries the lists of blocks.
+-- Read three times, for the columns that each needs: one relation for all would be kept whole in memory, texts
+-- and lists of blocks too.
+line_places as (
+    select
+        record_id,
+        message_source_id,
+        session_id,
+        agent_id,
+        is_progress_copy,
+        is_sidechain,
+        occurred_at,
+        record_date
+    from {{ ref('stg_messages') }}
+    where {{ is_read('record_date') }}
+),
+
+line_parts as (
+    select
+        message_source_id,
+        session_id,
+        agent_id,
+        line_id,
+        is_progress_copy,
+        is_sidechain,
+        text_char_count,
+        thinking_char_count,
+        tool_input_char_count,
+        image_count
+    from {{ ref('stg_messages') }}
+    where {{ is_read('record_date') }}
+),
+
 lines as (
     select
         *,
@@ -21,25 +52,25 @@ threads as (
 -- attributes, which a later append cannot change.
 lines_ranked as (
     select
-        lines.record_id,
-        lines.record_date,
+        line_places.record_id,
+        line_places.record_date,
         row_number() over (
-            partition by lines.message_source_id
+            partition by line_places.message_source_id
             order by
-                lines.is_progress_copy asc,
-                lines.is_sidechain asc,
+                line_places.is_progress_copy asc,
+                line_places.is_sidechain asc,
                 threads.ended_at asc nulls last,
-                lines.session_id asc,
-                lines.agent_id asc nulls first,
-                lines.occurred_at asc,
-                lines.record_id asc,
-                lines.record_date asc
+                line_places.session_id asc,
+                line_places.agent_id asc nulls first,
+                line_places.occurred_at asc,
+                line_places.record_id asc,
+                line_places.record_date asc
         ) as line_rank
-    from lines
+    from line_places
     left join threads
         on
-            lines.session_id = threads.session_id
-            and coalesce(lines.agent_id, '') = coalesce(threads.agent_id, '')
+            line_places.session_id = threads.session_id
+            and coalesce(line_places.agent_id, '') = coalesce(threads.agent_id, '')
 ),
 
 first_lines as (
@@ -65,7 +96,7 @@ line_sizes as (
         max(thinking_char_count) as thinking_char_count,
         max(tool_input_char_count) as tool_input_char_count,
         max(image_count) as image_count
-    from lines
+    from line_parts
     group by message_source_id, session_id, agent_id, is_sidechain, is_progress_copy, line_id
 ),
 

@@ -2,9 +2,14 @@
 
 with
 
-tool_blocks as (
+use_blocks as (
     select * from {{ ref('stg_tool_calls') }}
-    where {{ is_read('record_date') }}
+    where {{ is_read('record_date') }} and block_type = 'tool_use'
+),
+
+result_blocks as (
+    select * from {{ ref('stg_tool_calls') }}
+    where {{ is_read('record_date') }} and block_type = 'tool_result'
 ),
 
 hook_events as (
@@ -20,36 +25,35 @@ messages as (
 -- owner, or the earliest message's if models without unique ids repeat one.
 uses_ranked as (
     select
-        tool_blocks.*,
+        use_blocks.*,
         messages.message_key,
         messages.session_key,
         messages.session_id as owner_session_id,
         messages.agent_id as owner_agent_id,
         messages.is_sidechain as is_owner_sidechain,
         row_number() over (
-            partition by tool_blocks.tool_use_id
+            partition by use_blocks.tool_use_id
             order by
-                tool_blocks.is_progress_copy asc,
+                use_blocks.is_progress_copy asc,
                 messages.is_sidechain asc,
                 messages.occurred_at asc,
-                tool_blocks.message_source_id asc,
+                use_blocks.message_source_id asc,
                 case
                     when
-                        tool_blocks.session_id = messages.session_id
-                        and coalesce(tool_blocks.agent_id, '') = coalesce(messages.agent_id, '')
-                        and tool_blocks.is_sidechain = messages.is_sidechain
+                        use_blocks.session_id = messages.session_id
+                        and coalesce(use_blocks.agent_id, '') = coalesce(messages.agent_id, '')
+                        and use_blocks.is_sidechain = messages.is_sidechain
                         then 0
                     else 1
                 end asc,
-                tool_blocks.occurred_at asc,
-                tool_blocks.record_id asc,
-                tool_blocks.record_date asc,
-                tool_blocks.block_index asc
+                use_blocks.occurred_at asc,
+                use_blocks.record_id asc,
+                use_blocks.record_date asc,
+                use_blocks.block_index asc
         ) as use_rank
-    from tool_blocks
+    from use_blocks
     inner join messages
-        on tool_blocks.message_source_id = messages.message_source_id
-    where tool_blocks.block_type = 'tool_use'
+        on use_blocks.message_source_id = messages.message_source_id
 ),
 
 uses as (
@@ -130,21 +134,20 @@ calls as (
 -- A result may lie in another copy than its use. Of several, the owner's own comes first, then the earliest.
 results_ranked as (
     select
-        results.*,
+        result_blocks.*,
         row_number() over (
-            partition by results.tool_use_id
+            partition by result_blocks.tool_use_id
             order by
-                results.is_progress_copy asc,
-                case when results.session_id = calls.session_id then 0 else 1 end asc,
-                results.occurred_at asc,
-                results.record_id asc,
-                results.record_date asc,
-                results.block_index asc
+                result_blocks.is_progress_copy asc,
+                case when result_blocks.session_id = calls.session_id then 0 else 1 end asc,
+                result_blocks.occurred_at asc,
+                result_blocks.record_id asc,
+                result_blocks.record_date asc,
+                result_blocks.block_index asc
         ) as result_rank
-    from tool_blocks as results
+    from result_blocks
     inner join calls
-        on results.tool_use_id = calls.tool_use_id
-    where results.block_type = 'tool_result'
+        on result_blocks.tool_use_id = calls.tool_use_id
 ),
 
 results as (

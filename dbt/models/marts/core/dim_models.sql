@@ -1,3 +1,6 @@
+-- A view: an increment has a dozen rows to sum up, and a table costs it more than that.
+{{ config(materialized='view') }}
+
 with
 
 models as (

@@ -1,4 +1,7 @@
--- Whole, not by dates: an event that comes or goes may hand other requests another event, on days that no line names.
+-- A view: its parts are tables already, and an event that comes or goes may hand other requests another event, on
+-- days that no line names, so that an increment by dates would have to write it whole.
+{{ config(materialized='view') }}
+
 with
 
 requests_enriched as (
