@@ -130,7 +130,7 @@ def reason_to_skip(settings: Settings, connection: duckdb.DuckDBPyConnection) ->
     rows, full_builds = row or (0, 0)
     if full_builds or rows > AUDIT_ROW_LIMIT:
         return ""
-    return f"{rows:,} rows since {last[0]:%H:%M} UTC"
+    return f"{rows:,} new {'row' if rows == 1 else 'rows'} since {last[0]:%H:%M} UTC"
 
 
 def _create_tables(connection: duckdb.DuckDBPyConnection) -> None:

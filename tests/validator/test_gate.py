@@ -120,7 +120,7 @@ def test_increment_is_audited_when_it_is_due(
     write_transcript(settings, make_prompt(), make_answer())
     run(settings)
     if reason == "rows":
-        monkeypatch.setattr(validator, "AUDIT_ROW_LIMIT", 1)
+        monkeypatch.setattr(validator, "AUDIT_ROW_LIMIT", 0)
     if reason == "age":
         monkeypatch.setattr(validator, "AUDIT_AGE", timedelta(0))
     write_transcript(settings, make_prompt(), make_answer(), make_answer("m2", "2026-01-02T10:05:00.000Z"))
