@@ -16,23 +16,47 @@ import signal
 import sys
 import threading
 import traceback
+import types
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
 from typing import Any, ParamSpec, Self, TypeVar
 
 from analytics.errors import AnalyticsError, describe_bug
 
-# A forked child would inherit the run's locks and half of its threads' state.
-_CONTEXT = multiprocessing.get_context("spawn")
-
 PATIENCE_S = 3.0
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class _Process(SpawnProcess):
+    """A process that does not import the program's main module again.
+
+    Nothing of this package is defined there. It may be Prefect's engine, which is large, or a script
+    that calls `run` without a guard, which would run it once more.
+    """
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing's name
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        try:
+            return SpawnProcess._Popen(process_obj)  # noqa: SLF001
+        finally:
+            sys.modules["__main__"] = main
+
+
+class _Context(SpawnContext):
+    """Spawned, for a forked child would inherit the run's locks and half of its threads' state."""
+
+    Process = _Process
+
+
+_CONTEXT = _Context()
 
 
 @contextmanager

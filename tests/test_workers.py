@@ -170,3 +170,18 @@ def test_peak_memory_counts_what_was_held_and_starts_anew(worker):
     assert workers.peak_memory_bytes() >= before + (len(held) >> 1)
     worker.call(bytearray, 64 << 20)
     assert worker.peak_memory_bytes > 64 << 20
+
+
+def test_a_script_without_a_guard_is_not_run_again(tmp_path):
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        """
+from analytics.workers import Worker, open_pool
+print("run", flush=True)
+with Worker("transform", int) as worker, open_pool(1) as pool:
+    print(worker.call(abs, -1), pool.submit(abs, -2).result(), flush=True)
+"""
+    )
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=environment, check=False)
+    assert (done.stdout, done.stderr) == ("run\n1 2\n", "")
