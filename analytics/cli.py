@@ -186,7 +186,7 @@ def _printer(parsed: argparse.Namespace, settings: Settings) -> Printer:
 
 
 def _run(parsed: argparse.Namespace, settings: Settings) -> int:
-    from analytics.pipeline import Observer, run
+    from analytics.pipeline import Observer, RunOptions, run
     from analytics.workers import keep_arrow_from_pandas
 
     keep_arrow_from_pandas()
@@ -199,15 +199,14 @@ def _run(parsed: argparse.Namespace, settings: Settings) -> int:
         on_validate=printer.on_validate,
         on_publish=printer.on_publish,
     )
-    result = run(
-        settings,
+    options = RunOptions(
         select=parsed.select,
         since=parsed.since,
         until=parsed.until,
         is_full_backfill=parsed.full_backfill,
         is_full_refresh=parsed.full_refresh,
-        observer=observer,
     )
+    result = run(settings, options, observer)
     printer.on_run(result)
     return 1 if result.failures and not parsed.keep_going else 0
 
@@ -263,11 +262,11 @@ def _load(parsed: argparse.Namespace, settings: Settings) -> int:
 
 def _transform(parsed: argparse.Namespace, settings: Settings) -> int:
     from analytics.lake import Lake, new_run_id
-    from analytics.pipeline import transform_and_plan
+    from analytics.pipeline import plan_and_transform
 
     lake = Lake(settings.data_dir, settings.host_id)
     with lake.lock():
-        result = transform_and_plan(settings, lake, run_id=new_run_id(), is_full_refresh=parsed.full_refresh)
+        result = plan_and_transform(settings, lake, run_id=new_run_id(), is_full_refresh=parsed.full_refresh)
     printer = _printer(parsed, settings)
     printer.on_transform(result)
     printer.facts(result.as_json())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import importlib.util
 import json
 import os
@@ -11,7 +9,7 @@ import shutil
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -19,6 +17,7 @@ from typing import Literal
 from analytics.config import Settings
 from analytics.errors import AnalyticsError
 from analytics.lake import Lake
+from analytics.lake.lock import probe_lock
 from analytics.local_key import KEY_BYTES
 from analytics.redactor import Redactor
 from analytics.result import Result
@@ -218,25 +217,8 @@ def _last_commit_at(settings: Settings) -> datetime | None:
     return datetime.fromisoformat(newest[-1].committed_at) if newest else None
 
 
-@contextlib.contextmanager
-def _lock_probed(settings: Settings) -> Iterator[str | None]:
-    """Who holds the lock, or None while this context keeps runs away. Writes nothing to the lock file."""
-    try:
-        file = (settings.data_dir / "run.lock").open(encoding="utf-8")
-    except FileNotFoundError:
-        yield None
-        return
-    with file:
-        holder = None
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = file.read(40).strip() or "another process"
-        yield holder
-
-
 def _check_lock(settings: Settings) -> Finding:
-    with _lock_probed(settings) as holder:
+    with probe_lock(settings.data_dir) as holder:
         if holder is None:
             return Finding("ok", "lock", "free")
     number = holder.removeprefix("process ")
@@ -266,7 +248,7 @@ def _check_warehouse(settings: Settings) -> Finding:
     file = settings.warehouse_file
     if not file.exists():
         return Finding("ok", "warehouse", "not built yet, the next run does")
-    with _lock_probed(settings) as holder:
+    with probe_lock(settings.data_dir) as holder:
         if holder is not None:
             return Finding("ok", "warehouse", f"in use by {holder}")
         try:

@@ -201,7 +201,7 @@ class DuckDBLoader:
         return self._replace_dates(contract, schema_hash, snapshot, sorted(dates), run_id)
 
     def _create_table(self, contract: Contract) -> None:
-        """The empty table of a contract, with each column's meaning as its comment."""
+        """The empty table of a contract, with its grain as a comment."""
         empty = contract.warehouse_schema.empty_table()
         self._connection.register("empty_rows", empty)
         self._connection.execute(f"create or replace table raw.{contract.dataset} as select * from empty_rows")

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -55,7 +55,7 @@ class RunResult(Result):
     publish: PublishResult | None = None
     is_sample: bool = False
     elapsed_ms: int = 0
-    removed_sample_rows: int = field(default=0)
+    removed_sample_rows: int = 0
 
     @property
     def failures(self) -> dict[str, str]:
@@ -82,8 +82,9 @@ class RunOptions:
 
 
 class PipelineRun:
-    """One run under the folder's lock: its stages, to be called in their order, each at most once.
+    """One run under the folder's lock: its stages, to be called in their order.
 
+    `extract` may be called source by source, and `publish` again after a PublishError; the others once.
     The command line and the flow call the same methods. `load` returns None when nothing is new;
     then the run is over. A failing audit raises before anything is called clean or published, so the
     next run builds, audits and publishes the same days again, even if nothing arrives.
@@ -92,7 +93,7 @@ class PipelineRun:
     def __init__(self, settings: Settings, options: RunOptions, observer: Observer) -> None:
         self._settings = settings
         self._options = options
-        self._watcher = observer
+        self._observer = observer
         self._started = time.monotonic()
         self._dbt = Worker("transform", partial(preload, settings))
         self._auditor = Worker("validate", load_gx)
@@ -126,7 +127,7 @@ class PipelineRun:
                 until=self._options.until,
                 is_full_backfill=self._options.is_full_backfill,
                 on_progress=self._on_progress,
-                on_result=self._watcher.on_extract,
+                on_result=self._observer.on_extract,
             )
             extraction = self._with_sample_archives(extraction)
             so_far = self.result.extraction
@@ -145,8 +146,8 @@ class PipelineRun:
     def _on_progress(self, done: int, total: int) -> None:
         """There is something new, so dbt will be needed: it loads beside the extraction."""
         self._dbt.start()
-        if self._watcher.on_progress:
-            self._watcher.on_progress(done, total)
+        if self._observer.on_progress:
+            self._observer.on_progress(done, total)
 
     def _with_sample_archives(self, extraction: Extraction) -> Extraction:
         """The sample's transcripts come with hook events of their tool calls and with plans, each read once."""
@@ -157,8 +158,8 @@ class PipelineRun:
             archive = import_archive(
                 self._source_settings, self._lake, folder, run_id=self.result.run_id, select=(folder.name,)
             )
-            if self._watcher.on_extract:
-                self._watcher.on_extract(archive.results[0])
+            if self._observer.on_extract:
+                self._observer.on_extract(archive.results[0])
             results += archive.results
         return Extraction(tuple(results), extraction.failures)
 
@@ -183,8 +184,8 @@ class PipelineRun:
                 self._auditor.start()
             record.row_count, record.unit_count = load.row_count, load.date_count
         self.result = dataclasses.replace(self.result, load=load)
-        if self._watcher.on_load:
-            self._watcher.on_load(load)
+        if self._observer.on_load:
+            self._observer.on_load(load)
         return load
 
     def transform(self) -> TransformResult:
@@ -195,8 +196,8 @@ class PipelineRun:
             record.unit_count = transformed.model_count
             record.warning_count = len(transformed.warnings)
         self.result = dataclasses.replace(self.result, transform=transformed)
-        if self._watcher.on_transform:
-            self._watcher.on_transform(transformed)
+        if self._observer.on_transform:
+            self._observer.on_transform(transformed)
         return transformed
 
     def validate(self) -> ValidateResult:
@@ -213,8 +214,8 @@ class PipelineRun:
                 record.unit_count, record.warning_count = audit.check_count, len(audit.warnings)
                 record.failed_count = len(audit.failed)
                 record.result = "skipped" if audit.skipped else record.result
-                if self._watcher.on_validate:
-                    self._watcher.on_validate(audit)
+                if self._observer.on_validate:
+                    self._observer.on_validate(audit)
             with open_warehouse(self._settings) as connection:
                 loader = DuckDBLoader(self._settings, self._lake, connection)
                 loader.finish_build(run_id=self.result.run_id, fingerprint=self._fingerprint)
@@ -232,7 +233,7 @@ class PipelineRun:
     def publish(self) -> PublishResult:
         """Hand gold to every target. May be called again after a PublishError."""
         with record_stage(self._stages, "publish") as record:
-            published = publish(self._settings, run_id=self.result.run_id, on_result=self._watcher.on_publish)
+            published = publish(self._settings, run_id=self.result.run_id, on_result=self._observer.on_publish)
             record.unit_count = len(published.targets) + len(published.failures)
             record.failed_count = len(published.failures)
             record.row_count = next(
@@ -290,22 +291,12 @@ def open_run(
         pipeline_run.close()
 
 
-def run(
-    settings: Settings,
-    *,
-    select: Sequence[str] = (),
-    since: datetime | None = None,
-    until: datetime | None = None,
-    is_full_backfill: bool = False,
-    is_full_refresh: bool = False,
-    observer: Observer | None = None,
-) -> RunResult:
+def run(settings: Settings, options: RunOptions | None = None, observer: Observer | None = None) -> RunResult:
     """Extract, load, transform, validate and publish what is new; rebuild and publish nothing when nothing is.
 
     Takes the folder's lock; raises LockHeld when another run has it. A source or a target that fails
     is in `failures`, and the rest goes on; a failing check raises ChecksFailed before publishing.
     """
-    options = RunOptions(select, since, until, is_full_backfill, is_full_refresh)
     with open_run(settings, options, observer) as pipeline_run:
         pipeline_run.extract()
         if pipeline_run.load() is not None:
@@ -315,7 +306,7 @@ def run(
     return pipeline_run.result
 
 
-def transform_and_plan(settings: Settings, lake: Lake, *, run_id: str, is_full_refresh: bool) -> TransformResult:
+def plan_and_transform(settings: Settings, lake: Lake, *, run_id: str, is_full_refresh: bool) -> TransformResult:
     """Build and test by hand what is loaded. Only a run that is audited calls days clean: it builds them again."""
     with open_warehouse(settings) as connection:
         loader = DuckDBLoader(settings, lake, connection)

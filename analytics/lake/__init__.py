@@ -16,14 +16,13 @@ copied file, two sources). Reading is exactly once, because equal records have e
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import hmac
 import os
 import socket
-import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
@@ -34,8 +33,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analytics.contracts import PAYLOAD, journal_datasets
-from analytics.errors import LockHeld
 from analytics.files import make_private_folder, open_private, sync, whole_or_not, write_private_file
+from analytics.lake.lock import hold_lock
 from analytics.lake.log import Commit, Part, Rejection, Snapshot, State
 from analytics.local_key import load_or_create_key
 
@@ -256,33 +255,9 @@ class Lake:
         """The number of the newest commit; 0 before the first."""
         return max(self._numbers(dataset), default=0)
 
-    @contextlib.contextmanager
-    def lock(self, *, wait_s: float = 0.0) -> Iterator[None]:
-        """Be the one writer of this data folder. The kernel frees it when the process ends, however it ends.
-
-        Raises LockHeld, with the holder's process id, when it is not free within `wait_s` seconds.
-        """
-        make_private_folder(self.data_dir)
-        path = self.data_dir / "run.lock"
-        with open_private(path, "a+") as file:
-            deadline = time.monotonic() + wait_s
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError as error:
-                    if time.monotonic() >= deadline:
-                        file.seek(0)
-                        holder = file.read(40).strip() or "another process"
-                        raise LockHeld(
-                            f"lock: {holder} is running the pipeline in {self.data_dir}. Wait for it, or stop it."
-                        ) from error
-                    time.sleep(0.1)
-            file.seek(0)
-            file.truncate()
-            file.write(f"process {os.getpid()}")
-            file.flush()
-            yield
+    def lock(self, *, wait_s: float = 0.0) -> AbstractContextManager[None]:
+        """Be the one writer of this data folder. Raises LockHeld when it is not free within `wait_s` seconds."""
+        return hold_lock(self.data_dir, wait_s=wait_s)
 
 
 def _hash_file(path: Path) -> str:

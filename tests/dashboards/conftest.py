@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from analytics.config import Settings
-from analytics.pipeline import run
+from analytics.pipeline import RunOptions, run
 from analytics.targets.snapshot import open_current
 
 
@@ -16,7 +16,7 @@ def sample_settings(tmp_path_factory):
     home = tmp_path_factory.mktemp("sample")
     settings = Settings(data_dir=home / "data", timezone="UTC", home_dir=home, workers=1)
     for is_full_refresh in (False, True):
-        result = run(settings, is_full_refresh=is_full_refresh)
+        result = run(settings, RunOptions(is_full_refresh=is_full_refresh))
         assert result.is_sample
         assert not result.failures
     return settings

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from analytics.errors import AnalyticsError, ConfigError, ContractViolation
 from analytics.lake import Lake, Part, Rejection, State
+from analytics.records import instant_date
 from analytics.sources import ExtractContext, ExtractResult, Source, Tally
 from analytics.sources.hooks.archive import find_archives, import_files
 from analytics.sources.hooks.parse import flatten_event, parse_file, parse_file_name
 from analytics.sources.hooks.queue import Claim, HookQueue, PassingFailure, QueuedFile, file_key, iter_batches
-from analytics.sources.hooks.rows import DATASET, NAME, add_event, day_of, safe_name
+from analytics.sources.hooks.rows import DATASET, NAME, add_event, safe_name
 from analytics.workers import open_pool
 
 if TYPE_CHECKING:
@@ -235,7 +236,7 @@ def _read_file(
     name = safe_name(context, queued.name)
     events, refused = parse_file(content, file_name=queued.name, mtime_ns=queued.mtime_ns)
     named = parse_file_name(name)
-    day = day_of(queued.mtime_ns)
+    day = instant_date(queued.mtime_ns // 1_000)
     loaded = 0
     for event in events:
         try:

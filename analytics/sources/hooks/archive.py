@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from analytics.errors import ContractViolation
 from analytics.lake import Rejection
+from analytics.records import instant_date
 from analytics.sources import ExtractContext, Tally
 from analytics.sources.hooks.parse import EventReader, HookEvent, flatten_event, parse_file, parse_file_name
 from analytics.sources.hooks.queue import REASON_SUFFIX, shown_name
-from analytics.sources.hooks.rows import DATASET, NAME, add_event, day_of
+from analytics.sources.hooks.rows import DATASET, NAME, add_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -56,7 +57,7 @@ class _Batch:
     def read(self, path: Path, name: str) -> None:
         status = path.stat()
         reader = EventReader(parse_file_name(path.name), status.st_mtime_ns, is_archive=True)
-        named, day = parse_file_name(name), day_of(status.st_mtime_ns)
+        named, day = parse_file_name(name), instant_date(status.st_mtime_ns // 1_000)
         for event in _iter_archive(self._context, path, status.st_size, reader):
             if not self._context.is_in_window(None if event.at_ns is None else event.at_ns // 1_000):
                 continue

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING, cast
 
-from analytics.records import EPOCH_DATE
 from analytics.sources import ExtractContext
 from analytics.sources.hooks.parse import OWN_NAME, FileName, HookEvent, HookPlace
 from analytics.sources.hooks.queue import shown_name
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
 
 NAME = "hooks"
 DATASET = "hook_events"
-
-NANOSECONDS_A_DAY = 86_400_000_000_000
 
 
 def add_event(writer: RecordWriter, event: HookEvent, *, name: str, named: FileName, day: date) -> None:
@@ -32,14 +29,6 @@ def add_event(writer: RecordWriter, event: HookEvent, *, name: str, named: FileN
         file_session=named.session_id,
     )
     writer.add(event.record, cast("Place", place), identity=event.identity)
-
-
-def day_of(mtime_ns: int, _days: dict[int, date] = {}) -> date:  # noqa: B006 - a cache
-    """The UTC day of a file's time."""
-    number = mtime_ns // NANOSECONDS_A_DAY
-    if number not in _days:
-        _days[number] = date.fromordinal(EPOCH_DATE.toordinal() + number)
-    return _days[number]
 
 
 def safe_name(context: ExtractContext, name: str) -> str:
