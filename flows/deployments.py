@@ -1,55 +1,57 @@
 """Run the flow every hour on this machine: `make schedule`, or `python -m flows.deployments`.
 
-Uses the server that PREFECT_API_URL names; without one it starts a local server, on loopback, whose
-page it prints. `prefect.yaml` deploys the same flow to a work pool instead.
+Uses the server that Prefect is configured for (PREFECT_API_URL or a profile); without one it starts a
+local server, on loopback, whose page it prints. `prefect.yaml` deploys the same flow to a work pool.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
+import select
+import signal
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
+
+from analytics.config import load_settings
+from analytics.errors import AnalyticsError, ConfigError
 
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
 
-DEPLOYMENT = "hourly"
+HOURLY = "hourly"
 SERVER_HOST = "127.0.0.1"
-SERVER_PORT = 4200
 SERVER_START_S = 90
+SERVER_STOP_S = 30
+_RUNNER = "--runner"
 QUIET_ENVIRONMENT = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
 
 
-def build_deployment(cron: str | None = None) -> RunnerDeployment:
-    """The hourly deployment: never two runs at once, and one that would overlap is dropped, not queued.
-
-    A run catches up with all that arrived since the last one, so a dropped run loses nothing.
-    """
-    from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
-
+def build_deployments() -> list[RunnerDeployment]:
+    """What is served: the pipeline every hour, and a backfill when somebody asks for one."""
+    from flows.backfill import analytics_backfill
     from flows.main_pipeline import analytics_pipeline
 
-    deployment: Any = analytics_pipeline.to_deployment(
-        name=DEPLOYMENT,
-        cron=cron or hourly_cron(),
-        concurrency_limit=ConcurrencyLimitConfig(
-            limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW, grace_period_seconds=600
-        ),
+    hourly: Any = analytics_pipeline.to_deployment(
+        name=HOURLY,
+        cron=hourly_cron(),
         description="Extract, load, transform, validate and publish what is new.",
         tags=["analytics"],
     )
-    deployed: RunnerDeployment = deployment
-    return deployed
+    backfill: Any = analytics_backfill.to_deployment(
+        name="backfill", description="Read a date range again.", tags=["analytics"]
+    )
+    return [hourly, backfill]
 
 
 def hourly_cron() -> str:
     """Every ANALYTICS_RUN_INTERVAL_HOURS hours, five minutes past: at the full hour everybody runs."""
-    from analytics.config import load_settings
-
     hours = load_settings().run_interval_hours
     return "5 * * * *" if hours == 1 else f"5 */{min(hours, 23)} * * *"
 
@@ -63,44 +65,102 @@ def is_healthy(api_url: str) -> bool:
         return False
 
 
-def start_server(port: int = SERVER_PORT) -> subprocess.Popen[bytes] | None:
-    """A local server on loopback, or None when one answers already. Raises TimeoutError when it does not come up."""
+@contextmanager
+def running_server(port: int) -> Iterator[str]:
+    """The address of a local server's API: of one that answers there already, or of one that ends with the context.
+
+    Raises:
+        ConfigError: it did not come up.
+    """
     api_url = f"http://{SERVER_HOST}:{port}/api"
-    os.environ["PREFECT_API_URL"] = api_url
     if is_healthy(api_url):
-        return None
+        yield api_url
+        return
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", SERVER_HOST, "--port", str(port)]
     server = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **QUIET_ENVIRONMENT}
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + SERVER_START_S
-    while time.monotonic() < deadline and server.poll() is None:
-        if is_healthy(api_url):
-            return server
-        time.sleep(0.5)
-    server.terminate()
-    raise TimeoutError(f"Prefect's server did not answer on {api_url}. Is the port taken? Set PREFECT_API_URL.")
-
-
-def serve_hourly() -> None:
-    """Serve the deployment until stopped. Runs missed while it was not running are caught up by the next one."""
-    os.umask(0o077)
-    os.environ.update(QUIET_ENVIRONMENT)
-    server = None
-    if not os.environ.get("PREFECT_API_URL"):
-        server = start_server()
-        print(f"schedule   server         http://{SERVER_HOST}:{SERVER_PORT}", flush=True)
     try:
-        from prefect import serve
-
-        deployment = build_deployment()
-        print(f"schedule   {deployment.name:<14} {hourly_cron()}   stop with Ctrl-C", flush=True)
-        serve(deployment)
+        deadline = time.monotonic() + SERVER_START_S
+        while not is_healthy(api_url):
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise ConfigError(
+                    f"schedule: Prefect's server did not come up on {api_url}. If something else uses the port, "
+                    "set PREFECT_SERVER_API_PORT to another one, or PREFECT_API_URL to a server of yours."
+                )
+            if select.select([sys.stdin], [], [], 0.2)[0]:
+                raise SystemExit(0)
+        yield api_url
     finally:
-        if server is not None:
-            server.terminate()
-            server.wait(timeout=30)
+        server.terminate()
+        try:
+            server.wait(timeout=SERVER_STOP_S)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def serve_hourly() -> int:
+    """Serve the deployments until stopped, beginning with a run at once that catches up with the time before.
+
+    Ctrl-C reaches every process of a terminal, and would tear a run apart. So all the others live in a session of
+    their own, and end in their order when this process closes its end of a pipe, or dies. Returns the exit code.
+    """
+    os.umask(0o077)
+    command = [sys.executable, "-m", "flows.deployments", _RUNNER]
+    environment = {**os.environ, **QUIET_ENVIRONMENT}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, start_new_session=True) as runner:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda *_: runner.stdin and runner.stdin.close())
+        return runner.wait()
+
+
+def _run_server_and_runner() -> None:
+    from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_API_PORT, temporary_settings
+
+    if PREFECT_API_URL.value():
+        asyncio.run(_serve_until_told_to_stop(build_deployments()))
+        return
+    port = PREFECT_SERVER_API_PORT.value()
+    with running_server(port) as api_url, temporary_settings({PREFECT_API_URL: api_url}):
+        print(f"schedule   server         http://{SERVER_HOST}:{port}", flush=True)
+        asyncio.run(_serve_until_told_to_stop(build_deployments()))
+
+
+async def _serve_until_told_to_stop(deployments: Sequence[RunnerDeployment]) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.logging.handlers import APILogHandler
+    from prefect.runner import Runner
+
+    # One run at a time: the next one waits, then finds what arrived meanwhile. The runner counts, not the server,
+    # where the slot of a run that was killed stays taken for minutes, and for ever if the server forgot who had it.
+    runner = Runner(limit=1)
+    for deployment in deployments:
+        deployment_id = await runner.aadd_deployment(deployment)
+        if deployment.name == HOURLY:
+            async with get_client() as client:
+                await client.create_flow_run_from_deployment(deployment_id)
+    print(f"schedule   {HOURLY:<14} now and {hourly_cron()}   stop with Ctrl-C", flush=True)
+    told = asyncio.Event()
+    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), told.set)
+    serving = asyncio.create_task(runner.start())
+    await asyncio.wait({serving, asyncio.create_task(told.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    if not serving.done():
+        await runner.cancel_all()
+        serving.cancel()
+    with suppress(asyncio.CancelledError):
+        await serving
+    await APILogHandler.aflush()  # while there is a server to take the last lines
 
 
 if __name__ == "__main__":
-    serve_hourly()
+    if sys.argv[1:] != [_RUNNER]:
+        raise SystemExit(serve_hourly())
+    try:
+        _run_server_and_runner()
+    except AnalyticsError as error:
+        print(f"error      {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None

@@ -29,6 +29,14 @@ def _prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture
+def api_url() -> str:
+    """Where the server is, for processes that a test begins."""
+    from prefect.settings import PREFECT_API_URL
+
+    return str(PREFECT_API_URL.value())
+
+
+@pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Settings of one test, in the environment too, where the flow looks for them. Its audits are left out."""
     settings = make_settings(tmp_path)

@@ -20,7 +20,6 @@ from analytics.validator import AuditFailed, ValidateResult
 from analytics.workers import Worker
 from flows import main_pipeline
 from flows.backfill import iter_windows
-from flows.deployments import build_deployment
 from flows.main_pipeline import analytics_pipeline
 from tests.builders import WorkerInProcess, make_answer, make_prompt, write_transcript
 
@@ -152,14 +151,6 @@ def test_sources_without_a_name_there_is_are_refused(world: Settings) -> None:
     write_transcript(world, make_prompt())
     with pytest.raises(Exception, match="no such source"):
         analytics_pipeline(sources=["nowhere"])
-
-
-def test_hourly_deployment_never_overlaps() -> None:
-    deployment = build_deployment()
-    assert deployment.name == "hourly"
-    assert [schedule.schedule.cron for schedule in deployment.schedules] == ["5 * * * *"]
-    assert deployment.concurrency_limit == 1
-    assert deployment.concurrency_options.collision_strategy.value == "CANCEL_NEW"
 
 
 def test_prefect_yaml_says_the_same() -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ from analytics.config import Settings
 from analytics.errors import AnalyticsError, PublishError
 from analytics.lake import Lake
 from analytics.targets.snapshot import open_current
-from flows import deployments, main_pipeline
+from flows import main_pipeline
 from flows.main_pipeline import analytics_pipeline
 from tests.builders import encode, make_answer, make_prompt, make_settings, write_transcript
 
@@ -72,26 +70,12 @@ class Reader(threading.Thread):
                 self.disagreements.append(row)
 
 
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
-    monkeypatch.setenv("PREFECT_API_URL", "")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = deployments.start_server(port)
-    yield os.environ["PREFECT_API_URL"]
-    assert process is not None
-    process.terminate()
-    process.wait()
-
-
-def test_killed_at_random_moments_ends_like_an_undisturbed_run(world: Settings, server: str, tmp_path: Path) -> None:
+def test_killed_at_random_moments_ends_like_an_undisturbed_run(world: Settings, api_url: str, tmp_path: Path) -> None:
     generator = random.Random(7)
     reader = Reader(world)
     reader.start()
     root = Path(__file__).parents[2]
-    environment = {**os.environ, "PREFECT_API_URL": server, "PYTHONPATH": str(root)}
+    environment = {**os.environ, "PREFECT_API_URL": api_url, "PYTHONPATH": str(root)}
     try:
         for number in range(KILLS):
             append(world, number)

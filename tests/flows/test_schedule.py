@@ -1,0 +1,167 @@
+"""`make schedule` as a person uses it: real processes, a real server, and the keyboard's signal."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter
+
+from analytics.config import Settings
+from analytics.lake import Lake
+from analytics.targets.snapshot import current_version
+from flows.deployments import build_deployments
+from tests.builders import make_answer, make_prompt, write_transcript
+
+PROJECT = Path(__file__).parents[2]
+
+
+def wait_for(what: Callable[[], object], timeout_s: float = 180.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not what():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+
+
+class Schedule:
+    """The command, in a session of its own, like a terminal's."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.output = folder / "schedule.txt"
+        with self.output.open("wb") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "flows.deployments"],
+                env={**os.environ, "PYTHONPATH": str(PROJECT), "PREFECT_LOGGING_TO_API_ENABLED": "true", **environment},
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def said(self) -> str:
+        return self.output.read_text(encoding="utf-8")
+
+    def family(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def interrupt(self) -> int:
+        """Ctrl-C. Returns the exit code, once every process it began has ended."""
+        family = self.family()
+        os.killpg(self.process.pid, signal.SIGINT)
+        code = self.process.wait(60)
+        _, alive = psutil.wait_procs(family, timeout=15)
+        assert not alive
+        return code
+
+
+@pytest.fixture
+def begin(tmp_path: Path, api_url: str) -> Iterator[Callable[..., Schedule]]:
+    """Begins schedules; what a failing test leaves of them is killed."""
+    begun: list[Schedule] = []
+
+    def start(**environment: str) -> Schedule:
+        begun.append(Schedule(tmp_path, **{"PREFECT_API_URL": api_url, **environment}))
+        return begun[-1]
+
+    yield start
+    for schedule in begun:
+        if schedule.process.poll() is None:
+            for process in [*schedule.family(), schedule.process]:
+                process.kill()
+            schedule.process.wait()
+
+
+def lock_is_free(settings: Settings) -> bool:
+    with Lake(settings.data_dir, settings.host_id).lock():
+        return True
+
+
+def states_of_runs() -> list[str]:
+    with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs(flow_run_filter=FlowRunFilter(tags={"all_": ["analytics"]}))
+    return [run.state.name if run.state else "" for run in runs]
+
+
+@pytest.mark.torture
+def test_schedule_runs_at_once_also_after_one_that_was_interrupted(
+    world: Settings, begin: Callable[..., Schedule]
+) -> None:
+    """A run that was cut short kept its slot on the server, and those after it were dropped."""
+    write_transcript(world, make_prompt(), make_answer())
+    interrupted = begin()
+    wait_for(lambda: "Task run 'extract" in interrupted.said())
+    interrupted.interrupt()
+    schedule = begin()
+    wait_for(lambda: re.search(r"Flow run .* Finished in state Completed", schedule.said()))
+    assert current_version(world)
+    assert schedule.interrupt() == 0
+    assert lock_is_free(world)
+    assert "Traceback" not in schedule.said()
+    assert "Error" not in schedule.said()
+
+
+def test_ctrl_c_in_the_middle_of_a_run_leaves_no_process_no_lock_and_a_cancelled_run(
+    world: Settings, begin: Callable[..., Schedule]
+) -> None:
+    write_transcript(world, make_prompt(), make_answer())
+    schedule = begin()
+    wait_for(lambda: "Task run 'load'" in schedule.said())
+    assert schedule.interrupt() == 0
+    assert lock_is_free(world)
+    assert "Traceback" not in schedule.said()
+    assert "Cancelled" in states_of_runs()
+
+
+@pytest.mark.torture
+def test_runs_end_with_a_schedule_that_is_killed(world: Settings, begin: Callable[..., Schedule]) -> None:
+    write_transcript(world, make_prompt(), make_answer())
+    schedule = begin()
+    wait_for(lambda: "Task run 'load'" in schedule.said())
+    family = schedule.family()
+    schedule.process.kill()
+    schedule.process.wait()
+    _, alive = psutil.wait_procs(family, timeout=60)
+    assert not alive
+    assert lock_is_free(world)
+
+
+@pytest.mark.torture
+def test_schedule_starts_a_server_where_there_is_none_and_stops_it(
+    world: Settings, begin: Callable[..., Schedule], tmp_path: Path
+) -> None:
+    write_transcript(world, make_prompt(), make_answer())
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    home = str(tmp_path / "prefect")
+    schedule = begin(PREFECT_API_URL="", PREFECT_HOME=home, PREFECT_SERVER_API_PORT=str(port))
+    wait_for(lambda: current_version(world))
+    assert f"schedule   server         http://127.0.0.1:{port}\n" in schedule.said()
+    assert schedule.interrupt() == 0
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+
+
+def test_port_that_something_else_uses_is_told_without_a_traceback(begin: Callable[..., Schedule]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        schedule = begin(PREFECT_API_URL="", PREFECT_SERVER_API_PORT=str(taken.getsockname()[1]))
+        assert schedule.process.wait(120) == 2
+    assert "set PREFECT_SERVER_API_PORT to another one" in schedule.said()
+    assert "Traceback" not in schedule.said()
+
+
+def test_pipeline_is_scheduled_hourly_and_a_backfill_on_demand() -> None:
+    hourly, backfill = build_deployments()
+    assert [schedule.schedule.cron for schedule in hourly.schedules] == ["5 * * * *"]
+    assert backfill.schedules in (None, [])
