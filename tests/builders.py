@@ -22,7 +22,13 @@ from analytics.sources import ExtractContext, ExtractResult
 from analytics.warehouse import open_warehouse
 
 RUN_COLUMNS = {"_extracted_at", "_run_id", "_loaded_at"}
-TABLES_ABOUT_RUNS = {"published_snapshot", "agg_cost_projection", "fct_pipeline_runs", "fct_check_results"}
+TABLES_ABOUT_RUNS = {
+    "published_snapshot",
+    "agg_cost_projection",
+    "alert_pipeline_stale",
+    "fct_pipeline_runs",
+    "fct_check_results",
+}
 Line = dict[str, Any]
 
 
