@@ -2,13 +2,13 @@
 
 Always: files that no commit names and that are older than a day, and published versions beyond
 `ANALYTICS_KEEP_VERSIONS`. With `before`: the lake's days before that date, the dead letters committed
-before it, and quarantined files of these days, for good. Pruned lines do not come back with the next
+before it, quarantined files of these days, and what sources keep of them (the archived and failed files of the
+hook queue), for good. Pruned lines do not come back with the next
 run although their transcripts may still exist; only a full backfill reads them again.
 """
 
 from __future__ import annotations
 
-import importlib
 import shutil
 from datetime import date, datetime
 from pathlib import Path
@@ -24,8 +24,7 @@ from analytics.targets.snapshot import old_versions
 def prune(settings: Settings, *, before: date | None = None, is_dry_run: bool = False) -> dict[str, int]:
     """Delete what is past its keep and return the counts by kind; with `is_dry_run` only the counts.
 
-    The marts show the remaining days after the next run. A source package that keeps files of its own
-    may offer `prune(settings, before=..., is_dry_run=...)` with counts by kind; it is called too.
+    The marts show the remaining days after the next run.
 
     Raises:
         LockHeld: a run is using the data folder.
@@ -40,10 +39,9 @@ def prune(settings: Settings, *, before: date | None = None, is_dry_run: bool = 
         }
         if before is not None:
             removed |= _prune_days(lake, before, is_dry_run=is_dry_run)
-        for source in iter_sources():
-            own = getattr(importlib.import_module(f"analytics.sources.{source.name}"), "prune", None)
-            if own is not None:
-                removed |= own(settings, before=before, is_dry_run=is_dry_run)
+            for source in iter_sources():
+                if source.prune:
+                    removed |= source.prune(settings, before, is_dry_run)
     return removed
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from datetime import UTC, date, datetime, timedelta
@@ -10,6 +11,7 @@ from analytics.errors import LockHeld
 from analytics.lake import Lake
 from analytics.lake.upkeep import remove_parts
 from analytics.prune import prune
+from analytics.sources import transcripts
 from analytics.targets import snapshot
 from tests.builders import committed_rows, make_gold, make_prompt, raw_rows, run_extract, run_load, write_transcript
 
@@ -103,8 +105,8 @@ def test_prune_leaves_a_running_pipeline_alone(filled):
         prune(filled, before=TOMORROW)
 
 
-def test_a_source_may_prune_files_of_its_own(filled, monkeypatch):
-    from analytics.sources import transcripts
-
-    monkeypatch.setattr(transcripts, "prune", lambda _settings, *, before, is_dry_run: {"own_files": 7}, raising=False)
-    assert prune(filled)["own_files"] == 7
+def test_a_source_prunes_what_it_keeps_itself(filled, monkeypatch):
+    keeper = dataclasses.replace(transcripts.SOURCE, prune=lambda _settings, before, _is_dry_run: {str(before): 7})
+    monkeypatch.setattr("analytics.prune.iter_sources", lambda: iter([keeper]))
+    assert prune(filled, before=CUT)[str(CUT)] == 7
+    assert str(CUT) not in prune(filled)

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -165,7 +165,8 @@ class Tally:
 class Source:
     """One source: its name in summaries and rows, the dataset it feeds, and how it is read.
 
-    `import_archive` reads events that were kept elsewhere, from a file or a folder, once.
+    `import_archive` reads events that were kept elsewhere, from a file or a folder, once. `prune` deletes
+    what the source itself keeps of the days before a date, or with True only counts it, by kind.
     """
 
     name: str
@@ -173,6 +174,7 @@ class Source:
     is_enabled: Callable[[Settings], bool]
     extract: Callable[[ExtractContext], ExtractResult]
     import_archive: Callable[[ExtractContext, Path], ExtractResult] | None = None
+    prune: Callable[[Settings, date, bool], dict[str, int]] | None = None
 
 
 def iter_sources() -> Iterator[Source]:

@@ -6,6 +6,7 @@ import dataclasses
 from collections import Counter, deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from datetime import date
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -96,7 +97,14 @@ def import_events(context: ExtractContext, path: Path) -> ExtractResult:
     return tally.result(NAME, DATASET)
 
 
-SOURCE = Source(name=NAME, dataset=DATASET, is_enabled=is_enabled, extract=extract, import_archive=import_events)
+def prune(settings: Settings, before: date, is_dry_run: bool) -> dict[str, int]:  # noqa: FBT001 - as every source's
+    """Delete what the queue keeps of firings before a day: archived and failed files."""
+    return {"hook_files": queue_of(settings).prune(before, is_dry_run=is_dry_run)}
+
+
+SOURCE = Source(
+    name=NAME, dataset=DATASET, is_enabled=is_enabled, extract=extract, import_archive=import_events, prune=prune
+)
 
 
 # ---------------------------------------------------------------- the queue

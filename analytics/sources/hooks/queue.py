@@ -26,7 +26,7 @@ import stat
 import time
 import uuid
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
@@ -290,28 +290,22 @@ class HookQueue:
             count += 1
         return count
 
-    def prune_archive(
-        self, *, max_age_days: int | None = None, max_bytes: int | None = None, now: float | None = None
-    ) -> int:
-        """Delete archived files beyond an age or, oldest first, beyond a total size. Returns how many."""
-        limit = None if max_age_days is None else ((time.time() if now is None else now) - max_age_days * 86_400) * 1e9
-        found = sorted(
-            (queued.mtime_ns, queued.size, folder / queued.name)
-            for entry in _list_folder(self.archive)
-            if entry.is_dir(follow_symlinks=False) and (folder := self.archive / entry.name)
-            for queued in _iter_files(folder)
-        )
-        excess = sum(size for _, size, _ in found) - max_bytes if max_bytes is not None else 0
+    def prune(self, before: date, *, is_dry_run: bool = False) -> int:
+        """Delete archived and failed files that were captured before a day, for good. Returns how many."""
+        limit = datetime(before.year, before.month, before.day, tzinfo=UTC).timestamp() * 1e9
+        archived = [entry for entry in _list_folder(self.archive) if entry.is_dir(follow_symlinks=False)]
         count = 0
-        for mtime_ns, size, path in found:
-            if excess <= 0 and (limit is None or mtime_ns >= limit):
-                break
-            path.unlink(missing_ok=True)
-            excess -= size
-            count += 1
-        for entry in _list_folder(self.archive):
-            with contextlib.suppress(OSError):
-                (self.archive / entry.name).rmdir()
+        for folder in (*(self.archive / entry.name for entry in archived), self.failed):
+            for queued in list(_iter_files(folder)):
+                if queued.name.endswith(REASON_SUFFIX) or queued.mtime_ns >= limit:
+                    continue
+                count += 1
+                if not is_dry_run:
+                    for name in (queued.name, queued.name + REASON_SUFFIX):
+                        (folder / name).unlink(missing_ok=True)
+            if not is_dry_run:
+                with contextlib.suppress(OSError):  # it holds younger files, or does not exist
+                    folder.rmdir()
         return count
 
     def sweep(self, *, now: float | None = None) -> int:

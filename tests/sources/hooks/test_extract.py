@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -17,6 +17,7 @@ import pytest
 
 from analytics.capture import installer
 from analytics.lake import Lake
+from analytics.prune import prune
 from analytics.sources.hooks import extract, import_events, queue_of
 from tests.builders import make_context
 
@@ -362,18 +363,23 @@ def test_a_living_runs_claim_is_left_alone(tmp_path):
     assert extract(hook_context(tmp_path)).rows_loaded == 2
 
 
-def test_prune_bounds_the_archive_by_age_and_size(tmp_path):
-    for number in range(4):
-        put(tmp_path, make_payload(n=number), name=f"{number}.json", at_ns=T0_NS + number * 86_400 * 10**9)
+def test_prune_takes_what_the_queue_keeps_of_days_before_a_date(tmp_path):
+    """`analytics prune --before` left the archived payloads of these days, as captured. Found by review."""
+    for number in range(3):
+        at_ns = T0_NS + number * 86_400 * 10**9
+        put(tmp_path, make_payload(n=number), name=f"{number}.json", at_ns=at_ns)
+        put(tmp_path, b"broken", name=f"broken{number}.json", at_ns=at_ns)
     context = hook_context(tmp_path, hook_files="archive")
     extract(context)
-    queue = queue_of(context.settings)
-    assert queue.prune_archive(max_age_days=2, now=T0_NS / 1e9 + 3 * 86_400 + 1) == 2
-    assert names_in(tmp_path, "archive") == ["2.json", "3.json"]
-    assert queue.prune_archive(max_bytes=100) == 1
-    assert queue.prune_archive(max_bytes=100) == 0
-    assert names_in(tmp_path, "archive") == ["3.json"]
-    assert len(list(queue.archive.iterdir())) == 1
+    kept = names_in(tmp_path, "archive"), names_in(tmp_path, "failed")
+    before = datetime.fromtimestamp(T0_NS / 1e9, UTC).date() + timedelta(days=2)
+    assert prune(context.settings, before=before, is_dry_run=True)["hook_files"] == 4
+    assert (names_in(tmp_path, "archive"), names_in(tmp_path, "failed")) == kept
+    assert prune(context.settings, before=before)["hook_files"] == 4
+    assert names_in(tmp_path, "archive") == ["2.json"]
+    assert [name for name in names_in(tmp_path, "failed") if "broken2" not in name] == []
+    assert len(names_in(tmp_path, "failed")) == 2
+    assert len(list(queue_of(context.settings).archive.iterdir())) == 1
 
 
 def test_a_registered_command_brings_its_event_into_the_lake(tmp_path):
