@@ -12,6 +12,7 @@ line_places as (
         agent_id,
         is_progress_copy,
         is_sidechain,
+        has_instant,
         occurred_at,
         record_date
     from {{ ref('stg_messages') }}
@@ -49,7 +50,8 @@ threads as (
 -- Forks, resumes and subagents copy whole conversations. The owner is the main thread before a subagent,
 -- then whoever stopped writing first: the copy is made from a thread that had come to rest. Progress lines
 -- count only where nothing else holds the message. The first line of the owner gives instant and
--- attributes, which a later append cannot change.
+-- attributes, which a later append cannot change. A line without an instant has the start of the day it is
+-- filed under, which differs by who carried it, so it is first only where no other is.
 lines_ranked as (
     select
         line_places.record_id,
@@ -62,6 +64,7 @@ lines_ranked as (
                 threads.ended_at asc nulls last,
                 line_places.session_id asc,
                 line_places.agent_id asc nulls first,
+                line_places.has_instant desc nulls last,
                 line_places.occurred_at asc,
                 line_places.record_id asc,
                 line_places.record_date asc

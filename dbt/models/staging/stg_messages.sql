@@ -69,6 +69,7 @@ messages as (
         is_compact_summary,
         is_api_error,
         has_usage,
+        coalesce(progress_message_at, occurred_at) is not null as has_instant,
 
         ---------- dates and instants
         coalesce(progress_message_at, occurred_at, cast(record_date as {{ timestamp_type() }})) as occurred_at,

@@ -186,6 +186,7 @@ def write_transcripts(projects: Path, seed: int = 1) -> list[tuple[str, Document
         names = [f"s-{session}.jsonl", *([f"s-{session}/subagents/agent-a{session}.jsonl"] if session % 3 == 0 else [])]
         for name in names:
             content = [_shape(session, number, chance) for number in range(40)]
+            content.append({key: value for key, value in content[4].items() if key != "timestamp"})
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in content))
