@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,11 +18,14 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 
 from analytics import pipeline
 from analytics.config import Settings
+from analytics.errors import LockHeld
 from analytics.lake import Lake
+from flows.deployments import QUIET_ENVIRONMENT, is_healthy
 from tests.builders import make_answer, make_prompt, make_settings, published_rows, write_transcript
 
 pytestmark = pytest.mark.torture
@@ -54,6 +58,27 @@ class Worker:
             for process in self.family():
                 process.kill()
             self.process.wait()
+
+
+@pytest.fixture(scope="module")
+def api_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server with all its services: the one of the other tests gives no slot back. It keeps its leases on disk."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    home = tmp_path_factory.mktemp("server")
+    kept = {"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem"}
+    server = subprocess.Popen(
+        [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
+        env={**os.environ, "PREFECT_HOME": str(home), **QUIET_ENVIRONMENT, **kept},
+        stdout=subprocess.DEVNULL,
+    )
+    url = f"http://127.0.0.1:{port}/api"
+    wait_for(lambda: is_healthy(url))
+    with temporary_settings({PREFECT_API_URL: url}):
+        yield url
+    server.terminate()
+    server.wait()
 
 
 @pytest.fixture
@@ -100,7 +125,7 @@ def lock_is_held(settings: Settings) -> bool:
     try:
         with Lake(settings.data_dir, settings.host_id).lock():
             return False
-    except pipeline.AnalyticsError:
+    except LockHeld:
         return True
 
 

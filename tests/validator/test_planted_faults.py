@@ -15,7 +15,7 @@ import pytest
 from analytics.config import Settings
 from analytics.lake import Commit, Lake
 from analytics.pipeline import RunOptions, open_run
-from analytics.validator import AuditFailed, ValidateResult, suite_files, validate
+from analytics.validator import PROJECT, AuditFailed, ValidateResult, suite_files, validate
 from tests.builders import make_answer, make_prompt, make_settings, write_transcript
 
 CHECKS = [
@@ -261,3 +261,28 @@ def test_expectation_objects_to_its_fault(copied: Settings, suite: str, name: st
     assert not check.is_success
     assert check.error_type is None, "a check that cannot run proves nothing"
     assert check.unexpected_count is None or check.unexpected_count > 0
+
+
+def test_check_that_cannot_run_leaves_no_message_of_the_engine_behind(copied: Settings, tmp_path: Path) -> None:
+    """The engine's message quoted the value, and stood in the results and pages of Great Expectations."""
+    plant(copied, f"create table audit.notes as select '{MARKER}' as note")
+    check = {
+        "type": "unexpected_rows_expectation",
+        "kwargs": {"unexpected_rows_query": "select cast(note as integer) as number from {batch}"},
+        "meta": {"name": "notes_are_numbers"},
+        "description": "Each note is a number.",
+        "notes": "Look at the notes.",
+        "severity": "critical",
+    }
+    suite = {"name": "notes", "meta": {"query": "select * from audit.notes"}, "notes": "", "expectations": [check]}
+    project = tmp_path / "project"
+    (project / "expectations").mkdir(parents=True)
+    (project / "expectations" / "notes.json").write_bytes(orjson.dumps(suite))
+    shutil.copy(PROJECT / "great_expectations.yml", project)
+    with pytest.raises(AuditFailed, match="notes_are_numbers") as failure:
+        validate(copied, FakeLake([]), run_id="test", is_forced=True, is_everything=True, project=project)
+    (result,) = failure.value.result.checks
+    assert result.error_type
+    written = [file for file in (copied.data_dir / "validation").rglob("*") if file.is_file()]
+    assert [file for file in written if file.suffix == ".html" and b"raised an exception" in file.read_bytes()]
+    assert not [file for file in written if MARKER.encode() in file.read_bytes()]
