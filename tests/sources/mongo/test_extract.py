@@ -138,16 +138,22 @@ def test_extract_finds_a_late_document_within_the_overlap(collection: Collection
 
 
 def test_extract_picks_up_a_changed_document(collection: Collection[Document], settings: Settings) -> None:
-    """Within the overlap at once, before it by a full backfill. What the lake had stays."""
+    """Within the overlap at once, before it by a full backfill. What the lake had stays beside it."""
     for number in (1, 10_000):
         collection.insert_one(make_document(make_line(number), STARTED_AT + timedelta(seconds=number), _id=number))
     extract(settings)
     collection.update_many({}, {"$set": {"message.content": "edited"}})
     assert extract(settings).rows_read == 1
     assert extract(settings, is_full_backfill=True).rows_read == 2
-    collection.delete_many({})
-    extract(settings, is_full_backfill=True)
     assert len(read_lake(Lake(settings.data_dir), "record_id")) == 4
+
+
+def test_deleted_document_stays_in_the_lake(collection: Collection[Document], settings: Settings) -> None:
+    collection.insert_many(make_document(make_line(n), _id=n) for n in range(2))
+    extract(settings)
+    collection.delete_one({"_id": 0})
+    extract(settings, is_full_backfill=True)
+    assert lake_ids(settings) == {"0", "1"}
 
 
 def test_extract_is_not_frozen_by_a_document_from_the_future(

@@ -62,6 +62,22 @@ SOURCE.extract(ExtractContext(settings, Lake(Path(data_dir), "test"), "test", da
 """
 
 
+EXTRACT_AND_TELL_MEMORY = """
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from analytics.config import Settings
+from analytics.lake import Lake
+from analytics.sources import ExtractContext
+from analytics.sources.mongo import SOURCE
+from analytics.workers import peak_memory_bytes
+uri, database, data_dir = sys.argv[1:4]
+settings = Settings(data_dir=Path(data_dir), mongo_uri=uri, mongo_database=database, workers=1)
+result = SOURCE.extract(ExtractContext(settings, Lake(Path(data_dir), "test"), "test", datetime.now(UTC)))
+print(result.rows_loaded, peak_memory_bytes() >> 20)
+"""
+
+
 def ids_of(settings: Settings) -> set[str]:
     return {row[0] for row in read_lake(Lake(settings.data_dir), "source_record_id")}
 
@@ -283,3 +299,24 @@ def test_killed_extraction_ends_equal(
     assert ids_of(settings) == ids_of(clean)
     ids_of_lines = sorted({record_id(canonical_json(line)) for _, line in lines})
     assert [row[0] for row in read_lake(Lake(settings.data_dir), "record_id")] == ids_of_lines
+
+
+@pytest.mark.torture
+def test_documents_of_16_mb_side_by_side_load_in_bounded_memory(
+    collection: Collection[Document], mongo_uri: str, settings: Settings
+) -> None:
+    """Ranges are cut by the usual size, so all of these are in one of them: 480 MB."""
+    collection.insert_many(make_document(make_line(n), _id=n) for n in range(40_000))
+    for n in range(32):
+        message = {"role": "user", "content": f"{n:08}" * 1_900_000}
+        collection.insert_one(make_document(make_line(50_000 + n, message=message), _id=20_000 + (n + 1) / 100))
+    done = subprocess.run(
+        [sys.executable, "-c", EXTRACT_AND_TELL_MEMORY, mongo_uri, collection.database.name, str(settings.data_dir)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+    )
+    loaded, peak_mb = map(int, done.stdout.split())
+    assert loaded == 40_032
+    assert peak_mb < 600
