@@ -124,7 +124,7 @@ def build_parser() -> argparse.ArgumentParser:
     added.add_argument("--since", type=_day, help="only days from this one on (inclusive)")
     added.add_argument("--until", type=_day, help="only days before this one (exclusive)")
     added.add_argument("--project", default="", help="only this project: its path, or the last part of it")
-    added.add_argument("--out", type=Path, metavar="FILE", help="write here; needed with the flags above")
+    added.add_argument("--out", type=Path, metavar="FILE", help="write here instead of the published folder")
     added.add_argument("--open", action="store_true", help="open it in the browser")
     text = "write a published table to a file"
     # Here --json names a file.
@@ -352,12 +352,10 @@ def _print_table(parsed: argparse.Namespace, settings: Settings, table: pa.Table
 
 
 def _report(parsed: argparse.Namespace, settings: Settings) -> int:
-    from analytics.targets.report import REPORT, Restriction, write_report
+    from analytics.targets.report import Restriction, write_report
 
     restriction = Restriction(since=parsed.since, until=parsed.until, project=parsed.project)
-    if parsed.out is None and restriction != Restriction():
-        raise ConfigError("report: say with --out FILE where a page of only some data goes.")
-    file = (parsed.out or settings.published_dir / REPORT).absolute()
+    file = (parsed.out or settings.published_dir / restriction.file_name).absolute()
     size = write_report(settings, file, restriction)
     facts = {"file": str(file), "byte_count": size}
     _printer(parsed, settings).facts(facts, [f"report     {size / 1e6:.1f} MB   {file}"])

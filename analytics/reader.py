@@ -20,8 +20,8 @@ from analytics.targets.snapshot import open_current
 Form = Literal["table", "json", "csv", "parquet"]
 EXPORTED_FORMS: tuple[Form, ...] = ("csv", "json", "parquet")
 MAX_CELL_CHARS = 60
-# A spreadsheet takes a cell that begins so for a formula.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+# A spreadsheet takes a cell that begins so for a formula; some take the wide forms too.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20", "\t", "\r", "\n")
 
 
 def quote(name: str) -> str:
@@ -102,7 +102,7 @@ def _render_csv(names: list[str], rows: list[dict[str, Any]]) -> str:
     # With "\n" alone the writer would leave a carriage return unquoted, and a cell would end its row.
     output = io.StringIO()
     writer = csv.writer(_LineFeeds(output), lineterminator="\r\n")
-    writer.writerow(names)
+    writer.writerow([_csv_cell(name) for name in names])
     for row in rows:
         writer.writerow([_csv_cell(row[name]) for name in names])
     return output.getvalue()

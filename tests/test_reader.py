@@ -13,7 +13,7 @@ from analytics.reader import EXPORTED_FORMS, published_tables, quote, read_query
 from analytics.targets import snapshot
 from tests.builders import make_gold
 
-FORMULAS = ["=cmd|'/c calc'!A0", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "\nx"]
+FORMULAS = ["=cmd|'/c calc'!A0", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "\nx", "\uff1d1+1"]
 
 
 @pytest.fixture
@@ -54,6 +54,10 @@ def test_csv_never_starts_a_cell_with_a_formula(text):
     table = pa.table({"a": [text, "b=c", None], "n": [-1, 2, 3]})
     rows = list(csv.reader(io.StringIO(render(table, "csv"), newline="")))
     assert rows == [["a", "n"], [f"'{text}", "-1"], ["b=c", "2"], ["", "3"]]
+
+
+def test_csv_has_no_formula_for_a_heading():
+    assert render(pa.table({"=1+1": [1]}), "csv").startswith("'=1+1\n")
 
 
 def test_parquet_keeps_a_formula_as_it_is(published, tmp_path):

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import os
+from datetime import date
 from pathlib import Path
 
 import pytest
 
 from analytics.cards import load_dashboards
+from analytics.errors import ConfigError
 from analytics.targets.report import Restriction, write_report
 from tests.dashboards import browser
 
 SIZES = [(380, 800), (1280, 900), (3840, 2160)]
+
+
+TEXT_BEYOND_ITS_CARD = """
+    [...document.querySelectorAll('.card')].flatMap((card) => {
+      const { left, right } = card.getBoundingClientRect();
+      return [...card.querySelectorAll('.chart svg text')].filter((text) => {
+        const box = text.getBoundingClientRect();
+        return box.width && (box.left < left || box.right > right);
+      }).map((text) => `${card.id}: ${text.textContent}`);
+    })"""
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +72,7 @@ def test_every_chart_is_drawn_and_nothing_overflows(report, width, height, theme
         assert outcome == {"number": "number", "table": "table"}.get(chart, "chart")
         assert outcome != "chart" or marks > 1
     assert report.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert report.evaluate(TEXT_BEYOND_ITS_CARD) == []
     assert report.evaluate("document.documentElement.dataset.theme") == theme
 
 
@@ -113,6 +126,43 @@ def test_filters_give_the_numbers_that_sql_gives(report, published, state, condi
             f"where {session_condition}"
         ).fetchone()
         assert number_of(report, "session_total") == sessions
+
+
+def test_a_pointer_over_a_day_tells_every_series_and_their_sum(report, published):
+    card = "document.getElementById('developer_productivity-cost_by_day')"
+    hits = f"[...{card}.querySelectorAll('.hits_marks path')]"
+    report.evaluate(f"{card}.scrollIntoView({{ block: 'center', behavior: 'instant' }})")
+    box = report.evaluate(
+        f"(() => {{ const b = {hits}.at(-1).getBoundingClientRect(); return [b.x + b.width / 2, b.y + 9]; }})()"
+    )
+    for step in (3, 0):
+        report.call("Input.dispatchMouseEvent", type="mouseMoved", x=box[0] + step, y=box[1] + step)
+    day, *told = report.evaluate("[...document.querySelectorAll('#tip p, #tip dt, #tip dd')].map(e => e.textContent)")
+    by_model = published.execute(
+        "select model_name, sum(estimated_cost_usd) from gold.fct_api_requests "
+        "where occurred_date_local = '2026-11-20' and estimated_cost_usd is not null group by 1"
+    ).fetchall()
+    assert day == "Fri, Nov 20, 2026"
+    assert told[-1] == f"${sum(cost for _, cost in by_model):.2f}"
+    assert len(told) == 2 * (len(by_model) + (len(by_model) > 1))
+
+
+def test_a_choice_in_the_address_is_held_to_the_days_there_are(sample_settings, page):
+    page.load(sample_settings.published_dir / "report.html", "#since=1990-01-01&until=2990-01-01")
+    assert page.evaluate("[report.state.since, report.state.until]") == page.evaluate(
+        "[report.model.first, report.model.last]"
+    )
+
+
+def test_the_bar_says_which_dashboard_is_read(report):
+    read = "document.querySelector('#sections [aria-current]').textContent"
+    assert report.evaluate(read) == "Developer Productivity"
+    report.evaluate(
+        "new Promise((resolve) => { addEventListener('scrollend', () => resolve(1), { once: true });"
+        " document.querySelector('#sections a:last-child').click(); })"
+    )
+    assert report.evaluate(read) == "Data Quality"
+    assert report.evaluate("document.activeElement.id") == "data_quality"
 
 
 def test_a_choice_without_rows_says_so_and_can_be_undone(report):
@@ -175,12 +225,41 @@ def test_hostile_names_stay_names(sample_settings, page, tmp_path, monkeypatch):
     assert page.problems == []
 
 
-def test_page_without_any_session_says_what_to_do(sample_settings, page, tmp_path):
-    from datetime import date
+def test_page_without_any_session_says_what_to_do(sample_settings, page, tmp_path, monkeypatch):
+    from analytics.targets import report
 
+    read, nothing = report.read_cube, Restriction(since=date(2030, 1, 1))
+    monkeypatch.setattr(report, "read_cube", lambda connection, cube, _: read(connection, cube, nothing))
     file = tmp_path / "empty.html"
-    write_report(sample_settings, file, Restriction(since=date(2030, 1, 1)))
+    write_report(sample_settings, file)
     page.problems.clear()
     page.load(file)
     assert "analytics doctor" in page.evaluate("document.querySelector('.welcome').textContent")
     assert page.problems == []
+
+
+def test_a_page_of_some_days_of_one_project_holds_nothing_else(sample_settings, page, tmp_path, published):
+    file = tmp_path / "some.html"
+    write_report(sample_settings, file, Restriction(date(2026, 10, 20), date(2026, 10, 28), "storefront"))
+    page.load(file)
+    (cost,) = published.execute(
+        "select sum(facts.estimated_cost_usd) from gold.fct_api_requests as facts "
+        "join gold.dim_projects using (project_key) where project_name = 'storefront' "
+        "and occurred_date_local between '2026-10-20' and '2026-10-27'"
+    ).fetchone()
+    assert number_of(page, "cost_total") == pytest.approx(float(cost), abs=1e-9)
+    assert page.evaluate("report.model.projects") == ["/home/dev/work/storefront"]
+
+
+@pytest.mark.parametrize(
+    ("restriction", "message"),
+    [
+        (Restriction(project="nosuch"), "no project is called nosuch"),
+        (Restriction(project="front"), "no project is called front"),
+        (Restriction(since=date(2030, 1, 1)), "nothing is published of these days"),
+    ],
+)
+def test_a_page_of_nothing_is_refused(sample_settings, tmp_path, restriction, message):
+    with pytest.raises(ConfigError, match=message):
+        write_report(sample_settings, tmp_path / "none.html", restriction)
+    assert not (tmp_path / "none.html").exists()

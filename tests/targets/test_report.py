@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from analytics.cards import iter_cubes, load_dashboards
-from analytics.errors import PublishError
+from analytics.errors import ConfigError, PublishError
 from analytics.targets import report
 
 
@@ -34,6 +34,16 @@ def test_restriction_quotes_the_project():
     clauses = report.Restriction(date(2026, 1, 1), date(2026, 2, 1), "it's").conditions(cube)
     assert clauses[0] == "and activity_date >= date '2026-01-01'"
     assert "'it''s'" in clauses[2]
+
+
+def test_restriction_refuses_days_that_end_before_they_begin():
+    with pytest.raises(ConfigError, match="--until must be a later day"):
+        report.Restriction(date(2026, 1, 2), date(2026, 1, 2))
+
+
+def test_a_page_of_some_data_takes_no_ones_place():
+    assert report.Restriction().file_name == "report.html"
+    assert report.Restriction(project="x").file_name == "report-selection.html"
 
 
 def test_write_report_leaves_the_old_page_when_it_cannot_be_written(tmp_path, monkeypatch):

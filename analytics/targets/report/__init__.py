@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from analytics.cards import DATE, PROJECT, Cube, Dashboard, has_column, iter_cubes, load_dashboards, read_labels
 from analytics.config import Settings
-from analytics.errors import PublishError
-from analytics.files import make_private_folder, shown_path, write_private_file
+from analytics.errors import ConfigError, PublishError
+from analytics.files import make_private_folder, open_private, shown_path, write_private_file
 from analytics.sample import is_synthetic
 from analytics.targets import Target, TargetResult
 from analytics.targets.snapshot import open_current
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 REPORT = "report.html"
+SELECTION = "report-selection.html"
 # A card of single files would need a row per file and day. The page gets the files that lead a month.
 FILES_PER_MONTH = 60
 _PAGE_DIR = Path(__file__).parent / "page"
@@ -48,6 +49,15 @@ class Restriction:
     since: date | None = None
     until: date | None = None
     project: str = ""
+
+    def __post_init__(self) -> None:
+        if self.since and self.until and self.until <= self.since:
+            raise ConfigError("report: --until must be a later day than --since; it is the first day left out.")
+
+    @property
+    def file_name(self) -> str:
+        """What the page is called unless somebody says so: a page of some data never takes the place of the whole."""
+        return REPORT if self == Restriction() else SELECTION
 
     def conditions(self, cube: Cube) -> list[str]:
         """Clauses for a where. A query without projects gives nothing of a single project."""
@@ -85,8 +95,8 @@ def write_report(settings: Settings, file: Path, restriction: Restriction | None
     text = render_page(settings, restriction or Restriction())
     unfinished = file.with_name(f".{file.name}.unfinished")
     try:
-        unfinished.write_bytes(text)
-        unfinished.chmod(0o600)
+        with open_private(unfinished, "wb") as page:
+            page.write(text)
         unfinished.replace(file)
     except OSError as error:
         unfinished.unlink(missing_ok=True)
@@ -98,7 +108,11 @@ def render_page(settings: Settings, restriction: Restriction) -> bytes:
     """The whole page as bytes."""
     dashboards = load_dashboards()
     with open_current(settings) as connection:
+        if restriction.project:
+            _check_project(connection, restriction.project)
         cubes = {cube.query.name: read_cube(connection, cube, restriction) for cube in iter_cubes(dashboards)}
+        if restriction != Restriction() and not any(cube["row_count"] for cube in cubes.values()):
+            raise ConfigError("report: nothing is published of these days.")
         page = _describe_page(connection, settings)
     model = {
         "page": page,
@@ -116,6 +130,15 @@ def render_page(settings: Settings, restriction: Restriction) -> bytes:
     for name, content in parts.items():
         page_text = page_text.replace(b"{{ %s }}" % name.encode(), content, 1)
     return page_text
+
+
+def _check_project(connection: duckdb.DuckDBPyConnection, project: str) -> None:
+    paths = connection.execute("select project_path from gold.dim_projects").fetchall()
+    if not any(path == project or path.endswith(f"/{project}") for (path,) in paths):
+        raise ConfigError(
+            f"report: no project is called {project}. "
+            'See: analytics query "select project_name, project_path from dim_projects"'
+        )
 
 
 def pack(content: bytes) -> bytes:

@@ -140,7 +140,7 @@ function changeOf(name, value, compared) {
   const isRatio = name.endsWith("_ratio");
   const delta = isRatio ? (now - before) * 100 : (now / before - 1) * 100;
   const isSame = Math.abs(delta) < 0.05;
-  const tone = isRatio && !isSame ? (delta > 0 ? "good" : "bad") : "";
+  const tone = isRatio && Math.abs(delta) >= 0.5 ? (delta > 0 ? "good" : "bad") : "";
   const text = `${isSame ? "±" : delta > 0 ? "▲" : "▼"} ${number(Math.abs(delta), Math.abs(delta) < 100 ? 1 : 0)}${isRatio ? " points" : "%"}`;
   const chip = element("b", { class: `chip ${tone}` }, text);
   if (compared.isWeek) chip.title = `${showShort(name, now)} in the last 7 days`;
@@ -256,6 +256,7 @@ async function drawChart(card, grain) {
   card.legend.replaceChildren(...form.legend.map(legendItem));
   card.legend.hidden = !form.legend.length;
   card.figure.replaceChildren();
+  card.figure.style.removeProperty("--needed");
   const box = {
     width: Math.max(200, card.figure.clientWidth),
     height: card.figure.clientHeight,
@@ -263,6 +264,8 @@ async function drawChart(card, grain) {
     range: rangeNow(),
   };
   const spec = specOf(card, form, box);
+  // Few rows need less than a card's height, which a page of one column does not have to keep.
+  if (card.chart === "row") card.figure.style.setProperty("--needed", `${spec.height}px`);
   card.view = await vegaEmbed(card.figure, spec, {
     mode: "vega-lite",
     renderer: "svg",
@@ -276,6 +279,7 @@ async function drawChart(card, grain) {
   const svg = card.figure.querySelector("svg");
   svg.setAttribute("role", "img");
   svg.setAttribute("aria-label", `${card.title}: a chart of ${card.rows.length} rows, which the table below holds.`);
+  for (const name of ["role", "aria-roledescription", "aria-label"]) card.figure.removeAttribute(name);
   for (const child of svg.children) child.setAttribute("aria-hidden", "true");
 }
 

@@ -55,6 +55,12 @@ function colorsFor(column) {
 
 const rem = () => parseFloat(getComputedStyle(document.documentElement).fontSize);
 
+const pen = document.createElement("canvas").getContext("2d");
+function textWidth(text, size) {
+  pen.font = `${rem() * size}px ${getComputedStyle(document.body).fontFamily}`;
+  return pen.measureText(text).width;
+}
+
 function configOf() {
   const text = {
     labelColor: "var(--muted)",
@@ -349,7 +355,6 @@ function specOfRows(card, { keys, rows }, box) {
   const name = card.dimensions[0];
   const shown = rows.slice(0, card.limit || 20).filter((row) => card.series.some((series) => row[series] !== null));
   const total = (row) => card.series.reduce((sum, series) => sum + (row[series] || 0), 0);
-  const most = Math.max(...shown.map(total), 0) || 1;
   const label = (row) => {
     if (!card.label) return showShort(card.series[0], row[card.series[0]]);
     const share = row[card.label] ? ` · ${percent(row[card.label])}` : "";
@@ -365,13 +370,12 @@ function specOfRows(card, { keys, rows }, box) {
   });
   const y = (row) => show(name, row[name]);
   const step = Math.min(rem() * 2.7, box.height / Math.max(1, shown.length));
-  const x = (extra) => ({
-    field: "x",
-    type: "quantitative",
-    axis: null,
-    scale: { domainMax: most * (card.label ? (box.width < 560 ? 1.62 : 1.32) : box.width < 420 ? 1.45 : 1.2) },
-    ...extra,
-  });
+  // As long as the longest bar can be with its figure behind it.
+  const nameWidth = Math.min(rem() * 16, box.width * 0.4);
+  const plot = box.width - Math.min(nameWidth, Math.max(...shown.map((row) => textWidth(y(row), 0.75)))) - rem();
+  const room = (row) => Math.max(plot / 4, plot - textWidth(label(row), 0.78) - rem());
+  const domainMax = Math.max(...shown.map((row) => (total(row) * plot) / room(row))) || 1;
+  const x = (extra) => ({ field: "x", type: "quantitative", axis: null, scale: { domainMax }, ...extra });
   return {
     height: Math.ceil(step * shown.length),
     encoding: {
@@ -379,13 +383,7 @@ function specOfRows(card, { keys, rows }, box) {
         field: "y",
         type: "ordinal",
         scale: { domain: shown.map(y), paddingInner: 0.34, paddingOuter: 0.17 },
-        axis: {
-          title: null,
-          labelLimit: Math.min(rem() * 16, box.width * 0.4),
-          labelColor: "var(--text)",
-          domain: false,
-          ticks: false,
-        },
+        axis: { title: null, labelLimit: nameWidth, labelColor: "var(--text)", domain: false, ticks: false },
       },
     },
     layer: [

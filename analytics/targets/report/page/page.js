@@ -87,6 +87,8 @@ const defaults = () => ({
   thread: "",
 });
 
+const withinData = (day) => Math.min(Math.max(day, model.first), model.last);
+
 function change(values) {
   Object.assign(state, values);
   if (state.since > state.until) [state.since, state.until] = [state.until, state.since];
@@ -108,7 +110,7 @@ function readFragment() {
   const values = defaults();
   for (const name of ["since", "until"]) {
     const day = dayNumber(found.get(name) || "");
-    if (Number.isFinite(day)) values[name] = day;
+    if (Number.isFinite(day)) values[name] = withinData(day);
   }
   if (model.projects.includes(found.get("project"))) values.project = found.get("project");
   if (model.models.includes(found.get("model"))) values.model = found.get("model");
@@ -155,7 +157,7 @@ function buildFilters() {
     [30, "30 d"],
     [90, "90 d"],
     [365, "1 y"],
-  ].filter(([count]) => count <= model.last - model.first + 1);
+  ].filter(([count]) => count < model.last - model.first + 1);
   for (const [since, text, name] of [
     ...presets.map(([count, label]) => [model.last - count + 1, label, `Last ${count} days`]),
     [model.first, "All", "All days"],
@@ -178,7 +180,7 @@ function buildFilters() {
     byId(id).max = isoDay(model.last);
     byId(id).addEventListener("change", () => {
       const day = dayNumber(byId(id).value);
-      if (Number.isFinite(day)) change({ [id]: day });
+      if (Number.isFinite(day)) change({ [id]: withinData(day) });
     });
   }
   for (const id of ["project", "model", "thread"])
