@@ -19,10 +19,10 @@ import orjson
 import pyarrow as pa
 
 import analytics
+from analytics.checks.suites import CheckResult
 from analytics.contracts import Contract, load_contract
 from analytics.contracts.pipeline_runs import STAGES
 from analytics.lake import Lake
-from analytics.validator import CheckResult
 from analytics.workers import peak_memory_bytes, reset_peak_memory
 
 SOURCE = "pipeline"

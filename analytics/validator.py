@@ -10,22 +10,18 @@ Only this module writes schema `audit` of the warehouse.
 
 from __future__ import annotations
 
-import html
-import re
-import shutil
 import time
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
-import orjson
-
+from analytics.checks.report import write_report
+from analytics.checks.suites import CheckResult, run_suites
 from analytics.config import PROJECT_DIR, Settings
 from analytics.errors import ChecksFailed
-from analytics.files import make_private_folder, shown_path, write_private_file
+from analytics.files import shown_path
 from analytics.lake import Lake
 from analytics.loader import BuildPlan
 from analytics.result import Result
@@ -35,35 +31,10 @@ if TYPE_CHECKING:
     import duckdb
 
 PROJECT = PROJECT_DIR / "great_expectations"
-MEMORY_LIMIT = "200MB"
 # `auto` leaves small increments to the dbt tests: importing Great Expectations alone takes seconds.
 AUDIT_ROW_LIMIT = 10_000
 AUDIT_AGE = timedelta(hours=1)
 TRAILING_COMMITS = 200
-_NAMESPACE = uuid.UUID("8f4c2a52-6f8e-4c55-9a7d-3f3a0f6a1d10")
-
-Severity = Literal["severe", "warning"]
-
-
-@dataclass(frozen=True)
-class CheckResult(Result):
-    """One expectation of one audit. `unexpected_count` counts rows (or groups), where there is something to count."""
-
-    suite: str
-    name: str
-    expectation_type: str
-    column: str | None
-    severity: Severity
-    is_success: bool
-    unexpected_count: int | None
-    checked_count: int | None
-    error_type: str | None
-    description: str
-    advice: str
-
-    @property
-    def qualified_name(self) -> str:
-        return f"{self.suite}.{self.name}"
 
 
 @dataclass(frozen=True)
@@ -231,8 +202,8 @@ def validate(
         date_count = _write_scope(connection, lake, is_everything=is_everything)
     files = [file for file in suite_files(project) if not suites or file.stem in suites]
     folder = settings.data_dir / "validation"
-    checks = tuple(_run_suites(settings, files, folder, project, has_docs=not suites))
-    report = _write_report(folder, checks, run_id)
+    checks = tuple(run_suites(settings, files, folder, project, has_docs=not suites))
+    report = write_report(folder, checks, run_id)
     failed = [check for check in checks if not check.is_success and check.severity == "severe"]
     if not suites:
         with open_warehouse(settings) as connection:
@@ -268,145 +239,6 @@ def require_passed_audit(settings: Settings) -> None:
 
 
 def _explain(failed: Sequence[CheckResult], report: str) -> str:
-    named = "; ".join(f"{check.qualified_name} ({_count_of(check)}): {check.advice}" for check in failed[:3])
+    named = "; ".join(f"{check.qualified_name} ({check.found}): {check.advice}" for check in failed[:3])
     more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
     return f"validate: {len(failed)} checks failed: {named}{more} Nothing is published. Report: {report}"
-
-
-def _count_of(check: CheckResult) -> str:
-    if check.error_type:
-        return f"could not run: {check.error_type}"
-    if check.unexpected_count is None:
-        return "not as expected"
-    return f"{check.unexpected_count:,} rows" if check.unexpected_count != 1 else "1 row"
-
-
-def _run_suites(
-    settings: Settings, files: Sequence[Path], folder: Path, project: Path, *, has_docs: bool
-) -> Iterator[CheckResult]:
-    """Run the suites as one checkpoint in a working copy of the project."""
-    from analytics.checks.dialect import SCHEME, close_all, register
-    from analytics.checks.gx import load_gx, quiet
-
-    gx = load_gx()
-    register()
-    with quiet():
-        names = _copy_project(files, folder, project)
-        context = gx.get_context(mode="file", context_root_dir=str(folder))
-        warehouse = context.data_sources.add_sql(
-            name="warehouse",
-            connection_string=f"{SCHEME}:///{settings.warehouse_file}",
-            kwargs={"connect_args": {"config": {"memory_limit": MEMORY_LIMIT, "threads": 2}}},
-        )
-        definitions = []
-        for name, query in names.items():
-            batch = warehouse.add_query_asset(name=name, query=query).add_batch_definition_whole_table("scope")
-            definitions.append(
-                context.validation_definitions.add(
-                    gx.ValidationDefinition(name=name, data=batch, suite=context.suites.get(name))
-                )
-            )
-        checkpoint = context.checkpoints.add(
-            gx.Checkpoint(
-                name="audit",
-                validation_definitions=definitions,
-                # Counts only: with a list of unexpected values, content would enter the report.
-                result_format={"result_format": "BASIC", "partial_unexpected_count": 0},
-            )
-        )
-        try:
-            outcome = checkpoint.run()
-            if has_docs:
-                context.build_data_docs()
-        finally:
-            close_all()
-    advice = {name: orjson.loads((folder / "expectations" / f"{name}.json").read_bytes()) for name in names}
-    for result in outcome.run_results.values():
-        yield from _read_checks(result, advice[result.suite_name])
-
-
-def _copy_project(files: Sequence[Path], folder: Path, project: Path) -> dict[str, str]:
-    """A fresh working copy; identities that the files leave out follow from the names. Returns suite: query."""
-    shutil.rmtree(folder, ignore_errors=True)
-    make_private_folder(folder / "expectations")
-    shutil.copy(project / "great_expectations.yml", folder / "great_expectations.yml")
-    queries = {}
-    for file in files:
-        suite = orjson.loads(file.read_bytes())
-        suite.setdefault("id", str(uuid.uuid5(_NAMESPACE, file.stem)))
-        for entry in suite["expectations"]:
-            entry.setdefault("id", str(uuid.uuid5(_NAMESPACE, f"{file.stem}.{entry['meta']['name']}")))
-        write_private_file(folder / "expectations" / file.name, orjson.dumps(suite))
-        queries[file.stem] = suite["meta"]["query"]
-    return queries
-
-
-def _read_checks(result: Any, suite: dict[str, Any]) -> Iterator[CheckResult]:
-    """The results of one suite, in the order of its file."""
-    outcomes = {outcome.expectation_config.id: outcome for outcome in result.results}
-    for entry in suite["expectations"]:
-        outcome = outcomes[entry["id"]]
-        facts = outcome.result or {}
-        count = facts.get("unexpected_count")
-        if entry["type"] == "unexpected_rows_expectation":
-            count = facts.get("observed_value")
-        yield CheckResult(
-            suite=suite["name"],
-            name=entry["meta"]["name"],
-            expectation_type=entry["type"],
-            column=entry["kwargs"].get("column"),
-            severity="severe" if entry["severity"] == "critical" else "warning",
-            is_success=bool(outcome.success),
-            unexpected_count=None if count is None else int(count),
-            checked_count=facts.get("element_count"),
-            error_type=_error_of(outcome.exception_info),
-            description=entry["description"],
-            advice=entry["notes"],
-        )
-
-
-def _error_of(exception_info: Any) -> str | None:
-    """The class of what stopped a check; its message may quote values and stays out."""
-    if not exception_info:
-        return None
-    entries = [exception_info] if "raised_exception" in exception_info else list(exception_info.values())
-    for entry in entries:
-        if isinstance(entry, dict) and entry.get("raised_exception"):
-            kind = str(entry.get("exception_message") or "").partition(":")[0]
-            return kind if re.fullmatch(r"[A-Za-z ]{1,60}(Error|Exception)", kind) else "EngineError"
-    return None
-
-
-# ---- the report
-
-
-_STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;color:#1a1a1a}
-table{border-collapse:collapse;width:100%}td,th{border-bottom:1px solid #ddd;padding:.4rem .6rem;text-align:left;
-vertical-align:top}.failed{background:#fde8e8}.warns{background:#fff4d6}code{font-size:13px}
-@media(prefers-color-scheme:dark){body{background:#161616;color:#e6e6e6}td,th{border-color:#3a3a3a}
-.failed{background:#4a1f1f}.warns{background:#463a17}a{color:#8ab4f8}}
-"""
-
-
-def _write_report(folder: Path, checks: Sequence[CheckResult], run_id: str) -> Path:
-    """One page that needs no network, beside the data docs, and the data docs' pages likewise."""
-    rows = []
-    for check in checks:
-        verdict = "passed" if check.is_success else "failed" if check.severity == "severe" else "warns"
-        counted = "" if check.is_success and not check.unexpected_count else _count_of(check)
-        cells = (verdict, check.suite, check.name, check.severity, counted, check.description)
-        advice = "" if check.is_success else f"<br><b>What to do:</b> {html.escape(check.advice)}"
-        text = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells[:-1])
-        rows.append(f'<tr class="{verdict}">{text}<td>{html.escape(cells[-1])}{advice}</td></tr>')
-    failed = sum(not check.is_success for check in checks)
-    page = (
-        f"<!doctype html><meta charset=utf-8><title>Audit {html.escape(run_id)}</title><style>{_STYLE}</style>"
-        f"<h1>Audit of run {html.escape(run_id)}</h1><p>{len(checks)} checks, {failed} not as expected. "
-        '<a href="uncommitted/data_docs/local_site/index.html">Data docs of Great Expectations</a></p>'
-        "<table><tr><th>Result<th>Suite<th>Check<th>Severity<th>Found<th>Meaning</tr>" + "".join(rows) + "</table>"
-    )
-    make_private_folder(folder)
-    path = folder / "report.html"
-    write_private_file(path, page.encode())
-    return path

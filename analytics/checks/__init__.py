@@ -1,1 +1,1 @@
-"""What lets Great Expectations run over the warehouse: a lean import and a dialect whose rows survive."""
+"""What runs Great Expectations over the warehouse: suites, report, a lean import, a dialect that keeps its rows."""

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from analytics import cli, pipeline, validator
+from analytics.checks.suites import CheckResult
 from analytics.config import Settings
 from analytics.lake import Lake
 from analytics.pipeline import RunResult, run
 from analytics.publisher import PublishResult
 from analytics.targets import snapshot
 from analytics.transformer import TransformResult
-from analytics.validator import AuditFailed, CheckResult
+from analytics.validator import AuditFailed
 from analytics.warehouse import open_warehouse
 from tests.builders import WorkerInProcess, make_answer, make_prompt, make_settings, write_transcript
 
@@ -45,7 +46,7 @@ def audits(monkeypatch: pytest.MonkeyPatch) -> list[CheckResult]:
     monkeypatch.setattr(pipeline, "Worker", WorkerInProcess)
     monkeypatch.setattr(pipeline, "transform", lambda *_: TransformResult(0, 0, is_full_refresh=False, elapsed_ms=0))
     monkeypatch.setattr(pipeline, "publish", publish_only_the_build)
-    monkeypatch.setattr(validator, "_run_suites", lambda *_, **__: iter(checks))
+    monkeypatch.setattr(validator, "run_suites", lambda *_, **__: iter(checks))
     return checks
 
 
