@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,28 +32,34 @@ def read_marts(settings: Settings) -> dict[str, list[tuple[Any, ...]]]:
     return marts
 
 
-def test_marts_equal_those_of_the_files(
-    collection: Collection[Document], mongo_uri: str, tmp_path: Path, monkeypatch: Any
-) -> None:
+def test_marts_equal_those_of_the_files(collection: Collection[Document], mongo_uri: str, tmp_path: Path) -> None:
+    """By increments out of MongoDB alone, and by a backfill beside the files, where every line comes twice."""
     lines = write_transcripts(tmp_path / "projects")
     (tmp_path / "none").mkdir()
-    common: dict[str, Any] = {"workers": 1, "timezone": "UTC", "home_dir": tmp_path}
-    from_files = Settings(data_dir=tmp_path / "files", transcript_dirs=(tmp_path / "projects",), **common)
-    run(from_files)
-    from_mongo = Settings(
-        data_dir=tmp_path / "mongo",
-        transcript_dirs=(tmp_path / "none",),
-        mongo_uri=mongo_uri,
-        mongo_database=collection.database.name,
-        **common,
+    from_files = Settings(
+        data_dir=tmp_path / "files",
+        transcript_dirs=(tmp_path / "projects",),
+        workers=1,
+        timezone="UTC",
+        home_dir=tmp_path,
     )
-    from_mongo.data_dir.mkdir()
-    (from_mongo.data_dir / "local.key").write_bytes((from_files.data_dir / "local.key").read_bytes())
+    run(from_files)
+    expected = read_marts(from_files)
+    assert expected["fct_api_requests"]
+
+    with_mongo = {"mongo_uri": mongo_uri, "mongo_database": collection.database.name}
+    from_mongo = dataclasses.replace(
+        from_files, data_dir=tmp_path / "mongo", transcript_dirs=(tmp_path / "none",), **with_mongo
+    )
+    from_both = dataclasses.replace(from_files, data_dir=tmp_path / "both", **with_mongo)
+    for settings in (from_mongo, from_both):
+        settings.data_dir.mkdir()
+        (settings.data_dir / "local.key").write_bytes((from_files.data_dir / "local.key").read_bytes())
     documents = sync(collection, lines)
     for half in (documents[:150], documents[150:]):
         collection.insert_many(half, ordered=False)
         run(from_mongo)
     assert not Lake(from_mongo.data_dir).read_state("conversations", "transcripts")
-    expected = read_marts(from_files)
-    assert expected["fct_api_requests"]
     assert read_marts(from_mongo) == expected
+    run(from_both)
+    assert read_marts(from_both) == expected
