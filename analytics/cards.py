@@ -99,6 +99,11 @@ class Card:
     empty: str = ""
     """What to do to have rows, for a card whose query gives none at all."""
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What it shows, in order."""
+        return (*self.dimensions, *(measure.name for measure in self.measures))
+
 
 @dataclass(frozen=True)
 class Dashboard:
@@ -260,8 +265,8 @@ def read_labels(folder: Path = DASHBOARDS_DIR) -> Mapping[str, str]:
 
 
 def label(name: str) -> str:
-    """What people call a column."""
-    return read_labels()[name]
+    """What people call a column; its own words where nobody said."""
+    return read_labels().get(name) or name.replace("_", " ").capitalize()
 
 
 def has_column(query: Query, name: str) -> bool:

@@ -100,9 +100,8 @@ def _native_query(database_id: int, sql: str, tags: Mapping[str, Any]) -> dict[s
 
 def _visualization(card: Card) -> dict[str, Any]:
     settings: dict[str, Any] = {}
-    names = [*card.dimensions, *(measure.name for measure in card.measures)]
     settings["column_settings"] = {
-        f'["name","{name}"]': {"column_title": label(name), **_format(name)} for name in names
+        f'["name","{name}"]': {"column_title": label(name), **_format(name)} for name in card.columns
     }
     if card.chart in ("bar", "line", "area", "row"):
         settings |= {"graph.dimensions": list(card.dimensions), "graph.metrics": list(card.series)}

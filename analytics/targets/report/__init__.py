@@ -19,7 +19,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analytics.cards import DATE, PROJECT, Cube, Dashboard, has_column, iter_cubes, load_dashboards, read_labels
+from analytics.cards import DATE, PROJECT, Cube, Dashboard, has_column, iter_cubes, label, load_dashboards
 from analytics.config import Settings
 from analytics.errors import ConfigError, PublishError
 from analytics.files import make_private_folder, open_private, shown_path, write_private_file
@@ -116,7 +116,7 @@ def render_page(settings: Settings, restriction: Restriction) -> bytes:
         page = _describe_page(connection, settings)
     model = {
         "page": page,
-        "names": read_labels(),
+        "names": {name: label(name) for dashboard in dashboards for card in dashboard.cards for name in card.columns},
         "dashboards": [_as_json(dashboard) for dashboard in dashboards],
         "cubes": cubes,
     }
