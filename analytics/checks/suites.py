@@ -17,6 +17,7 @@ from analytics.files import make_private_folder, write_private_file
 from analytics.result import Result
 
 MEMORY_LIMIT = "200MB"
+_BATCH = "scope"
 _NAMESPACE = uuid.UUID("8f4c2a52-6f8e-4c55-9a7d-3f3a0f6a1d10")
 
 Severity = Literal["severe", "warning"]
@@ -62,16 +63,21 @@ def run_suites(
     gx = load_gx()
     register()
     with quiet():
-        names = _copy_project(files, folder, project)
+        queries = _copy_project(files, folder, project)
         context = gx.get_context(mode="file", context_root_dir=str(folder))
         warehouse = context.data_sources.add_sql(
             name="warehouse",
             connection_string=f"{SCHEME}:///{settings.warehouse_file}",
             kwargs={"connect_args": {"config": {"memory_limit": MEMORY_LIMIT, "threads": 2}}},
+            # All at once: the project is written anew for each asset that is added by itself.
+            assets=[
+                {"name": name, "type": "query", "query": query, "batch_definitions": [{"name": _BATCH}]}
+                for name, query in queries.items()
+            ],
         )
         definitions = []
-        for name, query in names.items():
-            batch = warehouse.add_query_asset(name=name, query=query).add_batch_definition_whole_table("scope")
+        for name in queries:
+            batch = warehouse.get_asset(name).get_batch_definition(_BATCH)
             definitions.append(
                 context.validation_definitions.add(
                     gx.ValidationDefinition(name=name, data=batch, suite=context.suites.get(name))
@@ -91,7 +97,7 @@ def run_suites(
                 context.build_data_docs()
         finally:
             close_all()
-    advice = {name: orjson.loads((folder / "expectations" / f"{name}.json").read_bytes()) for name in names}
+    advice = {name: orjson.loads((folder / "expectations" / f"{name}.json").read_bytes()) for name in queries}
     for result in outcome.run_results.values():
         yield from _read_checks(result, advice[result.suite_name])
 
