@@ -360,7 +360,7 @@ class MongoExtractor:
             with open_pool(context.settings.workers, _start_worker, bare, overlap) as pool:
                 for scan in chain(heads, ranges):
                     running.append(pool.submit(_read_in_worker, scan))
-                    if len(running) > context.settings.workers:
+                    if len(running) > 2 * context.settings.workers:
                         yield running.popleft().result()
                 while running:
                     yield running.popleft().result()
