@@ -101,7 +101,8 @@ _ERROR_MARKERS: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
         "permission_denied",
         re.compile(
-            r"requested permissions? to|[Pp]ermission (?:to use .{0,80} )?(?:has been |was )?denied|haven't granted"
+            r"requested permissions? to|(?s:[Pp]ermission (?:(?:to use|for) .{0,1900} )?(?:(?:has been|was) )?denied)"
+            r"|haven't granted|denied by your permission settings"
         ),
     ),
     ("timeout", re.compile(r"timed out|[Tt]imeout (?:after|of|exceeded)")),
@@ -109,6 +110,8 @@ _ERROR_MARKERS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("exit_code", _EXIT_CODE),
     ("not_found", re.compile(r"does not exist|[Nn]o such (?:file|tool|directory)|not found")),
 )
+# After an exit code speaks the command, whose "Permission denied" is no refusal of the call; but for these.
+_COMMAND_MARKERS = (("interrupted", "[Request interrupted"), ("timeout", "Command timed out"))
 _MARKER_SCAN_CHARS = 2_000
 
 
@@ -438,6 +441,8 @@ def _flatten_tool_result(block: Row, item: Mapping[str, Any]) -> None:
 
 def error_marker(text: str) -> str:
     """Which of Claude Code's own phrases a failed tool result carries; `other` for none of them."""
+    if _EXIT_CODE.match(text):
+        return next((name for name, phrase in _COMMAND_MARKERS if phrase in text), "exit_code")
     return next((name for name, pattern in _ERROR_MARKERS if pattern.search(text)), "other")
 
 

@@ -24,7 +24,7 @@ records as (
         line_type,
         line_subtype,
         cwd,
-        git_branch,
+        nullif(git_branch, '') as git_branch,
         app_version,
         entrypoint,
         prompt_source,
