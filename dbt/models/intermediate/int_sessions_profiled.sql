@@ -1,6 +1,10 @@
 -- What a session looks like from inside, beside the sums of int_sessions_computed.
 with
 
+messages as (
+    select * from {{ ref('int_messages_enriched') }}
+),
+
 dialogue as (
     select * from {{ ref('int_dialogue_measured') }}
 ),
@@ -15,6 +19,27 @@ tool_usage as (
 
 retries as (
     select * from {{ ref('int_tool_calls_retried') }}
+),
+
+message_gaps as (
+    select
+        session_id,
+        {{ milliseconds_between(
+            'lag(occurred_at) over (partition by session_id order by occurred_at asc, message_source_id asc)',
+            'occurred_at'
+        ) }} as gap_ms
+    from messages
+),
+
+-- A session left open overnight was not worked on: pauses longer than the setting are no part of it.
+activity_sums as (
+    select
+        session_id,
+        sum(
+            case when gap_ms <= cast({{ conversation_gap_minutes() }} as bigint) * 60000 then gap_ms else 0 end
+        ) as active_ms
+    from message_gaps
+    group by session_id
 ),
 
 dialogue_sums as (
@@ -53,6 +78,8 @@ tool_sums as (
 ),
 
 session_ids as (
+    select session_id from activity_sums
+    union
     select session_id from dialogue_sums
     union
     select session_id from context_sums
@@ -63,6 +90,7 @@ session_ids as (
 sessions_profiled as (
     select
         {{ surrogate_key(['session_ids.session_id']) }} as session_key,
+        cast(coalesce(activity_sums.active_ms, 0) as bigint) as active_ms,
         cast(coalesce(dialogue_sums.conversation_count, 0) as bigint) as conversation_count,
         cast(coalesce(dialogue_sums.answered_prompt_count, 0) as bigint) as answered_prompt_count,
         cast(dialogue_sums.response_ms as bigint) as response_ms,
@@ -72,6 +100,8 @@ sessions_profiled as (
         cast(context_sums.max_context_tokens as bigint) as max_context_tokens,
         cast(coalesce(tool_sums.retry_count, 0) as bigint) as retry_count
     from session_ids
+    left join activity_sums
+        on session_ids.session_id = activity_sums.session_id
     left join dialogue_sums
         on session_ids.session_id = dialogue_sums.session_id
     left join context_sums

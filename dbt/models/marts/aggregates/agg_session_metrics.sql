@@ -37,6 +37,7 @@ session_metrics as (
 
         ---------- measures
         sessions.duration_ms,
+        coalesce(profiles.active_ms, 0) as active_ms,
         sessions.message_count,
         sessions.human_prompt_count,
         coalesce(profiles.conversation_count, 0) as conversation_count,
