@@ -42,7 +42,7 @@ def test_a_whole_run_killed_at_any_moment_is_finished_by_the_next(tmp_path, seed
         command, cwd=PROJECT, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     ) as run:
         with pytest.raises(subprocess.TimeoutExpired):
-            run.wait(elapsed * random.Random(seed).uniform(0.1, 0.9))
+            run.wait(elapsed * random.Random(seed).uniform(0.1, 0.6))
         run.send_signal(signal.SIGKILL)
     assert run_killer("run", killed, 0).returncode == 0
     assert state_of(killed) == state_of(quiet)
