@@ -22,7 +22,7 @@ from analytics.lake import Lake, Part
 from analytics.records import canonical_json, instant_date, record_id
 from analytics.redactor import Redactor
 
-REDACT_BYTES = 512 << 10  # little enough that records are still in the processor's cache when they are flattened
+REDACT_BYTES = 512 << 10  # little enough that the lines are still in the processor's cache when they are searched
 FLUSH_BYTES = 24 << 20
 
 Row = dict[str, Any]
