@@ -21,6 +21,7 @@ from analytics.capture.command import add_arguments as add_capture_arguments
 from analytics.config import Settings, load_settings
 from analytics.errors import AnalyticsError, ConfigError, describe_bug
 from analytics.printer import Printer
+from analytics.workers import GC_THRESHOLD
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     os.umask(0o077)
     os.environ.update(QUIET_ENVIRONMENT)
-    gc.set_threshold(200_000, 50, 50)  # rows and imports are many objects and no cycles
+    gc.set_threshold(*GC_THRESHOLD)
     parser = build_parser()
     parsed = parser.parse_args(arguments)
     try:
