@@ -17,6 +17,7 @@ from analytics.config import PROJECT_DIR, Settings
 from analytics.errors import AnalyticsError, ChecksFailed
 from analytics.loader import BuildPlan
 from analytics.result import Result
+from analytics.warehouse import RELAXED_MEMORY_LIMIT
 
 if TYPE_CHECKING:
     from dbt.cli.main import dbtRunnerResult
@@ -65,6 +66,9 @@ def transform(settings: Settings, plan: BuildPlan) -> TransformResult:
     else:
         arguments += ["resource_type:seed", "config.materialized:view"]
     outcomes = _dbt_of(settings).build(arguments)
+    if any(outcome.is_out_of_memory for outcome in outcomes):
+        # Not every operator of DuckDB can spill: a history many times the usual gets the memory that it needs.
+        outcomes = _dbt_of(settings).build(arguments, memory_limit=RELAXED_MEMORY_LIMIT)
     failed = [outcome for outcome in outcomes if outcome.status in ("error", "fail")]
     for outcome in failed:
         if outcome.kind != "test":
@@ -96,6 +100,7 @@ class _Outcome:
     status: str
     message: str
     failures: int
+    is_out_of_memory: bool
 
 
 @lru_cache(maxsize=1)
@@ -114,15 +119,18 @@ class _Dbt:
         """Read the project's files, so that the next build need not."""
         self._manifest = self._invoke(["parse"]).result
 
-    def build(self, arguments: Sequence[str]) -> list[_Outcome]:
-        """Run `dbt build`. Raises AnalyticsError when dbt itself stops; failed nodes are outcomes."""
+    def build(self, arguments: Sequence[str], *, memory_limit: str = "") -> list[_Outcome]:
+        """Run `dbt build`, by default under the memory limit of the profile.
+
+        Raises AnalyticsError when dbt itself stops; failed nodes are outcomes.
+        """
         from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 
         try:
-            outcome = self._invoke(["build", *arguments])
+            outcome = self._invoke(["build", *arguments], memory_limit)
             if outcome.exception is not None:
                 # What an earlier version of the project left in dbt's cache of parsed files may not fit this one.
-                outcome = self._invoke(["build", *arguments, "--no-partial-parse"])
+                outcome = self._invoke(["build", *arguments, "--no-partial-parse"], memory_limit)
         finally:
             # dbt-duckdb keeps its connection, and a second one in this process would be refused.
             DuckDBConnectionManager.close_all_connections()
@@ -136,11 +144,12 @@ class _Dbt:
                 status=str(result.status),
                 message=_without_data(result.message or ""),
                 failures=result.failures or 0,
+                is_out_of_memory="out of memory" in (result.message or "").lower(),
             )
             for result in getattr(outcome.result, "results", [])
         ]
 
-    def _invoke(self, arguments: Sequence[str]) -> dbtRunnerResult:
+    def _invoke(self, arguments: Sequence[str], memory_limit: str = "") -> dbtRunnerResult:
         from dbt.cli.main import dbtRunner
 
         common = [
@@ -149,7 +158,10 @@ class _Dbt:
             *("--quiet", "--no-write-json", "--no-use-colors", "--threads", "1", "--no-send-anonymous-usage-stats"),
         ]
         manifest, self._manifest = self._manifest, None
-        with _environment(ANALYTICS_WAREHOUSE_FILE=str(self._settings.warehouse_file), DO_NOT_TRACK="1"):
+        variables = {"ANALYTICS_WAREHOUSE_FILE": str(self._settings.warehouse_file), "DO_NOT_TRACK": "1"}
+        if memory_limit:
+            variables["ANALYTICS_DBT_MEMORY_LIMIT"] = memory_limit
+        with _environment(**variables):
             return dbtRunner(manifest=manifest).invoke([*arguments, *common])
 
 

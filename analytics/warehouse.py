@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import duckdb
 
 MEMORY_LIMIT = "300MB"
+RELAXED_MEMORY_LIMIT = "4GB"
 # A killed run's process lets go of the file within moments, and people look into it for moments.
 LOCK_WAIT_S = 5.0
 

@@ -25,7 +25,7 @@ from analytics.errors import AnalyticsError, PublishError
 from analytics.files import make_private_folder, shown_path, sync, write_private_file
 from analytics.lake import step
 from analytics.targets import Target, TargetResult
-from analytics.warehouse import open_warehouse
+from analytics.warehouse import RELAXED_MEMORY_LIMIT, open_warehouse
 
 if TYPE_CHECKING:
     import duckdb
@@ -145,12 +145,16 @@ def _write_table(connection: duckdb.DuckDBPyConnection, query: str, file: Path) 
     import duckdb
 
     location = str(file).replace("'", "''")
+    copy = f"copy ({query}) to '{location}' (format parquet, compression zstd, compression_level 1)"
     try:
         with connection.cursor() as cursor:
             cursor.execute("set timezone = 'UTC'")
-            written = cursor.execute(
-                f"copy ({query}) to '{location}' (format parquet, compression zstd, compression_level 1)"
-            ).fetchone()
+            try:
+                written = cursor.execute(copy).fetchone()
+            except duckdb.OutOfMemoryException:
+                # Not every operator can spill: a history many times the usual gets the memory that it needs.
+                cursor.execute(f"set memory_limit = '{RELAXED_MEMORY_LIMIT}'")
+                written = cursor.execute(copy).fetchone()
     except duckdb.Error as error:
         raise PublishError(f"publish: {file} cannot be written. Free the disk, then: analytics publish") from error
     file.chmod(0o600)

@@ -12,8 +12,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from analytics import warehouse
 from analytics.errors import PublishError
 from analytics.targets import iter_targets, snapshot
+from analytics.warehouse import open_warehouse
 from tests.builders import make_gold
 
 RUNS = [f"2026010{n}T000000000000Z" for n in range(1, 8)]
@@ -186,3 +188,14 @@ def test_readers_see_no_error_while_versions_are_published(gold):
         reader.join()
     assert errors == []
     assert len(seen) > 1
+
+
+def test_a_table_that_needs_more_memory_than_usual_is_written_with_more(gold, monkeypatch):
+    monkeypatch.setattr(warehouse, "MEMORY_LIMIT", "32MB")
+    query = "select list(number) as numbers from range(8_000_000) as numbers (number)"
+    with open_warehouse(gold) as connection:
+        connection.execute(f"create view gold.agg_large as {query}")
+        with pytest.raises(duckdb.OutOfMemoryException):
+            connection.cursor().execute(query)
+    snapshot.publish(gold, RUNS[0])
+    assert in_marts(gold, "select len(numbers) from gold.agg_large") == [(8_000_000,)]
