@@ -16,6 +16,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analytics.build_plan import BuildPlan
 from analytics.config import Settings
 from analytics.contracts import PAYLOAD, Contract, iter_contracts, journal_datasets
 from analytics.errors import ConfigError
@@ -126,20 +127,6 @@ class LoadResult(Result):
     @property
     def damaged(self) -> tuple[str, ...]:
         return tuple(path for entry in self.datasets for path in entry.damaged)
-
-
-@dataclass(frozen=True)
-class BuildPlan:
-    """What the next transformation has to rebuild: everything, some days, or nothing."""
-
-    is_full_refresh: bool
-    rebuild_dates: tuple[date, ...] = ()
-    read_dates: tuple[date, ...] = ()
-    is_new_day: bool = False
-
-    @property
-    def is_empty(self) -> bool:
-        return not (self.is_full_refresh or self.rebuild_dates or self.is_new_day)
 
 
 class DuckDBLoader:

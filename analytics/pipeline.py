@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from analytics import sample
+from analytics.build_plan import BuildPlan
 from analytics.checks.gx import load_gx
 from analytics.config import Settings
 from analytics.errors import AnalyticsError
@@ -19,7 +20,7 @@ from analytics.extractor import Extraction, extract, import_archive, select_sour
 from analytics.journal import StageRecord, record_stage, write_records
 from analytics.lake import Lake, new_run_id
 from analytics.lake.upkeep import compact_all
-from analytics.loader import BuildPlan, DuckDBLoader, LoadResult
+from analytics.loader import DuckDBLoader, LoadResult
 from analytics.publisher import PublishResult, publish
 from analytics.result import Result
 from analytics.sources import ExtractResult, Progress

@@ -13,9 +13,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import analytics
+from analytics.build_plan import BuildPlan
 from analytics.config import PROJECT_DIR, Settings
 from analytics.errors import AnalyticsError, ChecksFailed
-from analytics.loader import BuildPlan
 from analytics.result import Result
 from analytics.warehouse import RELAXED_MEMORY_LIMIT
 

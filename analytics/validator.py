@@ -17,13 +17,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analytics.build_plan import BuildPlan
 from analytics.checks.report import write_report
 from analytics.checks.suites import CheckResult, run_suites
 from analytics.config import PROJECT_DIR, Settings
 from analytics.errors import ChecksFailed
 from analytics.files import shown_path
 from analytics.lake import Lake
-from analytics.loader import BuildPlan
 from analytics.result import Result
 from analytics.warehouse import open_warehouse
 

@@ -148,6 +148,7 @@ def _serve(connection: Connection, warm_up: Callable[[], object]) -> None:
     # What fails to load fails again, and is told, at the call.
     with suppress(Exception):
         warm_up()
+    gc.collect()
     while True:
         try:
             function, args, kwargs = connection.recv()

@@ -9,8 +9,8 @@ import duckdb
 import pytest
 
 from analytics import transformer
+from analytics.build_plan import BuildPlan
 from analytics.errors import AnalyticsError
-from analytics.loader import BuildPlan
 from analytics.transformer import _Dbt, transform
 from analytics.warehouse import RELAXED_MEMORY_LIMIT
 
