@@ -307,3 +307,10 @@ def test_a_load_tells_new_rows_from_those_it_wrote_again(loaded):
     run_extract(loaded)
     load = conversations(run_load(loaded))
     assert (load.row_count, load.new_row_count) == (2, 1)
+
+
+def test_a_load_that_needs_more_memory_than_usual_gets_it(settings, monkeypatch):
+    monkeypatch.setattr(warehouse, "MEMORY_LIMIT", "40MB")
+    write_transcript(settings, *[make_prompt(f"{number} {'x' * 20_000}") for number in range(3_000)])
+    run_extract(settings)
+    assert conversations(run_load(settings)).row_count == 3_000
