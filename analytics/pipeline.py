@@ -22,11 +22,12 @@ from analytics.lake import Lake, new_run_id
 from analytics.lake.upkeep import compact_all
 from analytics.loader import DuckDBLoader, LoadResult
 from analytics.publisher import PublishResult, publish
+from analytics.replay import kept_increment
 from analytics.result import Result
 from analytics.sources import ExtractResult, Progress
 from analytics.targets import TargetResult
 from analytics.targets.snapshot import is_published
-from analytics.transformer import TransformResult, preload, project_fingerprint, transform
+from analytics.transformer import TransformResult, preload, project_fingerprint, transform, transform_again
 from analytics.validator import AuditFailed, ValidateResult, note_build, reason_to_skip, validate
 from analytics.warehouse import open_warehouse
 from analytics.workers import Worker
@@ -106,6 +107,7 @@ class PipelineRun:
         self._source_settings = sample.stand_in(settings) if is_sample else settings
         self._lake = Lake(settings.data_dir, self._source_settings.host_id)
         self._fingerprint = project_fingerprint(settings)
+        self._increment = kept_increment(settings, self._fingerprint)
         self.result = RunResult(new_run_id(), Extraction((), {}), is_sample=is_sample)
 
     @property
@@ -145,8 +147,9 @@ class PipelineRun:
         return extraction
 
     def _on_progress(self, done: int, total: int) -> None:
-        """There is something new, so dbt will be needed: it loads beside the extraction."""
-        self._dbt.start()
+        """There is something new to build, and if that is dbt's work, dbt loads beside the extraction."""
+        if self._options.is_full_refresh or self._increment is None or not self._settings.warehouse_file.exists():
+            self._dbt.start()
         if self._observer.on_progress:
             self._observer.on_progress(done, total)
 
@@ -174,11 +177,13 @@ class PipelineRun:
             build = loader.current_build(self._fingerprint)
             if build is not None and is_published(self._settings, build) and not self._options.is_full_refresh:
                 return None
-            self._dbt.start()
             load = loader.load(run_id=run_id)
             self._plan = loader.plan_build(
                 run_id=run_id, fingerprint=self._fingerprint, is_full_refresh=self._options.is_full_refresh
             )
+            if self._plan.is_full_refresh:
+                self._increment = None
+                self._dbt.start()
             note_build(connection, self._plan, row_count=load.new_row_count)
             self._is_audit_due = self._options.is_audit_forced or not reason_to_skip(self._settings, connection)
             if self._is_audit_due:
@@ -190,10 +195,12 @@ class PipelineRun:
         return load
 
     def transform(self) -> TransformResult:
-        """Build and test the models that the plan touches."""
+        """Build and test the models that the plan touches, without dbt where it built the same before."""
         with record_stage(self._stages, "transform") as record, self._dbt as worker:
-            transformed = worker.call(transform, self._settings, self._plan)
-            record.peak_memory_bytes = worker.peak_memory_bytes
+            transformed = transform_again(self._settings, self._increment) if self._increment else None
+            if transformed is None:
+                transformed = worker.call(transform, self._settings, self._plan)
+                record.peak_memory_bytes = worker.peak_memory_bytes
             record.unit_count = transformed.model_count
             record.warning_count = len(transformed.warnings)
         self.result = dataclasses.replace(self.result, transform=transformed)

@@ -93,7 +93,7 @@ class Printer:
             f"{result.test_count} tests",
             "0 failed",
             elapsed_ms=result.elapsed_ms,
-            note="everything" if result.is_full_refresh else "",
+            note="everything" if result.is_full_refresh else "as dbt built them before" if result.is_replayed else "",
         )
         for name in result.warnings:
             self.story("warning", f"transform: {name} warns")

@@ -10,6 +10,7 @@ import pytest
 from analytics import pipeline, publisher, sample
 from analytics.errors import ChecksFailed, LockHeld, PublishError
 from analytics.lake import Lake, new_run_id
+from analytics.replay import Statement, keep_increment
 from analytics.targets import snapshot
 from analytics.transformer import TransformResult
 from analytics.validator import ValidateResult
@@ -208,3 +209,25 @@ def test_run_ids_sort_by_time_and_name_versions():
     assert first < second
     assert snapshot._RUN_ID.fullmatch(first)
     assert first.startswith(datetime.now(UTC).strftime("%Y"))
+
+
+def test_an_increment_is_built_without_dbt_where_that_succeeds(settings, monkeypatch):
+    lines = "create or replace table gold.fct_lines as " + LINES
+    write_transcript(settings, make_prompt("a"))
+    pipeline.run(settings)
+    monkeypatch.setattr(pipeline, "transform", lambda *_: pytest.fail("dbt was asked"))
+    keep_increment(settings, "f", [Statement("model", "fct_lines", lines)])
+    write_transcript(settings, make_prompt("b"), name="-home-dev-app/s2.jsonl")
+    result = pipeline.run(settings)
+    assert result.transform.is_replayed
+    assert prompts(settings) == ["a", "b"]
+
+
+def test_an_increment_that_fails_without_dbt_is_dbts(settings):
+    write_transcript(settings, make_prompt("a"))
+    pipeline.run(settings)
+    keep_increment(settings, "f", [Statement("model", "fct_lines", "select * from gone")])
+    write_transcript(settings, make_prompt("b"), name="-home-dev-app/s2.jsonl")
+    result = pipeline.run(settings)
+    assert not result.transform.is_replayed
+    assert prompts(settings) == ["a", "b"]

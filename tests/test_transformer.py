@@ -11,12 +11,13 @@ import pytest
 from analytics import transformer
 from analytics.build_plan import BuildPlan
 from analytics.errors import AnalyticsError
-from analytics.transformer import _Dbt, transform
+from analytics.replay import kept_increment
+from analytics.transformer import _Dbt, _dbt_of, transform
 from analytics.warehouse import RELAXED_MEMORY_LIMIT
 
 
-def make_result(status: str = "success", message: str = "OK") -> Any:
-    node = SimpleNamespace(resource_type="model", name="int_tool_usage")
+def make_result(status: str = "success", message: str = "OK", compiled: str = "", file: str = "") -> Any:
+    node = SimpleNamespace(resource_type="model", name="int_tool_usage", compiled_code=compiled, build_path=file)
     return SimpleNamespace(node=node, status=status, message=message, failures=None)
 
 
@@ -70,3 +71,28 @@ def test_dbts_own_end_is_told_without_what_it_quotes(settings, answers):
     answers += [ValueError("unexpected 'my secret' in schema.yml")] * 2
     with pytest.raises(AnalyticsError, match=r"dbt stopped: unexpected '\.\.\.' in schema\.yml"):
         transform(settings, BuildPlan(is_full_refresh=False))
+
+
+def test_what_dbt_ran_for_an_increment_is_kept_for_the_next(settings, answers, tmp_path):
+    file = tmp_path / "int_tool_usage.sql"
+    file.write_text("create or replace table t as select 1")
+    answers += [make_result(compiled="select 1", file=str(file))]
+    transform(settings, BuildPlan(is_full_refresh=False))
+    kept = kept_increment(settings, _dbt_of(settings).fingerprint)
+    assert [statement.sql for statement in kept.statements] == ["create or replace table t as select 1"]
+
+
+@pytest.mark.parametrize(
+    ("status", "is_full_refresh", "ran"),
+    [
+        ("warn", False, "create table t as select 1"),
+        ("success", True, "create table t as select 1"),
+        ("success", False, "create table t as select 'of another dbt'"),
+    ],
+)
+def test_what_need_not_be_the_same_next_time_is_not_kept(settings, answers, tmp_path, status, is_full_refresh, ran):
+    file = tmp_path / "int_tool_usage.sql"
+    file.write_text(ran)
+    answers += [make_result(status, compiled="select 1", file=str(file))]
+    transform(settings, BuildPlan(is_full_refresh=is_full_refresh))
+    assert kept_increment(settings, _dbt_of(settings).fingerprint) is None

@@ -132,3 +132,16 @@
 {% macro add_month(instant) %}{{ return(adapter.dispatch('add_month')(instant)) }}{% endmacro %}
 {% macro duckdb__add_month(instant) %}cast({{ instant }} + interval 1 month as timestamp){% endmacro %}
 {% macro spark__add_month(instant) %}cast(add_months({{ instant }}, 1) as timestamp_ntz){% endmacro %}
+
+{#- Whether a date is one of raw._rebuild_dates: of role rebuild, or of any for the role read. -#}
+{% macro is_one_of_dates(column, role) %}{{ return(adapter.dispatch('is_one_of_dates')(column, role)) }}{% endmacro %}
+{% macro duckdb__is_one_of_dates(column, role) -%}
+    {#- As variables, which the materialization sets: constants to the planner, where a subquery would neither go
+        below the explosion of a list nor prune row groups. The bounds say nothing new, but pruning is by them alone. -#}
+    {%- set dates = "getvariable('" ~ role ~ "_dates')" -%}
+    ({{ column }} >= list_min({{ dates }}) and {{ column }} <= list_max({{ dates }})
+    and list_contains({{ dates }}, {{ column }}))
+{%- endmacro %}
+{% macro spark__is_one_of_dates(column, role) -%}
+    {{ column }} in (select record_date from raw._rebuild_dates {%- if role == 'rebuild' %} where role = 'rebuild' {%- endif -%})
+{%- endmacro %}

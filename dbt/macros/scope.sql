@@ -1,11 +1,13 @@
 {#-
   What an incremental run reads and replaces.
 
-  The loader writes two tables before every run, and dbt reads them as literals when it renders a
-  model (a subquery would prune no file and no row group; a dbt var would force a full parse):
+  The loader writes two tables before every run:
 
-    raw._build_settings   one row: is_full_refresh, reporting_timezone, ...
-    raw._rebuild_dates    (record_date, role)
+    raw._build_settings   one row: is_full_refresh, reporting_timezone, ...; literals once dbt renders a model
+    raw._rebuild_dates    (record_date, role); a model's SQL asks for them when it runs, so that an increment's
+                          SQL is the same whatever the dates are, and can be run again without dbt
+
+  (Neither is a dbt var, which would force a full parse.)
 
   Roles. A fact is *replaced* when its own date is a `rebuild` date, and computed from lines whose
   record_date is a `read` date. Both lists are plain dates, so a run deletes and writes whole dates.
@@ -35,45 +37,22 @@
   (prune, another content policy), and another setting or price list.
 -#}
 
-{% macro build_scope() -%}
+{% macro is_full_build() -%}
     {%- if not execute or not is_incremental() -%}
-        {{ return({'is_full': true}) }}
+        {{ return(true) }}
     {%- endif -%}
     {%- set settings = run_query('select is_full_refresh from raw._build_settings') -%}
-    {%- if settings.rows | length == 0 or settings.rows[0][0] -%}
-        {{ return({'is_full': true}) }}
-    {%- endif -%}
-    {%- set scope = {'is_full': false, 'rebuild': [], 'read': []} -%}
-    {%- for row in run_query(
-        'select distinct role, cast(record_date as ' ~ string_type() ~ ') from raw._rebuild_dates order by 1, 2'
-    ).rows -%}
-        {%- do scope[row[0]].append(row[1]) -%}
-    {%- endfor -%}
-    {{ return(scope) }}
-{%- endmacro %}
-
-{#- The bounds say nothing new, but DuckDB turns a longer list into a join and prunes row groups by them alone. -#}
-{% macro date_is_in(column, dates) -%}
-    {%- set days = dates | unique | sort -%}
-    {%- if days | length == 0 -%}
-        1 = 0
-    {%- else -%}
-        {{ column }} >= date '{{ days | first }}' and {{ column }} <= date '{{ days | last }}' and {{ column }} in (
-            {%- for day in days -%}date '{{ day }}'{% if not loop.last %}, {% endif %}{%- endfor -%}
-        )
-    {%- endif -%}
+    {{ return(settings.rows | length == 0 or settings.rows[0][0]) }}
 {%- endmacro %}
 
 {#- Condition on the lines a run must read. -#}
 {% macro is_read(record_date) -%}
-    {%- set scope = build_scope() -%}
-    {%- if scope.is_full -%}1 = 1{%- else -%}{{ date_is_in(record_date, scope.read + scope.rebuild) }}{%- endif -%}
+    {%- if is_full_build() -%}1 = 1{%- else -%}{{ is_one_of_dates(record_date, 'read') }}{%- endif -%}
 {%- endmacro %}
 
 {#- Condition on the facts a run writes. -#}
 {% macro is_rebuilt(occurred_date) -%}
-    {%- set scope = build_scope() -%}
-    {%- if scope.is_full -%}1 = 1{%- else -%}{{ date_is_in(occurred_date, scope.rebuild) }}{%- endif -%}
+    {%- if is_full_build() -%}1 = 1{%- else -%}{{ is_one_of_dates(occurred_date, 'rebuild') }}{%- endif -%}
 {%- endmacro %}
 
 {#- The zone in which a person schedules; facts carry local days beside UTC ones. -#}

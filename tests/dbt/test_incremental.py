@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.dbt.warehouse import (
+    TABLES_ONLY,
     Row,
     Warehouse,
     at,
@@ -22,7 +23,6 @@ from tests.dbt.warehouse import (
     make_tool_use,
 )
 
-TABLES_ONLY = ("run", "--select", "config.materialized:table", "config.materialized:incremental")
 FOLDERS = (
     "/home/dev/app",
     "/home/dev/app/.worktrees/x",
@@ -205,7 +205,7 @@ def test_incremental_equals_full_refresh(warehouse: Warehouse, seed: int, batch_
     warehouse.run(*TABLES_ONLY)
     for batch in batches[1:]:
         warehouse.load(*batch, is_full_refresh=False)
-        warehouse.run(*TABLES_ONLY)
+        warehouse.increase(with_dbt=chance.random() < 0.5)
     incremental = warehouse.snapshot()
 
     warehouse.load()

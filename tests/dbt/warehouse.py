@@ -22,11 +22,14 @@ from analytics.config import Settings
 from analytics.contracts import iter_contracts, load_contract
 from analytics.lake import Lake
 from analytics.loader import DuckDBLoader
+from analytics.replay import Increment, replay
+from analytics.transformer import statement_of
 
 DATASETS = ("conversations", "hook_events", "api_requests")
 DBT_DIR = Path(__file__).parents[2] / "dbt"
 SCHEMAS = {dataset: load_contract(dataset).warehouse_schema for dataset in DATASETS}
 RUN = {"run_id": "test", "fingerprint": "test"}
+TABLES_ONLY = ("run", "--select", "config.materialized:table", "config.materialized:incremental")
 Row = dict[str, Any]
 
 
@@ -146,9 +149,10 @@ class Warehouse:
     """One DuckDB file and the dbt project that builds it."""
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / "test_warehouse.duckdb"
+        self.path = folder / "warehouse.duckdb"
         self.target = folder / "target"
         self.template = folder / "template.duckdb"
+        self.increment: Increment | None = None
 
     def reset(self, timezone: str = "UTC", prices_file: Path | None = None) -> None:
         """Start anew without lines. Seeds and views are built once, on the first reset, and copied from then on."""
@@ -236,6 +240,16 @@ class Warehouse:
             if str(result.status) in ("error", "fail")
         ]
         assert not failed, "\n".join(failed)
+
+    def increase(self, *, with_dbt: bool) -> None:
+        """Build the planned dates with dbt or, once dbt did so, by what is kept of that."""
+        if with_dbt or self.increment is None:
+            results = self.dbt(*TABLES_ONLY).results
+            statements = [statement for result in results if (statement := statement_of(result.node))]
+            assert len(statements) == len(results)
+            self.increment = Increment("test", tuple(statements))
+        else:
+            assert replay(self.settings, self.increment)
 
     def query(self, sql: str) -> list[Row]:
         with self.connect() as connection:

@@ -45,18 +45,20 @@
 {#- Replaces whole dates in one transaction; see macros/scope.sql for which. -#}
 {% materialization incremental, adapter='duckdb' %}
     {%- set target_relation = this.incorporate(type='table') -%}
-    {%- set scope = build_scope() -%}
+    {%- set is_full = is_full_build() -%}
     {%- do drop_if_other_type('table') -%}
     {#- An increment is of the model that a full build made: its table holds the contract's columns already. -#}
-    {%- if scope.is_full -%}
+    {%- if is_full -%}
         {%- do assert_contract(sql) -%}
     {%- endif -%}
     {% call statement('main') -%}
-        {%- if scope.is_full %}
+        {%- if is_full %}
         create or replace table {{ target_relation }} as
         {{ sql }}
         {%- else %}
-        delete from {{ target_relation }} where {{ date_is_in('occurred_date', scope.rebuild) }};
+        set variable read_dates = (select list(distinct record_date) from raw._rebuild_dates);
+        set variable rebuild_dates = (select list(record_date) from raw._rebuild_dates where role = 'rebuild');
+        delete from {{ target_relation }} where {{ is_rebuilt('occurred_date') }};
         insert into {{ target_relation }} by name
         {{ sql }}
         {%- endif %}
