@@ -7,6 +7,7 @@ failed and nothing published, 75 another run holds the lock.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import os
 import sys
@@ -21,7 +22,7 @@ from analytics.capture.command import add_arguments as add_capture_arguments
 from analytics.config import Settings, load_settings
 from analytics.errors import AnalyticsError, ConfigError, describe_bug
 from analytics.printer import Printer
-from analytics.workers import GC_THRESHOLD
+from analytics.workers import GC_THRESHOLD, without_pandas
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(arguments)
     try:
         settings = load_settings(_overrides(parsed))
-        code: int = parsed.command(parsed, settings)
+        with contextlib.nullcontext() if parsed.command in (_transform, _validate) else without_pandas():
+            code: int = parsed.command(parsed, settings)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -188,9 +190,7 @@ def _printer(parsed: argparse.Namespace, settings: Settings) -> Printer:
 
 def _run(parsed: argparse.Namespace, settings: Settings) -> int:
     from analytics.pipeline import Observer, RunOptions, run
-    from analytics.workers import keep_arrow_from_pandas
 
-    keep_arrow_from_pandas()
     printer = _printer(parsed, settings)
     observer = Observer(
         on_progress=printer.on_progress,
@@ -215,9 +215,7 @@ def _run(parsed: argparse.Namespace, settings: Settings) -> int:
 def _extract(parsed: argparse.Namespace, settings: Settings) -> int:
     from analytics.extractor import extract, import_archive
     from analytics.lake import Lake, new_run_id
-    from analytics.workers import keep_arrow_from_pandas
 
-    keep_arrow_from_pandas()
     printer = _printer(parsed, settings)
     lake = Lake(settings.data_dir, settings.host_id)
     with lake.lock():

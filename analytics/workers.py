@@ -176,28 +176,28 @@ def _begin_pool_worker(prepare: Callable[..., Any] | None, *arguments: Any) -> N
     _end_with_parent()
     # Many small objects and no cycles: collecting garbage would cost a tenth.
     gc.disable()
-    keep_arrow_from_pandas()
+    sys.meta_path.insert(0, _NoPandas())
     if prepare:
         prepare(*arguments)
 
 
-def keep_arrow_from_pandas() -> None:
-    """Have Arrow's conversions in this process do without pandas, which the first one would import.
+class _NoPandas(importlib.abc.MetaPathFinder):
+    def find_spec(self, fullname: str, *_: object) -> None:
+        if fullname == "pandas":
+            raise ImportError(name=fullname)
 
-    It is imported only to know its kinds of null, for half a second and 60 MB. Not for a process whose
-    own code hands pandas objects to Arrow: from here on Arrow takes pandas for absent.
+
+@contextmanager
+def without_pandas() -> Iterator[None]:
+    """Have Arrow and DuckDB do without pandas, which their conversions would import.
+
+    They import it only to know its kinds of null, for 0.4 s and 60 MB. Not for code that needs it:
+    from here on this process's Arrow takes pandas for absent.
     """
-    import pyarrow as pa
-
-    class Refusal(importlib.abc.MetaPathFinder):
-        def find_spec(self, fullname: str, *_: object) -> None:
-            if fullname == "pandas":
-                raise ImportError(name=fullname)
-
-    refusal = Refusal()
+    refusal = _NoPandas()
     sys.meta_path.insert(0, refusal)
     try:
-        pa.array([None])
+        yield
     finally:
         sys.meta_path.remove(refusal)
 
