@@ -3,14 +3,17 @@
 Importing dbt and reading its project takes longer than an increment's SQL, which is the same from run to
 run: the dates it replaces stand in `raw._rebuild_dates` (dbt/macros/scope.sql). So the first increment
 after a change of the project goes through dbt and is kept, statement by statement, and those after it
-run what was kept, in one connection. dbt stays the judge: whatever does not succeed here is left to it.
+run what was kept, two statements at a time. dbt stays the judge: whatever does not succeed here is left to it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -18,19 +21,28 @@ from analytics.config import Settings
 from analytics.files import make_private_folder, write_private_file
 from analytics.warehouse import open_warehouse
 
+if TYPE_CHECKING:
+    import duckdb
+
+THREADS = 2  # most statements are too small to fill more than one core
+
 
 @dataclass(frozen=True)
 class Statement:
-    """What dbt ran for one model, or the query by which it counted the failures of one test."""
+    """What dbt ran for one model, or the query by which it counted the failures of one test.
+
+    `needs` names those that have to be done before.
+    """
 
     kind: str
     name: str
     sql: str
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Increment:
-    """The statements of one increment in their order, for one state of the dbt project and the settings."""
+    """The statements of one increment, for one state of the dbt project and the settings."""
 
     fingerprint: str
     statements: tuple[Statement, ...]
@@ -53,7 +65,9 @@ def kept_increment(settings: Settings, fingerprint: str) -> Increment | None:
         kept = orjson.loads(_file(settings).read_bytes())
         if kept["fingerprint"] != fingerprint:
             return None
-        return Increment(fingerprint, tuple(Statement(**entry) for entry in kept["statements"]))
+        return Increment(
+            fingerprint, tuple(Statement(**{**entry, "needs": tuple(entry["needs"])}) for entry in kept["statements"])
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -64,20 +78,35 @@ def replay(settings: Settings, increment: Increment) -> bool:
     False when a statement or a test fails. Each model is a transaction of its own and replaces the
     same dates again when dbt repeats it, so nothing is lost by having tried.
     """
+    statements = {statement.name: statement for statement in increment.statements}
+    order = TopologicalSorter({statement.name: statement.needs for statement in increment.statements})
+    order.prepare()
+    running: dict[Future[bool], str] = {}
+    with open_warehouse(settings) as connection, ThreadPoolExecutor(THREADS) as pool:
+        while order.is_active():
+            for name in order.get_ready():
+                running[pool.submit(_run, connection, statements[name])] = name
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                if not future.result():
+                    pool.shutdown(cancel_futures=True)
+                    return False
+                order.done(running.pop(future))
+    return True
+
+
+def _run(connection: duckdb.DuckDBPyConnection, statement: Statement) -> bool:
+    """Whether one statement succeeded, and a test found nothing."""
     import duckdb
 
-    with open_warehouse(settings) as connection:
-        for statement in increment.statements:
-            connection.begin()
-            try:
-                outcome = connection.execute(statement.sql).fetchone()
-            except duckdb.Error:
-                connection.rollback()
-                return False
-            connection.commit()
-            if statement.kind == "test" and (outcome is None or outcome[0] != 0):
-                return False
-    return True
+    with connection.cursor() as cursor:
+        cursor.execute("set timezone = 'UTC'")
+        cursor.begin()
+        try:
+            outcome = cursor.execute(statement.sql).fetchone()
+            cursor.commit()
+        except duckdb.Error:
+            return False
+    return statement.kind != "test" or (outcome is not None and outcome[0] == 0)
 
 
 def _file(settings: Settings) -> Path:

@@ -6,8 +6,8 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -142,11 +142,12 @@ class _Dbt:
         self._manifest: Manifest | None = None
         self.fingerprint = ""
 
-    def parse(self) -> None:
+    def parse(self) -> Manifest:
         """Read the project's files, so that the next build need not."""
         # Of what the files were before they are read: a change in between is another fingerprint to the next run.
         self.fingerprint = project_fingerprint(self._settings)
         self._manifest = self._invoke(["parse"]).result
+        return self._manifest
 
     def build(self, arguments: Sequence[str], *, memory_limit: str = "") -> list[_Outcome]:
         """Run `dbt build`, by default under the memory limit of the profile.
@@ -155,6 +156,7 @@ class _Dbt:
         """
         from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 
+        manifest = self._manifest or self.parse()
         try:
             outcome = self._invoke(["build", *arguments], memory_limit)
             if outcome.exception is not None:
@@ -166,6 +168,8 @@ class _Dbt:
         if outcome.exception is not None:
             reason = _without_data(str(outcome.exception))
             raise AnalyticsError(f"transform: dbt stopped: {reason}") from outcome.exception
+        results = getattr(outcome.result, "results", [])
+        statements = statements_of(results, manifest)
         return [
             _Outcome(
                 kind=str(result.node.resource_type),
@@ -174,9 +178,9 @@ class _Dbt:
                 message=_without_data(result.message or ""),
                 failures=result.failures or 0,
                 is_out_of_memory="out of memory" in (result.message or "").lower(),
-                statement=statement_of(result.node),
+                statement=statements.get(result.node.unique_id),
             )
-            for result in getattr(outcome.result, "results", [])
+            for result in results
         ]
 
     def _invoke(self, arguments: Sequence[str], memory_limit: str = "") -> dbtRunnerResult:
@@ -195,19 +199,33 @@ class _Dbt:
             return dbtRunner(manifest=manifest).invoke([*arguments, *common])
 
 
-def statement_of(node: Any) -> Statement | None:
-    """What dbt ran for a node, which it writes beside its other results; None where that is not to be had.
+def statements_of(results: Iterable[Any], manifest: Manifest) -> dict[str, Statement]:
+    """What dbt ran for each node, by its unique id, from the files that it writes beside its other results.
 
-    Another dbt, started by hand, writes to the same folder: only a file with this node's own SQL counts.
+    Another dbt, started by hand, writes to the same folder: only a file with the node's own SQL counts.
     """
-    compiled = getattr(node, "compiled_code", None)
-    if not compiled or not node.build_path:
-        return None
-    try:
-        sql = (DBT_DIR / node.build_path).read_text(encoding="utf-8")
-    except OSError:
-        return None
-    return Statement(str(node.resource_type), node.name, sql) if compiled in sql else None
+    nodes = {result.node.unique_id: result.node for result in results}
+    statements: dict[str, Statement] = {}
+    for unique_id, node in nodes.items():
+        compiled = getattr(node, "compiled_code", None)
+        if not compiled or not node.build_path:
+            continue
+        with suppress(OSError):
+            sql = (DBT_DIR / node.build_path).read_text(encoding="utf-8")
+            if compiled in sql:
+                needs = dict.fromkeys(nodes[parent].name for parent in _iter_needs(unique_id, nodes, manifest))
+                statements[unique_id] = Statement(str(node.resource_type), node.name, sql, tuple(needs))
+    return statements
+
+
+def _iter_needs(unique_id: str, ran: Container[str], manifest: Manifest) -> Iterator[str]:
+    """The nodes that ran and that a node reads, be it through others that did not, such as views."""
+    node = manifest.nodes.get(unique_id)
+    for parent in node.depends_on_nodes if node else ():
+        if parent in ran:
+            yield parent
+        else:
+            yield from _iter_needs(parent, ran, manifest)
 
 
 def _without_data(message: str) -> str:

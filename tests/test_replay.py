@@ -8,8 +8,8 @@ from analytics.replay import Increment, Statement, keep_increment, kept_incremen
 from analytics.warehouse import open_warehouse
 
 ADD = Statement("model", "fct_lines", "insert into lines select max(number) + 1 from lines; analyze")
-PASS = Statement("test", "has_lines", "select count(*) as failures from lines where number < 1")
-FAIL = Statement("test", "has_few_lines", "select count(*) as failures from lines where number > 1")
+PASS = Statement("test", "has_lines", "select count(*) - 2 as failures from lines", needs=("fct_lines",))
+FAIL = Statement("test", "has_few_lines", "select count(*) as failures from lines where number > 1", ("fct_lines",))
 BROKEN = Statement("model", "fct_gone", "delete from lines; insert into gone select 1")
 
 
@@ -25,7 +25,7 @@ def numbers(settings) -> list[int]:
 
 
 def test_what_was_kept_builds_again(settings):
-    keep_increment(settings, "f", [ADD, PASS])
+    keep_increment(settings, "f", [PASS, ADD])
     increment = kept_increment(settings, "f")
     assert replay(settings, increment)
     assert numbers(settings) == [1, 2]

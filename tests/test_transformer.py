@@ -17,7 +17,9 @@ from analytics.warehouse import RELAXED_MEMORY_LIMIT
 
 
 def make_result(status: str = "success", message: str = "OK", compiled: str = "", file: str = "") -> Any:
-    node = SimpleNamespace(resource_type="model", name="int_tool_usage", compiled_code=compiled, build_path=file)
+    node = SimpleNamespace(
+        resource_type="model", name="int_tool_usage", unique_id="u", compiled_code=compiled, build_path=file
+    )
     return SimpleNamespace(node=node, status=status, message=message, failures=None)
 
 
@@ -29,6 +31,8 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     def invoke(_self: _Dbt, arguments: Any, memory_limit: str = "") -> Any:
         nonlocal done
+        if arguments == ["parse"]:
+            return SimpleNamespace(result=SimpleNamespace(nodes={}))
         answer, answers[done] = answers[done], (list(arguments), memory_limit)
         done += 1
         if isinstance(answer, Exception):

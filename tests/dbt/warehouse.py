@@ -23,7 +23,7 @@ from analytics.contracts import iter_contracts, load_contract
 from analytics.lake import Lake
 from analytics.loader import DuckDBLoader
 from analytics.replay import Increment, replay
-from analytics.transformer import statement_of
+from analytics.transformer import statements_of
 
 DATASETS = ("conversations", "hook_events", "api_requests")
 DBT_DIR = Path(__file__).parents[2] / "dbt"
@@ -244,10 +244,11 @@ class Warehouse:
     def increase(self, *, with_dbt: bool) -> None:
         """Build the planned dates with dbt or, once dbt did so, by what is kept of that."""
         if with_dbt or self.increment is None:
+            manifest = self.dbt("parse")
             results = self.dbt(*TABLES_ONLY).results
-            statements = [statement for result in results if (statement := statement_of(result.node))]
+            statements = statements_of(results, manifest)
             assert len(statements) == len(results)
-            self.increment = Increment("test", tuple(statements))
+            self.increment = Increment("test", tuple(statements.values()))
         else:
             assert replay(self.settings, self.increment)
 
