@@ -281,7 +281,7 @@ def _validate(parsed: argparse.Namespace, settings: Settings) -> int:
     failure: AuditFailed | None = None
     with lake.lock():
         try:
-            result = validate(settings, lake, run_id=new_run_id(), is_forced=True, is_everything=True)
+            result = validate(settings, lake, run_id=new_run_id(), is_everything=True)
         except AuditFailed as error:
             failure, result = error, error.result
     printer.on_validate(result)

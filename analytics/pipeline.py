@@ -99,7 +99,9 @@ class PipelineRun:
         self._started = time.monotonic()
         self._dbt = Worker("transform", partial(preload, settings))
         self._auditor = Worker("validate", load_gx)
-        self._is_audit_due = False
+        self._reason_to_skip_audit = ""
+        # While neither dbt nor the audit needs it: an open warehouse is a warm one.
+        self._held_warehouse = contextlib.ExitStack()
         self._stages: list[StageRecord] = []
         self._plan = BuildPlan(is_full_refresh=False)
         lake = Lake(settings.data_dir, settings.host_id)
@@ -185,9 +187,12 @@ class PipelineRun:
                 self._increment = None
                 self._dbt.start()
             note_build(connection, self._plan, row_count=load.new_row_count)
-            self._is_audit_due = self._options.is_audit_forced or not reason_to_skip(self._settings, connection)
-            if self._is_audit_due:
+            if not self._options.is_audit_forced:
+                self._reason_to_skip_audit = reason_to_skip(self._settings, connection)
+            if not self._reason_to_skip_audit:
                 self._auditor.start()
+            elif self._increment is not None:
+                self._held_warehouse.enter_context(open_warehouse(self._settings))
             record.row_count, record.unit_count = load.row_count, load.date_count
         self.result = dataclasses.replace(self.result, load=load)
         if self._observer.on_load:
@@ -199,6 +204,7 @@ class PipelineRun:
         with record_stage(self._stages, "transform") as record, self._dbt as worker:
             transformed = transform_again(self._settings, self._increment) if self._increment else None
             if transformed is None:
+                self._held_warehouse.close()
                 transformed = worker.call(transform, self._settings, self._plan)
                 record.peak_memory_bytes = worker.peak_memory_bytes
             record.unit_count = transformed.model_count
@@ -231,10 +237,10 @@ class PipelineRun:
 
     def _audit(self, record: StageRecord) -> ValidateResult:
         run_id = self.result.run_id
-        if not self._is_audit_due:
-            return validate(self._settings, self._lake, run_id=run_id)
+        if self._reason_to_skip_audit:
+            return ValidateResult(skipped=self._reason_to_skip_audit)
         with self._auditor as worker:
-            audit = worker.call(validate, self._settings, self._lake, run_id=run_id, is_forced=True)
+            audit = worker.call(validate, self._settings, self._lake, run_id=run_id)
             record.peak_memory_bytes = worker.peak_memory_bytes
             return audit
 
@@ -252,8 +258,9 @@ class PipelineRun:
         self.result = dataclasses.replace(self.result, publish=published)
         return published
 
-    def end_workers(self) -> None:
-        """End the processes of dbt and of the audit, also in the middle of their work."""
+    def let_go(self) -> None:
+        """Let go of the warehouse and end the processes of dbt and of the audit, also in the middle of their work."""
+        self._held_warehouse.close()
         self._dbt.close()
         self._auditor.close()
 
@@ -295,7 +302,7 @@ def open_run(
                 pipeline_run.close()
             raise
         finally:
-            pipeline_run.end_workers()
+            pipeline_run.let_go()
         pipeline_run.close()
 
 

@@ -175,18 +175,16 @@ def validate(
     lake: Lake,
     *,
     run_id: str,
-    is_forced: bool = False,
     is_everything: bool = False,
     suites: Sequence[str] = (),
     project: Path = PROJECT,
 ) -> ValidateResult:
-    """Audit what was built since the last audit that passed, as `ANALYTICS_VALIDATE` asks for it.
+    """Audit what was built since the last audit that passed.
 
     Args:
-        settings: Where the warehouse is, and the policy.
+        settings: Where the warehouse is.
         lake: Whose commits are audited.
         run_id: Run that audits.
-        is_forced: Audit whatever the policy says.
         is_everything: Audit every day, not only those that changed.
         suites: Only these suites; such an audit counts as none and writes no data docs.
         project: The folder of suites.
@@ -196,9 +194,6 @@ def validate(
     """
     started = time.monotonic()
     with open_warehouse(settings) as connection:
-        skipped = "" if is_forced else reason_to_skip(settings, connection)
-        if skipped:
-            return ValidateResult(skipped=skipped, elapsed_ms=round((time.monotonic() - started) * 1000))
         date_count = _write_scope(connection, lake, is_everything=is_everything)
     files = [file for file in suite_files(project) if not suites or file.stem in suites]
     folder = settings.data_dir / "validation"

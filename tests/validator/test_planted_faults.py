@@ -225,7 +225,7 @@ def remember_audit(settings: Settings) -> None:
 def audit(settings: Settings, suite: str, lake: Lake | None = None) -> ValidateResult:
     lake = lake or FakeLake(HEALTHY_LAKE)
     try:
-        return validate(settings, lake, run_id="test", is_forced=True, is_everything=True, suites=[suite])
+        return validate(settings, lake, run_id="test", is_everything=True, suites=[suite])
     except AuditFailed as error:
         return error.result
 
@@ -245,7 +245,7 @@ def test_every_expectation_says_what_it_means_and_what_to_do() -> None:
 
 
 def test_nothing_objects_to_good_data(copied: Settings) -> None:
-    result = validate(copied, FakeLake(HEALTHY_LAKE), run_id="test", is_forced=True, is_everything=True)
+    result = validate(copied, FakeLake(HEALTHY_LAKE), run_id="test", is_everything=True)
     assert (result.failed, result.warnings) == ((), ())
     assert result.check_count == len(CHECKS)
     written = [file for file in (copied.data_dir / "validation").rglob("*") if file.is_file()]
@@ -285,7 +285,7 @@ def test_check_that_cannot_run_leaves_no_message_of_the_engine_behind(copied: Se
     (project / "expectations" / "notes.json").write_bytes(orjson.dumps(suite))
     shutil.copy(PROJECT / "great_expectations.yml", project)
     with pytest.raises(AuditFailed, match="notes_are_numbers") as failure:
-        validate(copied, FakeLake([]), run_id="test", is_forced=True, is_everything=True, project=project)
+        validate(copied, FakeLake([]), run_id="test", is_everything=True, project=project)
     (result,) = failure.value.result.checks
     assert result.error_type
     written = [file for file in (copied.data_dir / "validation").rglob("*") if file.is_file()]
