@@ -22,6 +22,19 @@
     {{ nusd_to_usd('coalesce(sum(cache_savings_nusd), 0)') }} as cache_savings_usd
 {%- endmacro %}
 
+{#- What usage_measures is made from, summed up to be summed up again. -#}
+{% macro usage_sums() -%}
+    {%- for column in [
+        'request_count', 'error_count', 'unpriced_request_count', 'input_tokens', 'output_tokens',
+        'cache_creation_5m_tokens', 'cache_creation_1h_tokens', 'cache_read_tokens', 'total_tokens',
+        'estimated_cost_nusd', 'reported_cost_nusd', 'cache_savings_nusd',
+    ] -%}
+    sum({{ column }}) as {{ column }}
+    {%- if not loop.last %},
+        {% endif %}
+    {%- endfor %}
+{%- endmacro %}
+
 {#- Usage by a period, project, model and main thread or subagents: a whole model, for any period of an event. -#}
 {% macro usage_by(period, period_column) -%}
 with

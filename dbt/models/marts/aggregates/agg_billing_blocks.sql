@@ -15,7 +15,10 @@ messages as (
 active_hours as (
     select
         date_trunc('hour', occurred_at) as hour_started_at,
-        cast({{ epoch_milliseconds("date_trunc('hour', occurred_at)") }} / 3600000 as bigint) as hour_number
+        cast({{ epoch_milliseconds("date_trunc('hour', occurred_at)") }} / 3600000 as bigint) as hour_number,
+        min(occurred_at) as first_request_at,
+        max(occurred_at) as last_request_at,
+        {{ usage_sums() }}
     from usage_events
     group by date_trunc('hour', occurred_at)
 ),
@@ -64,14 +67,14 @@ block_sums as (
     select
         block_bounds.block_started_at,
         block_bounds.block_ends_at,
-        min(usage_events.occurred_at) as first_request_at,
-        max(usage_events.occurred_at) as last_request_at,
+        min(active_hours.first_request_at) as first_request_at,
+        max(active_hours.last_request_at) as last_request_at,
         {{ usage_measures() }}
     from block_bounds
-    inner join usage_events
+    inner join active_hours
         on
-            usage_events.occurred_at >= block_bounds.block_started_at
-            and usage_events.occurred_at < block_bounds.block_ends_at
+            active_hours.hour_started_at >= block_bounds.block_started_at
+            and active_hours.hour_started_at < block_bounds.block_ends_at
     group by block_bounds.block_started_at, block_bounds.block_ends_at
 ),
 
