@@ -33,6 +33,10 @@
   analytics/loader.py); the loader runs it after each load, and tests/dbt hold it against a full refresh.
   Hook events take part with their session and tool use id.
 
+  Some models hold what a whole session makes (its turns, what its prompts cost): they replace sessions and
+  not dates, by `replaces='sessions'`. Whose facts on a rebuilt date came, went or moved holds a line of that
+  fact, which is read: so the sessions with a line or a firing on a read date (int_sessions_rebuilt) are all.
+
   Two changes that a list of dates cannot express ask for is_full_refresh: rows that were removed
   (prune, another content policy), and another setting or price list.
 -#}
@@ -53,6 +57,12 @@
 {#- Condition on the facts a run writes. -#}
 {% macro is_rebuilt(occurred_date) -%}
     {%- if is_full_build() -%}1 = 1{%- else -%}{{ is_one_of_dates(occurred_date, 'rebuild') }}{%- endif -%}
+{%- endmacro %}
+
+{#- Condition on what a run writes of sessions, for a model that `replaces` them whole and not days. -#}
+{% macro is_rebuilt_session(session_id) -%}
+    {%- if execute and is_full_build() -%}1 = 1
+    {%- else -%}{{ session_id }} in (select session_id from {{ ref('int_sessions_rebuilt') }}){%- endif -%}
 {%- endmacro %}
 
 {#- The zone in which a person schedules; facts carry local days beside UTC ones. -#}

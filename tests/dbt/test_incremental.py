@@ -68,6 +68,12 @@ def make_universe(seed: int) -> list[Row]:
         if chance.random() < 0.2:
             originals.append(make_line("summary", None, session_id=None, cwd=None))
         if chance.random() < 0.2:
+            summary = {"line_uuid": f"c{number}", "is_compact_summary": True}
+            originals.append(make_prompt_row(None, when(1, 5), **summary, **place))
+        if chance.random() < 0.3:
+            link = f"https://example.com/pull/{chance.randint(1, 3)}"
+            originals.append(make_line("pr-link", when(1, 5), session_id=session, line_uuid=f"l{number}", pr_url=link))
+        if chance.random() < 0.2:
             originals.append(make_answer_row(message, None, record_date=_day(chance), **place))
 
     copies: list[Row] = []

@@ -42,7 +42,7 @@
     {{ return({'relations': [target_relation]}) }}
 {% endmaterialization %}
 
-{#- Replaces whole dates in one transaction; see macros/scope.sql for which. -#}
+{#- Replaces whole dates, or sessions, in one transaction; see macros/scope.sql for which. -#}
 {% materialization incremental, adapter='duckdb' %}
     {%- set target_relation = this.incorporate(type='table') -%}
     {%- set is_full = is_full_build() -%}
@@ -58,7 +58,9 @@
         {%- else %}
         set variable read_dates = (select list(distinct record_date) from raw._rebuild_dates);
         set variable rebuild_dates = (select list(record_date) from raw._rebuild_dates where role = 'rebuild');
-        delete from {{ target_relation }} where {{ is_rebuilt('occurred_date') }};
+        delete from {{ target_relation }} where
+        {%- if config.get('replaces') == 'sessions' %} {{ is_rebuilt_session('session_id') }}
+        {%- else %} {{ is_rebuilt('occurred_date') }}{% endif %};
         insert into {{ target_relation }} by name
         {{ sql }}
         {%- endif %}

@@ -1,17 +1,22 @@
+{{ config(materialized='incremental', replaces='sessions') }}
+
 -- Each dimension shares out every request exactly once, so each adds up to the whole. Where a request has
 -- nothing to be attributed to, it goes to 'none' and stays visible.
 with
 
 responses as (
     select * from {{ ref('int_api_requests_enriched') }}
+    where {{ is_rebuilt_session('session_id') }}
 ),
 
 messages as (
     select * from {{ ref('int_messages_enriched') }}
+    where {{ is_rebuilt_session('session_id') }}
 ),
 
 tool_usage as (
     select * from {{ ref('int_tool_usage') }}
+    where {{ is_rebuilt_session('session_id') }}
 ),
 
 -- What a person last asked for before a request, in the same session; subagents work for it too.
@@ -58,6 +63,7 @@ asks_carried as (
 
 pull_requests as (
     select * from {{ ref('int_pull_requests_assigned') }}
+    where {{ is_rebuilt_session('session_id') }}
 ),
 
 subagents as (
@@ -103,6 +109,7 @@ response_tools as (
 tool_shares as (
     select
         responses.request_key,
+        responses.session_id,
         'tool' as dimension_type,
         coalesce(response_tools.tool_name, 'none') as dimension_value,
         coalesce(response_tools.part_number, 1) as part_number,
@@ -116,6 +123,7 @@ tool_shares as (
 
 shares as (
     select
+        session_id,
         dimension_type,
         dimension_value,
         case when part_number = 1 then 1 else 0 end as request_count,
@@ -139,6 +147,7 @@ shares as (
     ] %}
     union all
     select
+        session_id,
         '{{ dimension_type }}' as dimension_type,
         coalesce({{ column }}, 'none') as dimension_value,
         1 as request_count,
@@ -150,13 +159,19 @@ shares as (
 
 costs_attributed as (
     select
+        ---------- ids
+        session_id,
+
+        ---------- attributes
         dimension_type,
         dimension_value,
+
+        ---------- measures
         cast(sum(request_count) as bigint) as request_count,
         cast(sum(total_tokens) as bigint) as total_tokens,
         cast(sum(estimated_cost_nusd) as bigint) as estimated_cost_nusd
     from shares
-    group by dimension_type, dimension_value
+    group by session_id, dimension_type, dimension_value
 )
 
 select * from costs_attributed

@@ -1,7 +1,10 @@
+{{ config(materialized='incremental', replaces='sessions') }}
+
 with
 
 messages as (
     select * from {{ ref('int_messages_enriched') }}
+    where {{ is_rebuilt_session('session_id') }}
 ),
 
 -- The dialogue proper: what a person said and what the main thread answered.

@@ -1,24 +1,30 @@
--- What a session looks like from inside, beside the sums of int_sessions_computed.
+{{ config(materialized='incremental', replaces='sessions') }}
+
 with
 
 messages as (
     select * from {{ ref('int_messages_enriched') }}
+    where {{ is_rebuilt_session('session_id') }}
 ),
 
 dialogue as (
     select * from {{ ref('int_dialogue_measured') }}
+    where {{ is_rebuilt_session('session_id') }}
 ),
 
 responses as (
     select * from {{ ref('int_api_responses_deduplicated') }}
+    where {{ is_rebuilt_session('session_id') }}
 ),
 
 tool_usage as (
     select * from {{ ref('int_tool_usage') }}
+    where {{ is_rebuilt_session('session_id') }}
 ),
 
 retries as (
     select * from {{ ref('int_tool_calls_retried') }}
+    where {{ is_rebuilt_session('session_id') }}
 ),
 
 message_gaps as (
@@ -90,6 +96,7 @@ session_ids as (
 sessions_profiled as (
     select
         {{ surrogate_key(['session_ids.session_id']) }} as session_key,
+        session_ids.session_id,
         cast(coalesce(activity_sums.active_ms, 0) as bigint) as active_ms,
         cast(coalesce(dialogue_sums.conversation_count, 0) as bigint) as conversation_count,
         cast(coalesce(dialogue_sums.answered_prompt_count, 0) as bigint) as answered_prompt_count,

@@ -1,7 +1,10 @@
+{{ config(materialized='incremental', replaces='sessions') }}
+
 with
 
 tool_usage as (
     select * from {{ ref('int_tool_usage') }}
+    where {{ is_rebuilt_session('session_id') }}
 ),
 
 tool_sequence as (

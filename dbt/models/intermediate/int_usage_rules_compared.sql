@@ -1,9 +1,8 @@
 -- The same usage counted by the rules that tools go by, so that a difference between two tools has a name.
 with
 
-lines as (
-    select * from {{ ref('stg_messages') }}
-    where role = 'assistant' and has_usage and not is_api_error and coalesce(model_name, '') <> '<synthetic>'
+lines_counted as (
+    select * from {{ ref('int_usage_lines_counted') }}
 ),
 
 requests as (
@@ -15,65 +14,19 @@ responses as (
     where is_transcribed
 ),
 
-lines_numbered as (
-    select
-        coalesce(input_tokens, 0) as input_tokens,
-        coalesce(output_tokens, 0) as output_tokens,
-        coalesce(cache_creation_tokens, 0) as cache_creation_tokens,
-        coalesce(cache_read_tokens, 0) as cache_read_tokens,
-        row_number() over (
-            partition by line_id
-            order by output_tokens desc nulls last, record_id asc, record_date asc
-        ) as uuid_rank,
-        row_number() over (
-            partition by message_source_id, session_id
-            order by output_tokens desc nulls last, record_id asc, record_date asc
-        ) as session_rank,
-        row_number() over (
-            partition by message_source_id
-            order by occurred_at asc, record_id asc, record_date asc
-        ) as first_rank
-    from lines
-),
-
 rule_rows as (
     select
-        'every_line' as counting_rule,
+        counting_rule,
+        counted_row_count,
         input_tokens,
         output_tokens,
         cache_creation_tokens,
         cache_read_tokens
-    from lines_numbered
-    union all
-    select
-        'line_once' as counting_rule,
-        input_tokens,
-        output_tokens,
-        cache_creation_tokens,
-        cache_read_tokens
-    from lines_numbered
-    where uuid_rank = 1
-    union all
-    select
-        'response_once_per_session' as counting_rule,
-        input_tokens,
-        output_tokens,
-        cache_creation_tokens,
-        cache_read_tokens
-    from lines_numbered
-    where session_rank = 1
-    union all
-    select
-        'first_line_of_response' as counting_rule,
-        input_tokens,
-        output_tokens,
-        cache_creation_tokens,
-        cache_read_tokens
-    from lines_numbered
-    where first_rank = 1
+    from lines_counted
     union all
     select
         'response_once' as counting_rule,
+        1 as counted_row_count,
         input_tokens,
         output_tokens,
         cache_creation_5m_tokens + cache_creation_1h_tokens as cache_creation_tokens,
@@ -82,6 +35,7 @@ rule_rows as (
     union all
     select
         'request_once' as counting_rule,
+        1 as counted_row_count,
         input_tokens,
         output_tokens,
         cache_creation_5m_tokens + cache_creation_1h_tokens as cache_creation_tokens,
@@ -90,6 +44,7 @@ rule_rows as (
     union all
     select
         'request_once_estimated_output' as counting_rule,
+        1 as counted_row_count,
         input_tokens,
         estimated_output_tokens as output_tokens,
         cache_creation_5m_tokens + cache_creation_1h_tokens as cache_creation_tokens,
@@ -100,7 +55,7 @@ rule_rows as (
 rule_sums as (
     select
         counting_rule,
-        cast(count(*) as bigint) as counted_row_count,
+        cast(sum(counted_row_count) as bigint) as counted_row_count,
         cast(sum(input_tokens) as bigint) as input_tokens,
         cast(sum(output_tokens) as bigint) as output_tokens,
         cast(sum(cache_creation_tokens) as bigint) as cache_creation_tokens,

@@ -1,7 +1,7 @@
 with
 
-turn_events as (
-    select * from {{ ref('int_turn_events_numbered') }}
+turns as (
+    select * from {{ ref('int_turns_summed') }}
 ),
 
 sessions as (
@@ -13,18 +13,18 @@ conversation_sums as (
         session_id,
         conversation_number,
         coalesce(max(start_reason), 'session') as start_reason,
-        {{ first_value_by('task_category', ['occurred_at', 'event_key'], 'turn_start_count = 1') }} as task_category,
+        {{ first_value_by('task_category', ['turn_number'], 'turn_start_count = 1') }} as task_category,
         sum(turn_start_count) as human_prompt_count,
         sum(request_count) as request_count,
         sum(tool_call_count) as tool_call_count,
         sum(failed_tool_call_count) as failed_tool_call_count,
-        max(context_tokens) as max_context_tokens,
+        max(max_context_tokens) as max_context_tokens,
         sum(output_tokens) as output_tokens,
         sum(total_tokens) as total_tokens,
         sum(estimated_cost_nusd) as estimated_cost_nusd,
-        min(occurred_at) as started_at,
-        max(occurred_at) as ended_at
-    from turn_events
+        min(started_at) as started_at,
+        max(ended_at) as ended_at
+    from turns
     group by session_id, conversation_number
 ),
 

@@ -1,7 +1,7 @@
 with
 
-turn_events as (
-    select * from {{ ref('int_turn_events_numbered') }}
+turn_parts as (
+    select * from {{ ref('int_turns_summed') }}
     where turn_number > 0
 ),
 
@@ -9,12 +9,13 @@ sessions as (
     select * from {{ ref('int_sessions_located') }}
 ),
 
+-- A turn goes on where a conversation begins within it.
 turn_sums as (
     select
         session_id,
         turn_number,
-        max(case when turn_start_count = 1 then event_key end) as turn_key,
-        max(case when turn_start_count = 1 then task_category end) as task_category,
+        max(turn_key) as turn_key,
+        max(task_category) as task_category,
         max(case when turn_start_count = 1 then conversation_number end) as conversation_number,
         max(response_ms) as response_ms,
         sum(request_count) as request_count,
@@ -23,9 +24,9 @@ turn_sums as (
         sum(output_tokens) as output_tokens,
         sum(total_tokens) as total_tokens,
         sum(estimated_cost_nusd) as estimated_cost_nusd,
-        min(occurred_at) as started_at,
-        max(occurred_at) as ended_at
-    from turn_events
+        min(started_at) as started_at,
+        max(ended_at) as ended_at
+    from turn_parts
     group by session_id, turn_number
 ),
 

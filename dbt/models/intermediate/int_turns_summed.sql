@@ -1,17 +1,20 @@
--- Everything of a session in its order, numbered by the prompt and the conversation that it belongs to.
--- Subagents work for the prompt during which they run.
+{{ config(materialized='incremental', replaces='sessions') }}
+
 with
 
 dialogue as (
     select * from {{ ref('int_dialogue_measured') }}
+    where {{ is_rebuilt_session('session_id') }}
 ),
 
 responses as (
     select * from {{ ref('int_api_requests_enriched') }}
+    where {{ is_rebuilt_session('session_id') }}
 ),
 
 tool_usage as (
     select * from {{ ref('int_tool_usage') }}
+    where {{ is_rebuilt_session('session_id') }}
 ),
 
 turn_events as (
@@ -19,7 +22,6 @@ turn_events as (
         session_id,
         message_key as event_key,
         case when message_kind = 'assistant' then 1 else 0 end as event_order,
-        message_kind,
         task_category,
         start_reason,
         response_ms,
@@ -39,7 +41,6 @@ turn_events as (
         session_id,
         request_key as event_key,
         2 as event_order,
-        null as message_kind,
         null as task_category,
         null as start_reason,
         null as response_ms,
@@ -61,7 +62,6 @@ turn_events as (
         session_id,
         tool_call_key as event_key,
         3 as event_order,
-        null as message_kind,
         null as task_category,
         null as start_reason,
         null as response_ms,
@@ -78,6 +78,8 @@ turn_events as (
     from tool_usage
 ),
 
+-- Everything of a session in its order, numbered by the prompt and the conversation that it belongs to.
+-- Subagents work for the prompt during which they run.
 turn_events_numbered as (
     select
         *,
@@ -92,6 +94,38 @@ turn_events_numbered as (
             rows between unbounded preceding and current row
         ) as bigint), 1) as conversation_number
     from turn_events
+),
+
+turns_summed as (
+    select
+        ---------- keys
+        max(case when turn_start_count = 1 then event_key end) as turn_key,
+
+        ---------- ids
+        session_id,
+
+        ---------- attributes
+        max(case when turn_start_count = 1 then task_category end) as task_category,
+        max(start_reason) as start_reason,
+
+        ---------- measures
+        turn_number,
+        conversation_number,
+        cast(sum(turn_start_count) as bigint) as turn_start_count,
+        cast(max(response_ms) as bigint) as response_ms,
+        cast(sum(request_count) as bigint) as request_count,
+        cast(sum(tool_call_count) as bigint) as tool_call_count,
+        cast(sum(failed_tool_call_count) as bigint) as failed_tool_call_count,
+        cast(max(context_tokens) as bigint) as max_context_tokens,
+        cast(sum(output_tokens) as bigint) as output_tokens,
+        cast(sum(total_tokens) as bigint) as total_tokens,
+        cast(sum(estimated_cost_nusd) as bigint) as estimated_cost_nusd,
+
+        ---------- dates and instants
+        min(occurred_at) as started_at,
+        max(occurred_at) as ended_at
+    from turn_events_numbered
+    group by session_id, turn_number, conversation_number
 )
 
-select * from turn_events_numbered
+select * from turns_summed

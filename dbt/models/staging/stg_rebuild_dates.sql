@@ -1,0 +1,13 @@
+with
+
+rebuild_dates as (
+    select * from {{ source('raw', '_rebuild_dates') }}
+)
+
+select
+    ---------- attributes
+    role,
+
+    ---------- dates
+    record_date
+from rebuild_dates
