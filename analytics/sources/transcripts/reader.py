@@ -7,10 +7,12 @@ memory should hold. Each is handled here and counted; nothing is dropped without
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
+
+import orjson
 
 from analytics.errors import ContractViolation
 from analytics.records import instant_date, iter_concatenated, parse_instant, parse_json
@@ -25,14 +27,16 @@ _BLANKS = b" \t\r\0"
 _FOREIGN_TELLS = (b'"payload"', b'"parts"', b'"systemPayload"', b'"toolCallResult"', b'"session-')
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """The bytes of one line and where they start. `content` is None for a line over the limit."""
 
     position: int
     byte_count: int
     content: bytes | None
-    is_terminated: bool
+    is_terminated: bool = True
+
+
+Found = Sequence[tuple[dict[str, Any], int]]  # the records of one line, each with its position
 
 
 @dataclass
@@ -64,17 +68,25 @@ class FileReader:
 
     def __iter__(self) -> Iterator[tuple[dict[str, Any], int, date]]:
         undated: list[tuple[dict[str, Any], int]] = []
-        for record, position in self._iter_records():
-            instant = parse_instant(record.get("timestamp"))
-            if instant is None and self.last_at is None:
-                undated.append((record, position))
-                continue
-            self.last_at = self.last_at if instant is None else instant
-            day = instant_date(self.last_at or 0)
-            for earlier, place in undated:
-                yield earlier, place, day
-            undated.clear()
-            yield record, position, day
+        for line in iter_lines(self.opened, self.offset, self.max_line_bytes):
+            try:
+                found = self._read_line(line)
+            except _HalfWritten:
+                self.is_waiting = True
+                break
+            self.offset = line.position + line.byte_count + line.is_terminated
+            for record, position in found:
+                instant = parse_instant(record.get("timestamp"))
+                if instant is None and self.last_at is None:
+                    undated.append((record, position))
+                    continue
+                if instant is not None:
+                    self.last_at = instant
+                day = instant_date(self.last_at or 0)
+                if undated:
+                    yield from ((earlier, place, day) for earlier, place in undated)
+                    undated = []
+                yield record, position, day
         day = datetime.fromtimestamp(self.task.file.mtime_ns / 1e9, UTC).date()
         for earlier, place in undated:
             yield earlier, place, day
@@ -83,53 +95,49 @@ class FileReader:
         """The hash by which the next run knows this file again."""
         return read_edges(self.opened, self.offset)
 
-    def _iter_records(self) -> Iterator[tuple[dict[str, Any], int]]:
-        for line in iter_lines(self.opened, self.offset, self.max_line_bytes):
-            if self.refused is not None:
-                self.refused_count += bool(line.content is None or line.content.strip(_BLANKS))
-            elif line.content is None:
-                if not line.is_terminated:
-                    self.is_waiting = True
-                    return
-                self.rejections.append((line.position, f"longer than {self.max_line_bytes >> 20} MB", b""))
-            else:
-                try:
-                    yield from self._parse(line)
-                except _HalfWritten:
-                    self.is_waiting = True
-                    return
-            self.offset = line.position + line.byte_count + line.is_terminated
+    def _read_line(self, line: Line) -> Found:
+        """The records of a line: nearly always it is one JSON object, which costs no more than its parsing."""
+        if self.refused is not None:
+            self.refused_count += bool(line.content is None or line.content.strip(_BLANKS))
+            return ()
+        if line.content is None:
+            if not line.is_terminated:
+                raise _HalfWritten
+            self.rejections.append((line.position, f"longer than {self.max_line_bytes >> 20} MB", b""))
+            return ()
+        try:
+            value = orjson.loads(line.content)
+        except orjson.JSONDecodeError:
+            return self._read_odd_line(line, line.content)
+        return ((value, line.position),) if isinstance(value, dict) else self._read_odd_line(line, line.content)
 
-    def _parse(self, line: Line) -> Iterator[tuple[dict[str, Any], int]]:
-        content = line.content or b""
+    def _read_odd_line(self, line: Line, content: bytes) -> Found:
+        """What a line holds that is not one JSON object as it stands."""
         if line.position == 0:
             content = content.removeprefix(_BOM)
         stripped = content.strip(_BLANKS)
         if not stripped:
-            return
+            return ()
         try:
             value = parse_json(stripped)
         except ContractViolation as violation:
-            yield from self._recover(line, line.position + content.index(stripped[:1]), stripped, str(violation))
-            return
+            return self._recover(line, line.position + content.index(stripped[:1]), stripped, str(violation))
         if isinstance(value, dict):
-            yield value, line.position
-        elif not line.is_terminated:
+            return ((value, line.position),)
+        if not line.is_terminated:
             raise _HalfWritten
-        else:
-            self.rejections.append((line.position, "not a JSON object", stripped))
+        self.rejections.append((line.position, "not a JSON object", stripped))
+        return ()
 
-    def _recover(self, line: Line, position: int, content: bytes, reason: str) -> Iterator[tuple[dict[str, Any], int]]:
+    def _recover(self, line: Line, position: int, content: bytes, reason: str) -> Found:
         """The objects of a line that holds several; otherwise a rejection for the first reason."""
         try:
-            parts = [(position + offset, parse_json(part)) for offset, part in iter_concatenated(content)]
+            return [(parse_json(part), position + offset) for offset, part in iter_concatenated(content)]
         except ContractViolation as violation:
             if not line.is_terminated:
                 raise _HalfWritten from violation
             self.rejections.append((position, reason, content))
-            return
-        for place, value in parts:
-            yield value, place
+            return ()
 
 
 class _HalfWritten(Exception):
@@ -142,7 +150,7 @@ def iter_lines(opened: BinaryIO, offset: int, max_line_bytes: int) -> Iterator[L
     A line over the limit is passed over without being held.
     """
     opened.seek(offset)
-    pieces: list[bytes] = []
+    begun: list[bytes] = []  # pieces of a line that earlier chunks left unfinished
     size = 0
     position = offset
     while chunk := opened.read(CHUNK_BYTES):
@@ -152,20 +160,23 @@ def iter_lines(opened: BinaryIO, offset: int, max_line_bytes: int) -> Iterator[L
             size += len(content)
             if size > max_line_bytes:
                 yield Line(position, size, None, is_terminated=True)
+            elif begun:
+                yield Line(position, size, b"".join((*begun, content)), is_terminated=True)
             else:
-                pieces.append(content)
-                yield Line(position, size, b"".join(pieces) if len(pieces) > 1 else content, is_terminated=True)
+                yield Line(position, size, content)
             position += size + 1
-            pieces, size = [], 0
+            size = 0
+            if begun:
+                begun = []
         size += len(rest)
         if size > max_line_bytes:
-            pieces.clear()
-        else:
-            pieces.append(rest)
+            begun = []
+        elif rest:
+            begun.append(rest)
     if size > max_line_bytes:
         yield Line(position, size, None, is_terminated=False)
     elif size:
-        yield Line(position, size, b"".join(pieces), is_terminated=False)
+        yield Line(position, size, b"".join(begun), is_terminated=False)
 
 
 def find_foreign_producer(head: bytes) -> str | None:
