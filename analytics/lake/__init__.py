@@ -63,6 +63,7 @@ class Lake:
         self.data_dir = data_dir
         self.raw_dir = data_dir / "raw"
         self._host_id = host_id
+        self._durable: set[str] = set()  # parts that the disk holds and no commit names yet
 
     @cached_property
     def key(self) -> bytes:
@@ -81,12 +82,20 @@ class Lake:
 
         The name is the hash of the bytes, so writing the same table twice leaves one file.
         """
-        return self.write_merged_part([table], table.schema, dataset, record_date)
+        # In memory first: hundreds of small writes, and reading the file again to hash it, cost more than the room.
+        sink = pa.BufferOutputStream()
+        with pq.ParquetWriter(sink, table.schema, **_encoding(table.schema)) as writer:
+            writer.write_table(table)
+        content = sink.getvalue()
+        unfinished = self._unfinished_path(".parquet")
+        with whole_or_not(unfinished):
+            with open_private(unfinished, "xb") as file:
+                file.write(content)
+            digest = hashlib.sha256(content).hexdigest()[:32]
+            return self._name_part(unfinished, digest, table.num_rows, dataset, record_date)
 
     def write_merged_part(self, tables: Iterable[pa.Table], schema: pa.Schema, dataset: str, record_date: date) -> Part:
         """The same of many tables, one in memory at a time."""
-        folder = Path(dataset, f"date={record_date.isoformat()}", f"host={self.host_id}")
-        make_private_folder(self.raw_dir / folder)
         unfinished = self._unfinished_path(".parquet")
         row_count = 0
         with whole_or_not(unfinished):
@@ -94,14 +103,29 @@ class Lake:
                 for table in tables:
                     writer.write_table(table)
                     row_count += table.num_rows
-            sync(unfinished)
-            step("part_written")
-            path = folder / f"{_hash_file(unfinished)}.parquet"
-            byte_count = unfinished.stat().st_size
-            unfinished.replace(self.raw_dir / path)
-            sync(self.raw_dir / folder)
-            step("part_renamed")
+            return self._name_part(unfinished, _hash_file(unfinished), row_count, dataset, record_date)
+
+    def _name_part(self, unfinished: Path, digest: str, row_count: int, dataset: str, record_date: date) -> Part:
+        step("part_written")
+        folder = Path(dataset, f"date={record_date.isoformat()}", f"host={self.host_id}")
+        make_private_folder(self.raw_dir / folder)
+        byte_count = unfinished.stat().st_size
+        path = folder / f"{digest}.parquet"
+        unfinished.replace(self.raw_dir / path)
+        step("part_renamed")
         return Part(path.as_posix(), record_date, row_count, byte_count)
+
+    def make_durable(self, parts: Iterable[Part]) -> None:
+        """Have the disk hold parts and their names.
+
+        `commit` does so for what it adds. Done earlier, while workers read on, nobody waits for the disk.
+        """
+        for path in {part.path for part in parts} - self._durable:
+            file = self.raw_dir / path
+            with whole_or_not(file):
+                sync(file)
+                sync(file.parent)
+            self._durable.add(path)
 
     def _unfinished_path(self, suffix: str) -> Path:
         folder = self.raw_dir / "_unfinished"
@@ -142,6 +166,9 @@ class Lake:
         rows_rejected = sum(entry.row_count for entry in rejections)
         if kind == "extract" and rows_read != rows_loaded + rows_rejected:
             raise ValueError(f"{source}: {rows_read} rows read, {rows_loaded} loaded, {rows_rejected} rejected")
+        self.make_durable(parts)
+        self._durable.difference_update(part.path for part in parts)
+        step("parts_durable")
         dead_letter = self.write_dead_letter(dataset, rejections)
         step("dead_letter_written")
         folder = self._commit_folder(dataset)

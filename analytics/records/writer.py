@@ -37,11 +37,7 @@ class Place(NamedTuple):
     source_record_id: str | None = None
 
 
-class _Waiting(NamedTuple):
-    key: str
-    canonical: bytes
-    row: Row
-    place: Place
+_Waiting = tuple[str, bytes, Row, Place]  # id, canonical form, row and place of a record not redacted yet
 
 
 @dataclass
@@ -96,7 +92,7 @@ class RecordWriter:
         canonical = canonical_json(record) if canonical is None else canonical
         key = record_id(canonical if identity is None else canonical_json(identity))
         # Flattened while it is at hand: parsed records that wait for their batch cost memory and cold caches.
-        self._waiting.append(_Waiting(key, canonical, self._flatten(record, place), place))
+        self._waiting.append((key, canonical, self._flatten(record, place), place))
         self._waiting_bytes += len(canonical)
         if self._waiting_bytes >= REDACT_BYTES:
             self._settle()
@@ -116,7 +112,7 @@ class RecordWriter:
     def _settle(self) -> None:
         """Redact what is waiting, and file it by day."""
         waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
-        touched = self._find_secrets([entry.canonical for entry in waiting])
+        touched = self._find_secrets([canonical for _, canonical, _, _ in waiting])
         for index, (key, payload, row, place) in enumerate(waiting):
             if index in touched:
                 # What is kept may only come from the redacted form.
@@ -173,7 +169,8 @@ def build_table(
     fields = [entry for entry in schema if entry.name in present]
     converted = pa.array(rows, pa.struct(fields)).flatten()
     columns = dict(zip((entry.name for entry in fields), converted, strict=True))
-    columns[PAYLOAD] = pa.array(payloads, pa.binary()).cast(pa.string())
+    # A canonical form is UTF-8, which a cast would check once more.
+    columns[PAYLOAD] = pa.array(payloads, pa.binary()).view(pa.string())
     for name, value in constants.items():
         columns[name] = pa.repeat(pa.scalar(value, schema.field(name).type), len(rows))
     for entry in schema:

@@ -101,6 +101,7 @@ def extract(context: ExtractContext) -> ExtractResult:
         context.on_progress(0, byte_count)
     for unit in _run_units(context, tasks, byte_count):
         pending.merge(unit)
+        context.lake.make_durable(unit.parts)
         done_bytes += unit.byte_count
         if context.on_progress:
             context.on_progress(done_bytes, byte_count)
