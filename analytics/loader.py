@@ -23,7 +23,7 @@ from analytics.errors import ConfigError
 from analytics.lake import Lake, Part, Snapshot
 from analytics.lake.upkeep import remove_parts
 from analytics.result import Result
-from analytics.warehouse import RELAXED_MEMORY_LIMIT
+from analytics.warehouse import with_enough_memory
 
 if TYPE_CHECKING:
     import duckdb
@@ -182,8 +182,6 @@ class DuckDBLoader:
         return LoadResult(news, round((time.monotonic() - started) * 1000))
 
     def _load_dataset(self, contract: Contract, run_id: str) -> DatasetLoad | None:
-        import duckdb
-
         snapshot = self._lake.snapshot(contract.dataset)
         # The first commit tells one lake from another that took its place.
         first = next(self._lake.iter_commits(contract.dataset), None)
@@ -208,11 +206,10 @@ class DuckDBLoader:
             if any(commit.removes and commit.changed_dates for commit in commits):
                 # Rows that are gone reach dates that no remaining row names: only a full build is right.
                 self._connection.execute("delete from raw._builds")
-        try:
-            return self._replace_dates(contract, schema_hash, snapshot, sorted(dates), run_id)
-        except duckdb.OutOfMemoryException:
-            self._connection.execute(f"set memory_limit = '{RELAXED_MEMORY_LIMIT}'")
-            return self._replace_dates(contract, schema_hash, snapshot, sorted(dates), run_id)
+        return with_enough_memory(
+            self._connection,
+            lambda: self._replace_dates(contract, schema_hash, snapshot, sorted(dates), run_id),
+        )
 
     def _create_table(self, contract: Contract) -> None:
         """The empty table of a contract, with its grain as a comment."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from analytics.config import Settings
 from analytics.errors import AnalyticsError, LockHeld
@@ -14,6 +14,8 @@ from analytics.files import make_private_folder
 
 if TYPE_CHECKING:
     import duckdb
+
+T = TypeVar("T")
 
 # Measured over 1 GB of transcripts: 200 MB are too little, 300 MB are no faster.
 MEMORY_LIMIT = "240MB"
@@ -53,6 +55,17 @@ def open_warehouse(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
             yield connection
     except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.FatalException, duckdb.InternalException) as error:
         raise _broken(path) from error
+
+
+def with_enough_memory(connection: duckdb.DuckDBPyConnection, action: Callable[[], T]) -> T:
+    """What the action returns. Where the memory bound is too little for it, it is done again with more."""
+    import duckdb
+
+    try:
+        return action()
+    except duckdb.OutOfMemoryException:
+        connection.execute(f"set memory_limit = '{RELAXED_MEMORY_LIMIT}'")
+        return action()
 
 
 def _connect(path: Path) -> duckdb.DuckDBPyConnection:

@@ -26,7 +26,7 @@ Line = dict[str, Any]
 DEFAULT_SEED = 7
 LAST_DAY = datetime(2026, 11, 20, tzinfo=UTC)
 DAY_COUNT = 40
-HOME = "/home/dev/work"
+HOME = "/home/dev/code"
 
 # Sessions started per hour of the day (UTC), as weights: two peaks, a lunch, some evenings.
 HOUR_WEIGHTS = {8: 5, 9: 9, 10: 10, 11: 8, 12: 2, 13: 7, 14: 9, 15: 8, 16: 5, 19: 1, 20: 2, 21: 2}

@@ -25,7 +25,7 @@ from analytics.errors import AnalyticsError, PublishError
 from analytics.files import make_private_folder, shown_path, sync, write_private_file
 from analytics.lake import step
 from analytics.targets import Target, TargetResult
-from analytics.warehouse import RELAXED_MEMORY_LIMIT, open_warehouse
+from analytics.warehouse import open_warehouse, with_enough_memory
 
 if TYPE_CHECKING:
     import duckdb
@@ -149,12 +149,7 @@ def _write_table(connection: duckdb.DuckDBPyConnection, query: str, file: Path) 
     try:
         with connection.cursor() as cursor:
             cursor.execute("set timezone = 'UTC'")
-            try:
-                written = cursor.execute(copy).fetchone()
-            except duckdb.OutOfMemoryException:
-                # Not every operator can spill: a history many times the usual gets the memory that it needs.
-                cursor.execute(f"set memory_limit = '{RELAXED_MEMORY_LIMIT}'")
-                written = cursor.execute(copy).fetchone()
+            written = with_enough_memory(cursor, lambda: cursor.execute(copy).fetchone())
     except duckdb.Error as error:
         raise PublishError(f"publish: {file} cannot be written. Free the disk, then: analytics publish") from error
     file.chmod(0o600)

@@ -125,7 +125,7 @@ def test_a_foreign_key_is_one_to_the_client(ask, fake):
 
 def test_filters_give_the_numbers_that_sql_gives(ask, fake, published):
     (key,) = [key for key, card in fake.cards.items() if card["name"] == "Estimated cost"]
-    chosen = {"since": "2026-10-20", "until": "2026-10-27", "project": "/home/dev/work/storefront"}
+    chosen = {"since": "2026-10-20", "until": "2026-10-27", "project": "/home/dev/code/storefront"}
     parameters = [
         {"type": "date/single" if name != "project" else "string/=", "target": ["variable", ["template-tag", name]]}
         | {"value": value}

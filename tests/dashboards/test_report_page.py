@@ -90,14 +90,14 @@ FILTERS = [
         "started_date_local >= date '2026-10-20' and started_date_local <= date '2026-10-27'",
     ),
     (
-        {"project": "/home/dev/work/storefront"},
-        "project_path = '/home/dev/work/storefront'",
-        "project_path = '/home/dev/work/storefront'",
+        {"project": "/home/dev/code/storefront"},
+        "project_path = '/home/dev/code/storefront'",
+        "project_path = '/home/dev/code/storefront'",
     ),
     ({"model": "claude-opus-5-5"}, "model_name = 'claude-opus-5-5'", None),
     ({"thread": "1"}, "is_sidechain", None),
     (
-        {"since": 20746, "until": 20753, "project": "/home/dev/work/storefront", "thread": "0"},
+        {"since": 20746, "until": 20753, "project": "/home/dev/code/storefront", "thread": "0"},
         "{date} between '2026-10-20' and '2026-10-27' and not is_sidechain and project_path like '%storefront'",
         None,
     ),
@@ -208,7 +208,7 @@ def test_hostile_names_stay_names(sample_settings, page, tmp_path, monkeypatch):
         for column in result["columns"].values():
             if "values" in column:
                 column["values"] = [
-                    hostile if value == "/home/dev/work/storefront" or str(value).endswith("cart.ts") else value
+                    hostile if value == "/home/dev/code/storefront" or str(value).endswith("cart.ts") else value
                     for value in column["values"]
                 ]
         return result
@@ -248,7 +248,7 @@ def test_a_page_of_some_days_of_one_project_holds_nothing_else(sample_settings, 
         "and occurred_date_local between '2026-10-20' and '2026-10-27'"
     ).fetchone()
     assert number_of(page, "cost_total") == pytest.approx(float(cost), abs=1e-9)
-    assert page.evaluate("report.model.projects") == ["/home/dev/work/storefront"]
+    assert page.evaluate("report.model.projects") == ["/home/dev/code/storefront"]
 
 
 @pytest.mark.parametrize(
