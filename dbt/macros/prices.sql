@@ -6,32 +6,62 @@
   user's own row overlaps, and of its prompt-size bands the highest that the prompt reaches.
 -#}
 {% macro priced_requests(requests) -%}
+-- Of the prices of a model's day and speed each is for the prompts that it reaches and none of higher precedence
+-- does: found once for these few, so that a request has one price and need not rank its own.
+priced_days as (
+    select
+        model_prefix,
+        coalesce(speed, 'standard') as speed,
+        occurred_date
+    from {{ requests }}
+    group by model_prefix, coalesce(speed, 'standard'), occurred_date
+),
+
+day_prices as (
+    select
+        priced_days.occurred_date,
+        priced_days.speed as request_speed,
+        prices.*,
+        -- The first has no end but the type's; a join by two comparisons is a hash join, by `or` it is not.
+        coalesce(
+            min(prices.prompt_tokens_from) over (
+                partition by priced_days.model_prefix, priced_days.speed, priced_days.occurred_date
+                order by
+                    case when prices.speed = 'standard' then 1 else 0 end asc,
+                    prices.valid_from desc nulls last,
+                    prices.prompt_tokens_from desc nulls last
+                rows between unbounded preceding and 1 preceding
+            ),
+            9223372036854775807
+        ) as prompt_tokens_to
+    from priced_days
+    inner join prices
+        on
+            priced_days.model_prefix = prices.model_prefix
+            and priced_days.occurred_date >= prices.applies_from
+            and priced_days.occurred_date < prices.applies_to
+            and (prices.speed = 'standard' or prices.speed = priced_days.speed)
+),
+
 requests_matched as (
     select
         {{ requests }}.*,
-        prices.cost_status as price_status,
-        prices.valid_from,
-        prices.input_token_nusd,
-        prices.output_token_nusd,
-        prices.cache_creation_5m_token_nusd,
-        prices.cache_creation_1h_token_nusd,
-        prices.cache_read_token_nusd,
-        case when {{ requests }}.inference_geo = 'us' then prices.us_geo_permille else 1000 end as geo_permille,
-        row_number() over (
-            partition by {{ requests }}.response_source_id
-            order by
-                case when prices.speed = 'standard' then 1 else 0 end asc,
-                prices.valid_from desc nulls last,
-                prices.prompt_tokens_from desc nulls last
-        ) as price_rank
+        day_prices.cost_status as price_status,
+        day_prices.valid_from,
+        day_prices.input_token_nusd,
+        day_prices.output_token_nusd,
+        day_prices.cache_creation_5m_token_nusd,
+        day_prices.cache_creation_1h_token_nusd,
+        day_prices.cache_read_token_nusd,
+        case when {{ requests }}.inference_geo = 'us' then day_prices.us_geo_permille else 1000 end as geo_permille
     from {{ requests }}
-    left join prices
+    left join day_prices
         on
-            {{ requests }}.model_prefix = prices.model_prefix
-            and {{ requests }}.occurred_date >= prices.applies_from
-            and {{ requests }}.occurred_date < prices.applies_to
-            and {{ requests }}.prompt_tokens >= prices.prompt_tokens_from
-            and (prices.speed = 'standard' or prices.speed = {{ requests }}.speed)
+            {{ requests }}.model_prefix = day_prices.model_prefix
+            and coalesce({{ requests }}.speed, 'standard') = day_prices.request_speed
+            and {{ requests }}.occurred_date = day_prices.occurred_date
+            and {{ requests }}.prompt_tokens >= day_prices.prompt_tokens_from
+            and {{ requests }}.prompt_tokens < day_prices.prompt_tokens_to
 ),
 
 requests_costed as (
@@ -48,7 +78,6 @@ requests_costed as (
         -- $10 a thousand, whatever the model; null with an unknown model, for the whole is unknown.
         case when input_token_nusd is not null then web_search_count * 10000000 end as web_search_cost_nusd
     from requests_matched
-    where price_rank = 1
 ),
 
 requests_priced as (

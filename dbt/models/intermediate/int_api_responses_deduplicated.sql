@@ -34,45 +34,50 @@ usage_lines as (
         and coalesce(model_name, '') <> '<synthetic>'
 ),
 
+usage_spread as (
+    select
+        message_source_id,
+        is_progress_copy,
+        min(coalesce(output_tokens, 0)) as first_output_tokens,
+        max(coalesce(output_tokens, -1)) as last_output_tokens,
+        max(reported_cost_nusd) as reported_cost_nusd
+    from usage_lines
+    group by message_source_id, is_progress_copy
+),
+
 -- Whole records, no mix by field: input and cache repeat on every line of a response and output only
 -- grows, so the line with most output is the last, or all there is.
-usage_ranked as (
+fullest_lines as (
+    select
+        usage_lines.*,
+        usage_spread.first_output_tokens,
+        usage_spread.reported_cost_nusd as message_reported_cost_nusd
+    from usage_lines
+    inner join usage_spread
+        on
+            usage_lines.message_source_id = usage_spread.message_source_id
+            and usage_lines.is_progress_copy = usage_spread.is_progress_copy
+            and coalesce(usage_lines.output_tokens, -1) = usage_spread.last_output_tokens
+),
+
+fullest_ranked as (
     select
         *,
         row_number() over (
             partition by message_source_id
             order by
                 is_progress_copy asc,
-                output_tokens desc nulls last,
                 case when stop_reason is null then 1 else 0 end asc,
                 total_tokens desc,
                 record_id asc,
                 record_date asc
         ) as usage_rank
-    from usage_lines
-),
-
-usage_spread as (
-    select
-        message_source_id,
-        is_progress_copy,
-        min(coalesce(output_tokens, 0)) as first_output_tokens,
-        max(reported_cost_nusd) as reported_cost_nusd
-    from usage_lines
-    group by message_source_id, is_progress_copy
+    from fullest_lines
 ),
 
 chosen_lines as (
-    select
-        usage_ranked.*,
-        usage_spread.first_output_tokens,
-        usage_spread.reported_cost_nusd as message_reported_cost_nusd
-    from usage_ranked
-    inner join usage_spread
-        on
-            usage_ranked.message_source_id = usage_spread.message_source_id
-            and usage_ranked.is_progress_copy = usage_spread.is_progress_copy
-    where usage_ranked.usage_rank = 1
+    select * from fullest_ranked
+    where usage_rank = 1
 ),
 
 main_responses as (
