@@ -284,12 +284,11 @@ class DuckDBLoader:
         # are written twice, which took as long as all the rest.
         connection.execute(f"create or replace temp table repeated_rows as {REPEATED_ROWS_SQL}", [files, files])
         # Parts of an older contract lack columns, which are null then, or have columns that are no more.
-        connection.register("empty_rows", contract.warehouse_schema.empty_table())
         inserted = connection.execute(
             f"""
             insert into raw.{contract.dataset} by name
             select {", ".join(contract.warehouse_schema.names)} from (
-                select * from empty_rows
+                (select * from raw.{contract.dataset} limit 0)
                 union all by name
                 select * exclude ({PAYLOAD}, filename, file_row_number)
                 from {READ_PARTS_SQL} as parts
@@ -298,7 +297,6 @@ class DuckDBLoader:
             """,
             [files],
         ).fetchone()
-        connection.unregister("empty_rows")
         return int(inserted[0]) if inserted else 0
 
     def _replace_entities(self, dataset: str, dates: Sequence[date]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from threading import Thread
 from typing import Any
 
 from analytics import sample
@@ -25,7 +26,7 @@ from analytics.publisher import PublishResult, publish
 from analytics.replay import kept_increment
 from analytics.result import Result
 from analytics.sources import ExtractResult, Progress
-from analytics.targets import TargetResult
+from analytics.targets import FIRST, TargetResult
 from analytics.targets.snapshot import is_published
 from analytics.transformer import TransformResult, preload, project_fingerprint, transform, transform_again
 from analytics.validator import AuditFailed, ValidateResult, note_build, reason_to_skip, validate
@@ -102,6 +103,7 @@ class PipelineRun:
         self._reason_to_skip_audit = ""
         # While neither dbt nor the audit needs it: an open warehouse is a warm one.
         self._held_warehouse = contextlib.ExitStack()
+        self._closing: Thread | None = None
         self._stages: list[StageRecord] = []
         self._plan = BuildPlan(is_full_refresh=False)
         lake = Lake(settings.data_dir, settings.host_id)
@@ -247,7 +249,7 @@ class PipelineRun:
     def publish(self) -> PublishResult:
         """Hand gold to every target. May be called again after a PublishError."""
         with record_stage(self._stages, "publish") as record:
-            published = publish(self._settings, run_id=self.result.run_id, on_result=self._observer.on_publish)
+            published = publish(self._settings, run_id=self.result.run_id, on_result=self._on_published)
             record.unit_count = len(published.targets) + len(published.failures)
             record.failed_count = len(published.failures)
             record.row_count = next(
@@ -258,8 +260,18 @@ class PipelineRun:
         self.result = dataclasses.replace(self.result, publish=published)
         return published
 
+    def _on_published(self, result: TargetResult) -> None:
+        """Only the snapshot reads the warehouse, which DuckDB tidies while the other targets are written."""
+        if result.target == FIRST and self._closing is None:
+            self._closing = Thread(target=self._held_warehouse.close)
+            self._closing.start()
+        if self._observer.on_publish:
+            self._observer.on_publish(result)
+
     def let_go(self) -> None:
         """Let go of the warehouse and end the processes of dbt and of the audit, also in the middle of their work."""
+        if self._closing is not None:
+            self._closing.join()
         self._held_warehouse.close()
         self._dbt.close()
         self._auditor.close()

@@ -1,9 +1,9 @@
 """The SQL of the last increment that dbt built, run again without dbt.
 
 Importing dbt and reading its project takes longer than an increment's SQL, which is the same from run to
-run: the dates it replaces stand in `raw._rebuild_dates` (dbt/macros/scope.sql). So the first increment
-after a change of the project goes through dbt and is kept, statement by statement, and those after it
-run what was kept, two statements at a time. dbt stays the judge: whatever does not succeed here is left to it.
+run: the dates it replaces stand in `raw._rebuild_dates` (dbt/macros/scope.sql). So what dbt runs for an
+increment, at first one of no dates after a full build, is kept, statement by statement, and those that
+follow run what was kept, two statements at a time. dbt stays the judge: whatever does not succeed here is left to it.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from analytics.config import PROJECT_DIR, Settings
 from analytics.errors import AnalyticsError, ChecksFailed
 from analytics.replay import Increment, Statement, keep_increment, replay
 from analytics.result import Result
-from analytics.warehouse import RELAXED_MEMORY_LIMIT
+from analytics.warehouse import RELAXED_MEMORY_LIMIT, open_warehouse
 
 if TYPE_CHECKING:
     from dbt.cli.main import dbtRunnerResult
@@ -62,19 +62,7 @@ def transform(settings: Settings, plan: BuildPlan) -> TransformResult:
     model does not build; neither message holds data.
     """
     started = time.monotonic()
-    arguments = ["--exclude", "resource_type:unit_test"]
-    if plan.is_full_refresh:
-        arguments.append("--full-refresh")
-    else:
-        arguments += ["resource_type:seed", "config.materialized:view"]
-    dbt = _dbt_of(settings)
-    outcomes = dbt.build(arguments)
-    if any(outcome.is_out_of_memory for outcome in outcomes):
-        # Not every operator of DuckDB can spill: a history many times the usual gets the memory that it needs.
-        outcomes = dbt.build(arguments, memory_limit=RELAXED_MEMORY_LIMIT)
-    elif not plan.is_full_refresh and all(outcome.is_repeatable for outcome in outcomes):
-        statements = [outcome.statement for outcome in outcomes if outcome.statement]
-        keep_increment(settings, dbt.fingerprint, statements)
+    outcomes = _build(settings, is_full_refresh=plan.is_full_refresh)
     failed = [outcome for outcome in outcomes if outcome.status in ("error", "fail")]
     for outcome in failed:
         if outcome.kind != "test":
@@ -85,6 +73,8 @@ def transform(settings: Settings, plan: BuildPlan) -> TransformResult:
             f"transform: {len(failed)} tests failed: {names}. Nothing is published; the rows: "
             "cd dbt && dbt test --store-failures"
         )
+    if plan.is_full_refresh:
+        _learn_increment(settings)
     return TransformResult(
         model_count=sum(outcome.kind == "model" for outcome in outcomes),
         test_count=sum(outcome.kind == "test" for outcome in outcomes),
@@ -92,6 +82,32 @@ def transform(settings: Settings, plan: BuildPlan) -> TransformResult:
         elapsed_ms=round((time.monotonic() - started) * 1000),
         warnings=tuple(outcome.name for outcome in outcomes if outcome.status == "warn"),
     )
+
+
+def _build(settings: Settings, *, is_full_refresh: bool) -> list[_Outcome]:
+    """Have dbt build, with more memory where the usual is too little, and keep what it ran for an increment."""
+    arguments = ["--exclude", "resource_type:unit_test"]
+    arguments += ["--full-refresh"] if is_full_refresh else ["resource_type:seed", "config.materialized:view"]
+    dbt = _dbt_of(settings)
+    outcomes = dbt.build(arguments)
+    if any(outcome.is_out_of_memory for outcome in outcomes):
+        # Not every operator of DuckDB can spill: a history many times the usual gets the memory that it needs.
+        return dbt.build(arguments, memory_limit=RELAXED_MEMORY_LIMIT)
+    if not is_full_refresh and all(outcome.is_repeatable for outcome in outcomes):
+        statements = [outcome.statement for outcome in outcomes if outcome.statement]
+        keep_increment(settings, dbt.fingerprint, statements)
+    return outcomes
+
+
+def _learn_increment(settings: Settings) -> None:
+    """Build no dates, for what dbt runs then: the first increment after a full build need not wait for dbt.
+
+    Whether that goes well is of no concern to the full build.
+    """
+    with open_warehouse(settings) as connection:
+        connection.execute("update raw._build_settings set is_full_refresh = false")
+    with suppress(AnalyticsError):
+        _build(settings, is_full_refresh=False)
 
 
 def transform_again(settings: Settings, increment: Increment) -> TransformResult | None:
@@ -160,6 +176,7 @@ class _Dbt:
         try:
             outcome = self._invoke(["build", *arguments], memory_limit)
             if outcome.exception is not None:
+                self._manifest = None
                 # What an earlier version of the project left in dbt's cache of parsed files may not fit this one.
                 outcome = self._invoke(["build", *arguments, "--no-partial-parse"], memory_limit)
         finally:
@@ -169,7 +186,7 @@ class _Dbt:
             reason = _without_data(str(outcome.exception))
             raise AnalyticsError(f"transform: dbt stopped: {reason}") from outcome.exception
         results = getattr(outcome.result, "results", [])
-        statements = statements_of(results, manifest)
+        statements = statements_of(results, manifest) if self._manifest else {}
         return [
             _Outcome(
                 kind=str(result.node.resource_type),
@@ -191,12 +208,11 @@ class _Dbt:
             *("--log-level", "none", "--log-level-file", "none", "--log-path", str(self._settings.data_dir / "logs")),
             *("--quiet", "--no-write-json", "--no-use-colors", "--threads", "1", "--no-send-anonymous-usage-stats"),
         ]
-        manifest, self._manifest = self._manifest, None
         variables = {"ANALYTICS_WAREHOUSE_FILE": str(self._settings.warehouse_file), "DO_NOT_TRACK": "1"}
         if memory_limit:
             variables["ANALYTICS_DBT_MEMORY_LIMIT"] = memory_limit
         with _environment(**variables):
-            return dbtRunner(manifest=manifest).invoke([*arguments, *common])
+            return dbtRunner(manifest=self._manifest).invoke([*arguments, *common])
 
 
 def statements_of(results: Iterable[Any], manifest: Manifest) -> dict[str, Statement]:

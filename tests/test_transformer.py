@@ -10,10 +10,11 @@ import pytest
 
 from analytics import transformer
 from analytics.build_plan import BuildPlan
+from analytics.config import Settings
 from analytics.errors import AnalyticsError
 from analytics.replay import kept_increment
 from analytics.transformer import _Dbt, _dbt_of, transform
-from analytics.warehouse import RELAXED_MEMORY_LIMIT
+from analytics.warehouse import RELAXED_MEMORY_LIMIT, open_warehouse
 
 
 def make_result(status: str = "success", message: str = "OK", compiled: str = "", file: str = "") -> Any:
@@ -24,15 +25,17 @@ def make_result(status: str = "success", message: str = "OK", compiled: str = ""
 
 
 @pytest.fixture
-def answers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What dbt answers, call by call; an exception is dbt's own end. Calls are put in its place."""
+def answers(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> list[Any]:
+    """What dbt answers, call by call, at last that all is well; an exception is dbt's own end. Calls take its place."""
     answers: list[Any] = []
     done = 0
 
     def invoke(_self: _Dbt, arguments: Any, memory_limit: str = "") -> Any:
         nonlocal done
         if arguments == ["parse"]:
-            return SimpleNamespace(result=SimpleNamespace(nodes={}))
+            return SimpleNamespace(exception=None, result=SimpleNamespace(nodes={}))
+        if done == len(answers):
+            return SimpleNamespace(exception=None, result=SimpleNamespace(results=[make_result()]))
         answer, answers[done] = answers[done], (list(arguments), memory_limit)
         done += 1
         if isinstance(answer, Exception):
@@ -41,6 +44,8 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     monkeypatch.setattr(_Dbt, "_invoke", invoke)
     transformer._dbt_of.cache_clear()
+    with open_warehouse(settings) as connection:
+        connection.execute("create schema raw; create table raw._build_settings as select true as is_full_refresh")
     return answers
 
 
@@ -77,11 +82,14 @@ def test_dbts_own_end_is_told_without_what_it_quotes(settings, answers):
         transform(settings, BuildPlan(is_full_refresh=False))
 
 
-def test_what_dbt_ran_for_an_increment_is_kept_for_the_next(settings, answers, tmp_path):
+@pytest.mark.parametrize("is_full_refresh", [False, True])
+def test_what_dbt_ran_for_an_increment_is_kept_for_the_next(settings, answers, tmp_path, is_full_refresh):
+    """After a full build, of no dates."""
     file = tmp_path / "int_tool_usage.sql"
     file.write_text("create or replace table t as select 1")
-    answers += [make_result(compiled="select 1", file=str(file))]
-    transform(settings, BuildPlan(is_full_refresh=False))
+    answers += [make_result()] * is_full_refresh + [make_result(compiled="select 1", file=str(file))]
+    transform(settings, BuildPlan(is_full_refresh=is_full_refresh))
+    assert ["--full-refresh" in arguments for arguments, _ in answers] == [True] * is_full_refresh + [False]
     kept = kept_increment(settings, _dbt_of(settings).fingerprint)
     assert [statement.sql for statement in kept.statements] == ["create or replace table t as select 1"]
 
