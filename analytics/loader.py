@@ -351,11 +351,18 @@ class DuckDBLoader:
             return BuildPlan(is_full_refresh=True)
         self._connection.execute(f"insert into raw._rebuild_dates {REBUILD_DATES_SQL}")
         rows = self._connection.execute("select record_date, role from raw._rebuild_dates order by 1").fetchall()
+        row_counts = [
+            self._connection.execute(
+                f"select count(*) from raw.{dataset} where record_date in (select record_date from raw._rebuild_dates)"
+            ).fetchone()
+            for dataset in ENTITIES_SQL
+        ]
         return BuildPlan(
             is_full_refresh=False,
             rebuild_dates=tuple(day for day, role in rows if role == "rebuild"),
             read_dates=tuple(day for day, role in rows if role == "read"),
             is_new_day=built is not None and built[1] != local_date,
+            row_count=sum(int(row[0]) for row in row_counts if row),
         )
 
     def current_build(self, fingerprint: str) -> str | None:

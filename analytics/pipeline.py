@@ -33,6 +33,9 @@ from analytics.validator import AuditFailed, ValidateResult, note_build, reason_
 from analytics.warehouse import open_warehouse
 from analytics.workers import Worker
 
+# Past this dbt's own seconds matter little, and the memory of a process of its own matters more.
+REPLAY_ROW_LIMIT = 100_000
+
 
 @dataclass(frozen=True)
 class Observer:
@@ -185,7 +188,7 @@ class PipelineRun:
             self._plan = loader.plan_build(
                 run_id=run_id, fingerprint=self._fingerprint, is_full_refresh=self._options.is_full_refresh
             )
-            if self._plan.is_full_refresh:
+            if self._plan.is_full_refresh or self._plan.row_count > REPLAY_ROW_LIMIT:
                 self._increment = None
                 self._dbt.start()
             note_build(connection, self._plan, row_count=load.new_row_count)
