@@ -63,9 +63,18 @@ _USAGE_COLUMNS: _Columns = {
     "input_tokens": ("input_tokens", int),
     "output_tokens": ("output_tokens", int),
     "cache_read_input_tokens": ("cache_read_tokens", int),
+    "cache_creation_input_tokens": ("cache_creation_tokens", int),
     "service_tier": ("service_tier", str),
     "speed": ("speed", str),
     "inference_geo": ("inference_geo", str),
+}
+_CACHE_CREATION_COLUMNS: _Columns = {
+    "ephemeral_5m_input_tokens": ("cache_creation_5m_tokens", int),
+    "ephemeral_1h_input_tokens": ("cache_creation_1h_tokens", int),
+}
+_SERVER_TOOL_COLUMNS: _Columns = {
+    "web_search_requests": ("web_search_count", int),
+    "web_fetch_requests": ("web_fetch_count", int),
 }
 _RESULT_COLUMNS: _Columns = {
     "type": ("result_operation", str),
@@ -185,10 +194,13 @@ def _put_columns(row: Row, values: Mapping[str, Any], columns: _Columns) -> None
         if target is None:
             continue
         column, kind = target
-        if kind is int:
-            _put_count(row, column, value)
-        elif type(value) is kind:
+        if kind is not int:
+            if type(value) is kind:
+                row[column] = value
+        elif type(value) is int and -(2**63) <= value < 2**63:  # most counts, without a call
             row[column] = value
+        else:
+            _put_count(row, column, value)
 
 
 def _put(row: Row, column: str, value: Any, kind: type) -> None:
@@ -271,10 +283,9 @@ def _flatten_message(row: Row, message: Mapping[str, Any], line_type: str, *, ke
 def _flatten_usage(row: Row, usage: Mapping[str, Any]) -> None:
     row["has_usage"] = True
     _put_columns(row, usage, _USAGE_COLUMNS)
-    _put_cache_creation(row, usage.get("cache_creation_input_tokens"), usage.get("cache_creation"))
+    _put_cache_creation(row, usage.get("cache_creation"))
     if isinstance(tools := usage.get("server_tool_use"), dict):
-        _put_count(row, "web_search_count", tools.get("web_search_requests"))
-        _put_count(row, "web_fetch_count", tools.get("web_fetch_requests"))
+        _put_columns(row, tools, _SERVER_TOOL_COLUMNS)
     if isinstance(details := usage.get("output_tokens_details"), dict):
         _put_count(row, "thinking_tokens", details.get("thinking_tokens"))
     if isinstance(iterations := usage.get("iterations"), list):
@@ -287,12 +298,10 @@ def _flatten_usage(row: Row, usage: Mapping[str, Any]) -> None:
             row["advisor_iterations"] = advisors
 
 
-def _put_cache_creation(row: Row, flat: Any, nested: Any) -> None:
+def _put_cache_creation(row: Row, nested: Any) -> None:
     """2.1.152 and before wrote a flat 0 where only the split came, so the larger of both is the total."""
-    _put_count(row, "cache_creation_tokens", flat)
     if isinstance(nested, dict):
-        _put_count(row, "cache_creation_5m_tokens", nested.get("ephemeral_5m_input_tokens"))
-        _put_count(row, "cache_creation_1h_tokens", nested.get("ephemeral_1h_input_tokens"))
+        _put_columns(row, nested, _CACHE_CREATION_COLUMNS)
         split = row.get("cache_creation_5m_tokens", 0) + row.get("cache_creation_1h_tokens", 0)
         _put_count(row, "cache_creation_tokens", max(row.get("cache_creation_tokens", 0), split))
 
@@ -303,7 +312,8 @@ def _flatten_advisor(index: int, entry: Mapping[str, Any]) -> Row:
     _put_count(advisor, "input_tokens", entry.get("input_tokens"))
     _put_count(advisor, "output_tokens", entry.get("output_tokens"))
     _put_count(advisor, "cache_read_tokens", entry.get("cache_read_input_tokens"))
-    _put_cache_creation(advisor, entry.get("cache_creation_input_tokens"), entry.get("cache_creation"))
+    _put_count(advisor, "cache_creation_tokens", entry.get("cache_creation_input_tokens"))
+    _put_cache_creation(advisor, entry.get("cache_creation"))
     total = advisor.pop("cache_creation_tokens", 0)
     one_hour = advisor.get("cache_creation_1h_tokens", 0)
     advisor["cache_creation_5m_tokens"] = max(advisor.get("cache_creation_5m_tokens", 0), total - one_hour)

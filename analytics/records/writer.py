@@ -42,8 +42,21 @@ _Waiting = tuple[str, bytes, Row, Place]  # id, canonical form, row and place of
 
 @dataclass
 class _Day:
+    """What waits to be written for one day. What every row has is a list for each column: cheaper than keys of rows."""
+
     rows: list[Row] = field(default_factory=list)
+    record_ids: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    positions: list[int | None] = field(default_factory=list)
     payloads: list[bytes | None] = field(default_factory=list)
+
+    def columns(self) -> dict[str, list[Any]]:
+        return {
+            "record_id": self.record_ids,
+            "_source_file": self.files,
+            "_source_position": self.positions,
+            PAYLOAD: self.payloads,
+        }
 
 
 class RecordWriter:
@@ -118,9 +131,6 @@ class RecordWriter:
                 # What is kept may only come from the redacted form.
                 payload = self._redactor.redact_json(payload)  # noqa: PLW2901
                 row = self._flatten(orjson.loads(payload), place)  # noqa: PLW2901
-            row["record_id"] = key
-            row["_source_file"] = place.file
-            row["_source_position"] = place.position
             if place.source_record_id is not None:
                 row["source_record_id"] = place.source_record_id
             instant = row.get("occurred_at")
@@ -129,6 +139,9 @@ class RecordWriter:
             if bucket is None:
                 bucket = self._days[day] = _Day()
             bucket.rows.append(row)
+            bucket.record_ids.append(key)
+            bucket.files.append(place.file)
+            bucket.positions.append(place.position)
             bucket.payloads.append(None if self._content == "metadata" else payload)
             self._buffered_bytes += len(payload)
         if self._buffered_bytes >= FLUSH_BYTES:
@@ -149,19 +162,18 @@ class RecordWriter:
         return touched
 
     def _write_day(self, day: date, bucket: _Day) -> None:
-        table = build_table(
-            bucket.rows, bucket.payloads, self._contract.schema, {**self._constants, "record_date": day}
-        )
+        constants = {**self._constants, "record_date": day}
+        table = build_table(bucket.rows, bucket.columns(), self._contract.schema, constants)
         self.parts.append(self._lake.write_part(table, self._contract.dataset, day))
 
 
 def build_table(
-    rows: list[Row], payloads: list[bytes | None], schema: pa.Schema, constants: Mapping[str, Any]
+    rows: list[Row], lists: Mapping[str, list[Any]], schema: pa.Schema, constants: Mapping[str, Any]
 ) -> pa.Table:
-    """Rows, which leave out what is null, as a table of the schema. Unknown columns raise KeyError.
+    """Rows, which leave out what is null, beside whole columns and constants, as a table of the schema.
 
-    Arrow converts the rows as one array of structs: twice as fast as a list of values for each column.
-    Most columns are about some kinds of lines, so those that no row has are left out of that.
+    Unknown columns raise KeyError. Arrow converts the rows as one array of structs: twice as fast as a list of
+    values for each column. Most columns are about some kinds of lines, so those that no row has are left out of that.
     """
     present = set().union(*rows)
     if unknown := present.difference(schema.names):
@@ -169,8 +181,10 @@ def build_table(
     fields = [entry for entry in schema if entry.name in present]
     converted = pa.array(rows, pa.struct(fields)).flatten()
     columns = dict(zip((entry.name for entry in fields), converted, strict=True))
-    # A canonical form is UTF-8, which a cast would check once more.
-    columns[PAYLOAD] = pa.array(payloads, pa.binary()).view(pa.string())
+    for name, values in lists.items():
+        kind = schema.field(name).type
+        # A payload is UTF-8 by its making, which a conversion would check once more.
+        columns[name] = pa.array(values, pa.binary()).view(kind) if name == PAYLOAD else pa.array(values, kind)
     for name, value in constants.items():
         columns[name] = pa.repeat(pa.scalar(value, schema.field(name).type), len(rows))
     for entry in schema:

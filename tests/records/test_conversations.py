@@ -22,7 +22,8 @@ def flatten(line, *, keep_text=True):
 
 def as_row(line):
     """Through Arrow and back, as the lake stores it."""
-    table = build_table([flatten(line)], [b"{}"], SCHEMA, {"record_date": date(2026, 1, 2), "source": "transcripts"})
+    constants = {"record_date": date(2026, 1, 2), "source": "transcripts"}
+    table = build_table([flatten(line)], {"payload": [b"{}"]}, SCHEMA, constants)
     return table.to_pylist()[0]
 
 
@@ -214,7 +215,7 @@ def test_split_evenly_loses_nothing_and_stays_near_its_target(sizes, target):
 
 def test_build_table_refuses_a_column_that_the_contract_lacks():
     with pytest.raises(KeyError):
-        build_table([{"no_such_column": 1}], [b"{}"], SCHEMA, {})
+        build_table([{"no_such_column": 1}], {"payload": [b"{}"]}, SCHEMA, {})
 
 
 def test_contract_types_are_scalars_or_lists_of_structs():

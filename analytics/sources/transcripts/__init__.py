@@ -125,22 +125,28 @@ def _renamed(reached: State, state: State, files: Iterable[TranscriptFile]) -> S
     }
 
 
-def _run_units(context: ExtractContext, tasks: list[Task], byte_count: int) -> Iterator[UnitResult]:
-    """Read the tasks in units, here when there is little to do, else on every core.
+def _plan_units(tasks: list[Task]) -> list[list[Task]]:
+    """The tasks in units of about the same size, the largest first so that all workers end together.
 
     Files that began at about the same time share a unit, so that a unit writes few days.
     """
-    ordered = sorted(tasks, key=_first_instant) if byte_count > UNIT_BYTES else tasks
-    units = [
-        [ordered[index] for index in cut] for cut in split_evenly([task.byte_count for task in ordered], UNIT_BYTES)
-    ]
+    ordered = sorted(tasks, key=_first_instant) if sum(task.byte_count for task in tasks) > UNIT_BYTES else tasks
+    cuts = split_evenly([task.byte_count for task in ordered], UNIT_BYTES)
+    units = [[ordered[index] for index in cut] for cut in cuts]
+    return sorted(units, key=lambda unit: sum(task.byte_count for task in unit), reverse=True)
+
+
+def _run_units(context: ExtractContext, tasks: list[Task], byte_count: int) -> Iterator[UnitResult]:
+    """Read the tasks in units, here when there is little to do, else on every core."""
     if byte_count <= INLINE_BYTES or context.settings.workers == 1:
-        for unit in units:
+        for unit in _plan_units(tasks):
             yield read_unit(context, unit)
         return
     arguments = dataclasses.replace(context, on_progress=None, lake=Lake(context.lake.data_dir, context.lake.host_id))
     with open_pool(context.settings.workers) as pool:
-        waiting = iter(units)
+        for _ in range(context.settings.workers):
+            pool.submit(_warm_up, arguments)  # which takes as long as to look into all files for the plan
+        waiting = iter(_plan_units(tasks))
         running = {pool.submit(read_unit, arguments, unit) for unit in islice(waiting, context.settings.workers * 2)}
         try:
             while running:
@@ -153,6 +159,11 @@ def _run_units(context: ExtractContext, tasks: list[Task], byte_count: int) -> I
                 "transcripts: a worker was killed, perhaps for its memory. Set ANALYTICS_WORKERS=1, and run again: "
                 "what was committed stays."
             ) from error
+
+
+def _warm_up(context: ExtractContext) -> None:
+    """Have a worker import what it needs, and compile the rules."""
+    context.redactor.find_spans(b"")
 
 
 def _first_instant(task: Task) -> int:
