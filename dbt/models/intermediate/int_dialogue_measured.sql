@@ -51,7 +51,6 @@ dialogue_split as (
 dialogue_measured as (
     select
         message_key,
-        message_source_id,
         session_id,
         message_kind,
         task_category,
