@@ -277,9 +277,8 @@ events_matched as (
         ---------- dates and instants
         occurred_at,
         cast(occurred_at as date) as occurred_date,
-        cast({{ local_instant('occurred_at', reporting_time_zone()) }} as date) as occurred_date_local,
-        cast(extract(hour from {{ local_instant('occurred_at', reporting_time_zone()) }}) as bigint)
-            as hour_of_day_local
+        {{ local_date('occurred_at') }} as occurred_date_local,
+        {{ local_hour_of_day('occurred_at') }} as hour_of_day_local
     from events_judged
 )
 

@@ -216,11 +216,8 @@ messages_enriched as (
         ---------- dates and instants
         messages_classified.occurred_at,
         cast(messages_classified.occurred_at as date) as occurred_date,
-        cast({{ local_instant('messages_classified.occurred_at', reporting_time_zone()) }} as date)
-            as occurred_date_local,
-        cast(
-            extract(hour from {{ local_instant('messages_classified.occurred_at', reporting_time_zone()) }}) as bigint
-        ) as hour_of_day_local,
+        {{ local_date('messages_classified.occurred_at') }} as occurred_date_local,
+        {{ local_hour_of_day('messages_classified.occurred_at') }} as hour_of_day_local,
         messages_classified.limit_reset_at
     from messages_classified
     inner join message_sizes

@@ -236,9 +236,8 @@ tool_usage as (
         calls.occurred_at,
         coalesce(results.occurred_at, hook_calls.answered_at) as answered_at,
         cast(calls.occurred_at as date) as occurred_date,
-        cast({{ local_instant('calls.occurred_at', reporting_time_zone()) }} as date) as occurred_date_local,
-        cast(extract(hour from {{ local_instant('calls.occurred_at', reporting_time_zone()) }}) as bigint)
-            as hour_of_day_local
+        {{ local_date('calls.occurred_at') }} as occurred_date_local,
+        {{ local_hour_of_day('calls.occurred_at') }} as hour_of_day_local
     from calls
     left join results
         on calls.tool_use_id = results.tool_use_id

@@ -53,8 +53,8 @@ day_bounds as (
     select
         cast(min(started_at) as date) as first_day,
         cast(max(ended_at) as date) as last_day,
-        cast({{ local_instant('min(started_at)', reporting_time_zone()) }} as date) as first_local_day,
-        cast({{ local_instant('max(ended_at)', reporting_time_zone()) }} as date) as last_local_day
+        {{ local_date('min(started_at)') }} as first_local_day,
+        {{ local_date('max(ended_at)') }} as last_local_day
     from sessions
 ),
 

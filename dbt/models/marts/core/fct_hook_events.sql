@@ -60,9 +60,7 @@ hook_events as (
         hook_events_ranked.tool_input_char_count,
         hook_events_ranked.tool_response_char_count,
         hook_events_ranked.last_message_char_count,
-        cast(
-            extract(hour from {{ local_instant('hook_events_ranked.occurred_at', reporting_time_zone()) }}) as bigint
-        ) as hour_of_day_local,
+        {{ local_hour_of_day('hook_events_ranked.occurred_at') }} as hour_of_day_local,
 
         ---------- booleans
         hook_events_ranked.is_failure,
@@ -73,8 +71,7 @@ hook_events as (
         ---------- dates and instants
         hook_events_ranked.occurred_at,
         hook_events_ranked.occurred_date,
-        cast({{ local_instant('hook_events_ranked.occurred_at', reporting_time_zone()) }} as date)
-            as occurred_date_local
+        {{ local_date('hook_events_ranked.occurred_at') }} as occurred_date_local
     from hook_events_ranked
     left join sessions
         on hook_events_ranked.session_id = sessions.session_id
