@@ -163,6 +163,17 @@ def test_error_drops_work_that_has_not_begun() -> None:
     assert any(future.cancelled() for future in futures)
 
 
+@pytest.mark.parametrize("own", [None, "glibc.malloc.top_pad=65536"])
+def test_pool_sets_how_its_processes_handle_memory_unless_the_user_has(monkeypatch, worker, own):
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    if own:
+        monkeypatch.setenv("GLIBC_TUNABLES", own)
+    with open_pool(1) as pool:
+        there = pool.submit(os.getenv, "GLIBC_TUNABLES").result()
+    assert there == (own or workers._POOL_MALLOC)
+    assert os.environ.get("GLIBC_TUNABLES") == worker.call(os.getenv, "GLIBC_TUNABLES") == own
+
+
 def test_peak_memory_counts_what_was_held_and_starts_anew(worker):
     workers.reset_peak_memory()
     before = workers.peak_memory_bytes()
