@@ -5,7 +5,7 @@
     <data>/dead_letter/<dataset>/<content hash>.jsonl   what was rejected, listed by the commit
 
 A commit names the files it adds and removes, the row counts, and the source positions it consumed,
-so there is no second state file that could disagree. A crash between any two steps leaves files that
+so there is no second state file that could disagree. The disk holds the files before they are named. A crash between any two steps leaves files that
 no commit names; they are swept after a day, and the work is done again. Nothing else in this
 package writes below `raw/` or `dead_letter/`. `log` holds what a commit says, `upkeep` what keeps the lake small.
 

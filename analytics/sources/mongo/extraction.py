@@ -323,6 +323,7 @@ class MongoExtractor:
         size, document_bytes = self._sizes_of(server)
         ranges = iter_ranges(server, scan, count=max(UNIT_BYTES // document_bytes, 1))
         for result in self._run_units(server, ranges, overlap):
+            self._context.lake.make_durable(result.parts)
             self._pending.parts += result.parts
             self._pending.rejections += result.rejections
             self._pending.rows_read += result.rows_read
