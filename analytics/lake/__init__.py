@@ -5,9 +5,10 @@
     <data>/dead_letter/<dataset>/<content hash>.jsonl   what was rejected, listed by the commit
 
 A commit names the files it adds and removes, the row counts, and the source positions it consumed,
-so there is no second state file that could disagree. The disk holds the files before they are named. A crash between any two steps leaves files that
-no commit names; they are swept after a day, and the work is done again. Nothing else in this
-package writes below `raw/` or `dead_letter/`. `log` holds what a commit says, `upkeep` what keeps the lake small.
+so there is no second state file that could disagree. The disk holds the files before they are named.
+A crash between any two steps leaves files that no commit names; they are swept after a day, and the
+work is done again. Nothing else in this package writes below `raw/` or `dead_letter/`. `log` holds
+what a commit says, `upkeep` what keeps the lake small.
 
 Delivery is at least once: a record may be read and committed twice (a crash before the commit, a
 copied file, two sources). Reading is exactly once, because equal records have equal ids.
