@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from analytics import lake
+from analytics import lake, replay
 from analytics.cli import main
 from analytics.lake import Lake, upkeep
 from analytics.loader import DuckDBLoader
@@ -53,6 +53,7 @@ def arm() -> None:
     for name in ("_create_table", "_replace_dates", "_insert", "plan_build", "finish_build"):
         setattr(DuckDBLoader, name, _between(getattr(DuckDBLoader, name)))
     Worker.call = _between(Worker.call)
+    replay._run = _between(replay._run)
 
 
 def run_spine(folder: Path) -> None:

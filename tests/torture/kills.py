@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -34,9 +35,15 @@ def make_world(folder: Path) -> None:
 
 
 def grow_world(folder: Path) -> None:
-    """New lines for an old day and a new one, and a damaged part of the lake, which a run sets aside."""
+    """New lines for an old day and a new one."""
     settings = make_settings(folder)
     write_transcript(settings, make_prompt("late"), make_prompt("next", at="2026-01-05T00:00:00Z"), name="p/s2.jsonl")
+
+
+def grow_and_damage_world(folder: Path) -> None:
+    """New lines, and a damaged part of the lake, which a run sets aside and builds everything for."""
+    grow_world(folder)
+    settings = make_settings(folder)
     oldest = min((settings.data_dir / "raw" / "conversations").rglob("date=2026-01-02/*/*.parquet"))
     oldest.write_bytes(oldest.read_bytes()[:-40])
 
@@ -46,7 +53,14 @@ def state_of(folder: Path):
     return raw_rows(settings), published_rows(settings)
 
 
-def assert_every_kill_is_harmless(tmp_path: Path, mode: str, *, points: range | None = None) -> int:
+def assert_every_kill_is_harmless(
+    tmp_path: Path,
+    mode: str,
+    *,
+    points: range | None = None,
+    grow: Callable[[Path], None] = grow_and_damage_world,
+    kinds: Sequence[str] = ("first", "second"),
+) -> int:
     """Kill the first run, and then the second one, at every point; clean runs must then end as undisturbed ones.
 
     Two clean runs follow the second kill: what a run sets aside, the next one reads again.
@@ -58,7 +72,7 @@ def assert_every_kill_is_harmless(tmp_path: Path, mode: str, *, points: range | 
     expected_first = state_of(quiet)
     young = tmp_path / "young"
     shutil.copytree(quiet, young, symlinks=True)
-    grow_world(quiet)
+    grow(quiet)
     second = run_killer(mode, quiet, 0)
     assert second.returncode == 0, second.stderr
     run_killer(mode, quiet, 0)
@@ -71,7 +85,7 @@ def assert_every_kill_is_harmless(tmp_path: Path, mode: str, *, points: range | 
             make_world(folder)
         else:
             shutil.copytree(young, folder, symlinks=True)
-            grow_world(folder)
+            grow(folder)
         killed = run_killer(mode, folder, number)
         assert killed.returncode == -signal.SIGKILL, (job, killed.stderr)
         for _ in range(1 if kind == "first" else 2):
@@ -80,8 +94,8 @@ def assert_every_kill_is_harmless(tmp_path: Path, mode: str, *, points: range | 
         assert state_of(folder) == (expected_first if kind == "first" else expected_second), job
         shutil.rmtree(folder)
 
-    jobs = [("first", number) for number in range(1, int(first.stdout.split()[-1]) + 1)]
-    jobs += [("second", number) for number in range(1, int(second.stdout.split()[-1]) + 1)]
+    counts = {"first": int(first.stdout.split()[-1]), "second": int(second.stdout.split()[-1])}
+    jobs = [(kind, number) for kind in kinds for number in range(1, counts[kind] + 1)]
     jobs = jobs if points is None else jobs[points.start : points.stop : points.step]
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(check, jobs))

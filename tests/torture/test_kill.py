@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.torture.kills import PROJECT, assert_every_kill_is_harmless, make_world, run_killer, state_of
+from tests.torture.kills import PROJECT, assert_every_kill_is_harmless, grow_world, make_world, run_killer, state_of
 
 
 def test_a_run_killed_at_some_points_is_finished_by_the_next(tmp_path):
@@ -25,6 +25,11 @@ def test_a_run_killed_at_any_point_is_finished_by_the_next(tmp_path):
 @pytest.mark.torture
 def test_a_whole_run_with_dbt_killed_at_any_point_is_finished_by_the_next(tmp_path):
     assert assert_every_kill_is_harmless(tmp_path, "run") > 30
+
+
+@pytest.mark.torture
+def test_an_increment_without_dbt_killed_at_any_point_is_finished_by_the_next(tmp_path):
+    assert assert_every_kill_is_harmless(tmp_path, "run", grow=grow_world, kinds=["second"]) > 60
 
 
 @pytest.mark.torture
