@@ -31,7 +31,7 @@ PATIENCE_S = 3.0
 # Rows and imports are many objects and no cycles: with Python's own, importing dbt takes half as long again.
 GC_THRESHOLD = (200_000, 50, 50)
 # For glibc, and for others no more than a name: large pages, and what a unit of work frees is kept for the next one.
-# Extraction fills and frees some hundred megabytes over and over; this is a fourteenth of its processor time.
+# Extraction fills and frees some hundred megabytes over and over; this is a twentieth of its processor time.
 _POOL_MALLOC = "glibc.malloc.hugetlb=1:glibc.malloc.trim_threshold=1073741824:glibc.malloc.mmap_threshold=33554432"
 
 P = ParamSpec("P")
