@@ -6,10 +6,10 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from threading import Thread
 from typing import Any
 
 from analytics import sample
@@ -22,7 +22,7 @@ from analytics.journal import StageRecord, record_stage, write_records
 from analytics.lake import Lake, new_run_id
 from analytics.lake.upkeep import compact_all
 from analytics.loader import DuckDBLoader, LoadResult
-from analytics.publisher import PublishResult, publish
+from analytics.publisher import PublishResult, prepare, publish
 from analytics.replay import kept_increment
 from analytics.result import Result
 from analytics.sources import ExtractResult, Progress
@@ -106,7 +106,8 @@ class PipelineRun:
         self._reason_to_skip_audit = ""
         # While neither dbt nor the audit needs it: an open warehouse is a warm one.
         self._held_warehouse = contextlib.ExitStack()
-        self._closing: Thread | None = None
+        # Of one thread: what need not be waited for, in its order.
+        self._background = ThreadPoolExecutor(1)
         self._stages: list[StageRecord] = []
         self._plan = BuildPlan(is_full_refresh=False)
         lake = Lake(settings.data_dir, settings.host_id)
@@ -206,6 +207,7 @@ class PipelineRun:
 
     def transform(self) -> TransformResult:
         """Build and test the models that the plan touches, without dbt where it built the same before."""
+        self._background.submit(prepare, self._settings)
         with record_stage(self._stages, "transform") as record, self._dbt as worker:
             transformed = transform_again(self._settings, self._increment) if self._increment else None
             if transformed is None:
@@ -265,16 +267,14 @@ class PipelineRun:
 
     def _on_published(self, result: TargetResult) -> None:
         """Only the snapshot reads the warehouse, which DuckDB tidies while the other targets are written."""
-        if result.target == FIRST and self._closing is None:
-            self._closing = Thread(target=self._held_warehouse.close)
-            self._closing.start()
+        if result.target == FIRST:
+            self._background.submit(self._held_warehouse.close)
         if self._observer.on_publish:
             self._observer.on_publish(result)
 
     def let_go(self) -> None:
         """Let go of the warehouse and end the processes of dbt and of the audit, also in the middle of their work."""
-        if self._closing is not None:
-            self._closing.join()
+        self._background.shutdown()
         self._held_warehouse.close()
         self._dbt.close()
         self._auditor.close()

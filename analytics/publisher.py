@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from analytics.config import Settings
@@ -17,6 +18,14 @@ class PublishResult(Result):
 
     targets: tuple[TargetResult, ...]
     failures: dict[str, str]
+
+
+def prepare(settings: Settings) -> None:
+    """Have every enabled target do ahead what it can. What fails is tried again, and told, by `publish`."""
+    for target in iter_targets():
+        with suppress(Exception):
+            if target.is_enabled(settings):
+                target.prepare(settings)
 
 
 def publish(

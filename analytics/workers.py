@@ -19,13 +19,14 @@ import traceback
 import types
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
 from typing import Any, ParamSpec, Self, TypeVar
 
-from analytics.errors import AnalyticsError, describe_bug
+from analytics.errors import AnalyticsError, SourceUnavailable, describe_bug
 
 PATIENCE_S = 3.0
 # Rows and imports are many objects and no cycles: with Python's own, importing dbt takes half as long again.
@@ -84,14 +85,22 @@ _POOL_CONTEXT = _PoolContext()
 
 
 @contextmanager
-def open_pool(count: int, prepare: Callable[..., Any] | None = None, *arguments: Any) -> Iterator[ProcessPoolExecutor]:
-    """A pool of so many processes for an extraction; each calls `prepare(*arguments)` first.
+def open_pool(
+    source: str, count: int, prepare: Callable[..., Any] | None = None, *arguments: Any
+) -> Iterator[ProcessPoolExecutor]:
+    """A pool of so many processes for a source's extraction; each calls `prepare(*arguments)` first.
 
-    Work that has not begun is dropped when the context is left by an error.
+    Work that has not begun is dropped when the context is left by an error. Raises SourceUnavailable
+    when one of the processes was killed.
     """
     pool = ProcessPoolExecutor(count, _POOL_CONTEXT, initializer=_begin_pool_worker, initargs=(prepare, *arguments))
     try:
         yield pool
+    except BrokenProcessPool as error:
+        raise SourceUnavailable(
+            f"{source}: a worker was killed, perhaps for its memory. Set ANALYTICS_WORKERS=1, and run again: "
+            "what was committed stays."
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -26,7 +26,7 @@ BUSY_POOL = """
 import time
 from analytics.workers import open_pool
 if __name__ == "__main__":
-    with open_pool(2) as pool:
+    with open_pool("transcripts", 2) as pool:
         pool.submit(time.sleep, 600)
         pool.submit(int).result()
         print("busy", flush=True)
@@ -157,7 +157,7 @@ def test_workers_end_with_a_parent_that_is_killed(
 
 
 def test_error_drops_work_that_has_not_begun() -> None:
-    with pytest.raises(ValueError, match="told"), open_pool(1) as pool:  # noqa: PT012 - the futures are looked at after it
+    with pytest.raises(ValueError, match="told"), open_pool("transcripts", 1) as pool:  # noqa: PT012 - the futures are looked at after it
         futures = [pool.submit(sorted, range(100)) for _ in range(200)]
         raise ValueError("told")
     assert any(future.cancelled() for future in futures)
@@ -168,7 +168,7 @@ def test_pool_sets_how_its_processes_handle_memory_unless_the_user_has(monkeypat
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
     if own:
         monkeypatch.setenv("GLIBC_TUNABLES", own)
-    with open_pool(1) as pool:
+    with open_pool("transcripts", 1) as pool:
         there = pool.submit(os.getenv, "GLIBC_TUNABLES").result()
     assert there == (own or workers._POOL_MALLOC)
     assert os.environ.get("GLIBC_TUNABLES") == worker.call(os.getenv, "GLIBC_TUNABLES") == own
@@ -189,7 +189,7 @@ def test_a_script_without_a_guard_is_not_run_again(tmp_path):
         """
 from analytics.workers import Worker, open_pool
 print("run", flush=True)
-with Worker("transform", int) as worker, open_pool(1) as pool:
+with Worker("transform", int) as worker, open_pool("transcripts", 1) as pool:
     print(worker.call(abs, -1), pool.submit(abs, -2).result(), flush=True)
 """
     )

@@ -30,11 +30,15 @@ class TargetResult(Result):
 
 @dataclass(frozen=True)
 class Target:
-    """One place to publish to: its name, whether it is wanted, and how it is written."""
+    """One place to publish to: its name, whether it is wanted, and how it is written.
+
+    `prepare` is what can be done before there is anything to publish, while the run waits for the build.
+    """
 
     name: str
     is_enabled: Callable[[Settings], bool]
     publish: Callable[[Settings, str], TargetResult]
+    prepare: Callable[[Settings], object] = lambda _: None
 
 
 def iter_targets() -> Iterator[Target]:

@@ -137,7 +137,7 @@ def _read_batches(
     arguments = dataclasses.replace(context, on_progress=None, lake=Lake(context.lake.data_dir, context.lake.host_id))
     running: deque[tuple[Claim, Future[_Reading]]] = deque()
     try:
-        with open_pool(context.settings.workers) as pool:
+        with open_pool(NAME, context.settings.workers) as pool:
             for claim in _iter_claims(queue, batches):
                 running.append((claim, pool.submit(_read_claim, arguments, queue, claim)))
                 if len(running) > context.settings.workers:

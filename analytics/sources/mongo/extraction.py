@@ -11,7 +11,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import chain, islice
@@ -21,7 +20,6 @@ from bson import json_util
 from bson.min_key import MinKey
 from pymongo.errors import OperationFailure
 
-from analytics.errors import SourceUnavailable
 from analytics.lake import Lake, Part, Rejection, State
 from analytics.records import EPOCH
 from analytics.sources import ExtractContext, ExtractResult, Tally
@@ -357,19 +355,13 @@ class MongoExtractor:
         lake = Lake(context.lake.data_dir, context.lake.host_id)
         bare = dataclasses.replace(context, on_progress=None, lake=lake)
         running: deque[Future[UnitResult]] = deque()
-        try:
-            with open_pool(context.settings.workers, _start_worker, bare, overlap) as pool:
-                for scan in chain(heads, ranges):
-                    running.append(pool.submit(_read_in_worker, scan))
-                    if len(running) > 2 * context.settings.workers:
-                        yield running.popleft().result()
-                while running:
+        with open_pool(NAME, context.settings.workers, _start_worker, bare, overlap) as pool:
+            for scan in chain(heads, ranges):
+                running.append(pool.submit(_read_in_worker, scan))
+                if len(running) > 2 * context.settings.workers:
                     yield running.popleft().result()
-        except BrokenProcessPool as error:
-            raise SourceUnavailable(
-                "mongo: a worker was killed, perhaps for its memory. Set ANALYTICS_WORKERS=1, and run again: "
-                "what was committed stays."
-            ) from error
+            while running:
+                yield running.popleft().result()
 
     def _commit(self, mark: Mark) -> None:
         """Make what is pending count, together with the mark; a window leaves the mark as it is."""

@@ -6,7 +6,6 @@ import dataclasses
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -143,22 +142,16 @@ def _run_units(context: ExtractContext, tasks: list[Task], byte_count: int) -> I
             yield read_unit(context, unit)
         return
     arguments = dataclasses.replace(context, on_progress=None, lake=Lake(context.lake.data_dir, context.lake.host_id))
-    with open_pool(context.settings.workers) as pool:
+    with open_pool(NAME, context.settings.workers) as pool:
         for _ in range(context.settings.workers):
             pool.submit(_warm_up, arguments)  # which takes as long as to look into all files for the plan
         waiting = iter(_plan_units(tasks))
         running = {pool.submit(read_unit, arguments, unit) for unit in islice(waiting, context.settings.workers * 2)}
-        try:
-            while running:
-                finished, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    running |= {pool.submit(read_unit, arguments, unit) for unit in islice(waiting, 1)}
-                    yield future.result()
-        except BrokenProcessPool as error:
-            raise SourceUnavailable(
-                "transcripts: a worker was killed, perhaps for its memory. Set ANALYTICS_WORKERS=1, and run again: "
-                "what was committed stays."
-            ) from error
+        while running:
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                running |= {pool.submit(read_unit, arguments, unit) for unit in islice(waiting, 1)}
+                yield future.result()
 
 
 def _warm_up(context: ExtractContext) -> None:

@@ -87,7 +87,15 @@ def publish(settings: Settings, run_id: str) -> TargetResult:
     )
 
 
-TARGET = Target(name="report", is_enabled=lambda _: True, publish=publish)
+def prepare(settings: Settings) -> None:
+    """Load what every page needs whatever the data: the cards, the chart library, and Arrow's functions."""
+    import pyarrow.compute  # noqa: F401
+
+    load_dashboards()
+    read_library(settings.data_dir / "cache")
+
+
+TARGET = Target(name="report", is_enabled=lambda _: True, publish=publish, prepare=prepare)
 
 
 def write_report(settings: Settings, file: Path, restriction: Restriction | None = None) -> int:
