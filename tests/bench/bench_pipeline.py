@@ -217,6 +217,7 @@ def main() -> None:
             shutil.copytree(arguments.corpus, corpus)
         else:
             build_corpus(corpus, arguments.mb)
+        os.sync()  # or the disk would be busy with the corpus while the first figures are taken
         print(json.dumps(measure(corpus, Path(scratch, "data"), home, arguments.rounds), indent=2))
 
 
