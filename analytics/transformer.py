@@ -46,11 +46,12 @@ def project_fingerprint(settings: Settings) -> str:
     digest.update(f"{settings.timezone}|{settings.conversation_gap_minutes}".encode())
     if settings.prices_file is not None:
         digest.update(settings.prices_file.read_bytes() if settings.prices_file.is_file() else b"missing")
+    files = [DBT_DIR / "dbt_project.yml"]
     for folder in ("models", "macros", "seeds", "tests"):
-        for file in sorted((DBT_DIR / folder).rglob("*")):
-            if file.suffix in _FINGERPRINTED:
-                digest.update(file.relative_to(DBT_DIR).as_posix().encode())
-                digest.update(file.read_bytes())
+        files += sorted(file for file in (DBT_DIR / folder).rglob("*") if file.suffix in _FINGERPRINTED)
+    for file in files:
+        digest.update(file.relative_to(DBT_DIR).as_posix().encode())
+        digest.update(file.read_bytes())
     return digest.hexdigest()[:32]
 
 

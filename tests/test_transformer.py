@@ -13,7 +13,7 @@ from analytics.build_plan import BuildPlan
 from analytics.config import Settings
 from analytics.errors import AnalyticsError
 from analytics.replay import kept_increment
-from analytics.transformer import _Dbt, _dbt_of, transform
+from analytics.transformer import _Dbt, _dbt_of, project_fingerprint, transform
 from analytics.warehouse import RELAXED_MEMORY_LIMIT, open_warehouse
 
 
@@ -108,3 +108,14 @@ def test_what_need_not_be_the_same_next_time_is_not_kept(settings, answers, tmp_
     answers += [make_result(status, compiled="select 1", file=str(file))]
     transform(settings, BuildPlan(is_full_refresh=is_full_refresh))
     assert kept_increment(settings, _dbt_of(settings).fingerprint) is None
+
+
+@pytest.mark.parametrize("name", ["dbt_project.yml", "models/fct_lines.sql", "seeds/model_prices.csv"])
+def test_a_change_of_the_project_is_another_fingerprint(settings, monkeypatch, tmp_path, name):
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    (tmp_path / "dbt_project.yml").touch()
+    monkeypatch.setattr(transformer, "DBT_DIR", tmp_path)
+    before = project_fingerprint(settings)
+    file.write_text("changed")
+    assert project_fingerprint(settings) != before
