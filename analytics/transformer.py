@@ -7,7 +7,7 @@ import os
 import re
 import time
 from collections.abc import Container, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import chdir, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -206,13 +206,21 @@ class _Dbt:
 
         common = [
             *("--project-dir", str(DBT_DIR), "--profiles-dir", str(DBT_DIR)),
-            *("--log-level", "none", "--log-level-file", "none", "--log-path", str(self._settings.data_dir / "logs")),
+            *(
+                "--log-level",
+                "none",
+                "--log-level-file",
+                "none",
+                "--log-path",
+                str(self._settings.data_dir.resolve() / "logs"),
+            ),
             *("--quiet", "--no-write-json", "--no-use-colors", "--threads", "1", "--no-send-anonymous-usage-stats"),
         ]
-        variables = {"ANALYTICS_WAREHOUSE_FILE": str(self._settings.warehouse_file), "DO_NOT_TRACK": "1"}
+        # Named without its folder: dbt would read all of its project anew for every other path.
+        variables = {"ANALYTICS_WAREHOUSE_FILE": self._settings.warehouse_file.name, "DO_NOT_TRACK": "1"}
         if memory_limit:
             variables["ANALYTICS_DBT_MEMORY_LIMIT"] = memory_limit
-        with _environment(**variables):
+        with _environment(**variables), chdir(self._settings.data_dir):
             return dbtRunner(manifest=self._manifest).invoke([*arguments, *common])
 
 
