@@ -11,6 +11,7 @@ import time
 import zoneinfo
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -226,6 +227,8 @@ class DuckDBLoader:
     def _replace_dates(
         self, contract: Contract, schema_hash: str, snapshot: Snapshot, dates: Sequence[date], run_id: str
     ) -> DatasetLoad:
+        import duckdb
+
         days = set(dates)
         parts = [part for part in snapshot.parts.values() if part.record_date in days]
         damaged = self._set_aside_damaged(contract, parts, run_id)
@@ -251,7 +254,8 @@ class DuckDBLoader:
             )
             connection.commit()
         except BaseException:
-            connection.rollback()
+            with suppress(duckdb.Error):  # after a commit that failed there is nothing to roll back
+                connection.rollback()
             raise
         repeated = sum(part.row_count for part in parts) - inserted
         new = max(inserted - (int(deleted[0]) if deleted else 0), 0)

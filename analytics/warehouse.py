@@ -53,7 +53,13 @@ def open_warehouse(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
             connection.execute("set timezone = 'UTC'")
             path.chmod(0o600)
             yield connection
-    except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.FatalException, duckdb.InternalException) as error:
+    except (
+        duckdb.IOException,
+        duckdb.TransactionException,  # what a commit raises that the disk refused
+        duckdb.OutOfMemoryException,
+        duckdb.FatalException,
+        duckdb.InternalException,
+    ) as error:
         raise _broken(path) from error
 
 

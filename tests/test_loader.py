@@ -302,6 +302,19 @@ def test_a_failed_load_leaves_the_last_state(loaded, monkeypatch):
     assert len(raw_rows(loaded)) == 3
 
 
+def test_a_commit_that_the_disk_refuses_is_an_error_that_says_so(loaded):
+    """It was told as a bug: rolling back what is no transaction any more failed in its turn."""
+    write_transcript(loaded, make_prompt("late"), name="p/s2.jsonl")
+    run_extract(loaded)
+    log = loaded.data_dir / "warehouse.duckdb.wal"
+    with pytest.raises(AnalyticsError, match="cannot be read or written"), open_warehouse(loaded) as connection:  # noqa: PT012 - the disk refuses when it is open
+        loader = DuckDBLoader(loaded, Lake(loaded.data_dir, loaded.host_id), connection)
+        log.mkdir()
+        loader.load(run_id="r")
+    log.rmdir()
+    assert run_load(loaded).row_count == 2
+
+
 def test_a_load_tells_new_rows_from_those_it_wrote_again(loaded):
     write_transcript(loaded, make_prompt("c"), name="later.jsonl")
     run_extract(loaded)
