@@ -50,6 +50,11 @@ class Increment:
     def count(self, kind: str) -> int:
         return sum(statement.kind == kind for statement in self.statements)
 
+    def order(self) -> TopologicalSorter[Statement]:
+        """The statements, each after those that it needs. KeyError where one of these is none of them."""
+        by_name = {statement.name: statement for statement in self.statements}
+        return TopologicalSorter({entry: [by_name[name] for name in entry.needs] for entry in self.statements})
+
 
 def keep_increment(settings: Settings, fingerprint: str, statements: Sequence[Statement]) -> None:
     """Keep what dbt just built, for the runs after this one."""
@@ -65,11 +70,12 @@ def kept_increment(settings: Settings, fingerprint: str) -> Increment | None:
         kept = orjson.loads(_file(settings).read_bytes())
         if kept["fingerprint"] != fingerprint:
             return None
-        return Increment(
-            fingerprint, tuple(Statement(**{**entry, "needs": tuple(entry["needs"])}) for entry in kept["statements"])
-        )
+        statements = tuple(Statement(**{**entry, "needs": tuple(entry["needs"])}) for entry in kept["statements"])
+        increment = Increment(fingerprint, statements)
+        increment.order().prepare()
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    return increment
 
 
 def replay(settings: Settings, increment: Increment) -> bool:
@@ -78,14 +84,13 @@ def replay(settings: Settings, increment: Increment) -> bool:
     False when a statement or a test fails. Each model is a transaction of its own and replaces the
     same dates again when dbt repeats it, so nothing is lost by having tried.
     """
-    statements = {statement.name: statement for statement in increment.statements}
-    order = TopologicalSorter({statement.name: statement.needs for statement in increment.statements})
+    order = increment.order()
     order.prepare()
-    running: dict[Future[bool], str] = {}
+    running: dict[Future[bool], Statement] = {}
     with open_warehouse(settings) as connection, ThreadPoolExecutor(THREADS) as pool:
         while order.is_active():
-            for name in order.get_ready():
-                running[pool.submit(_run, connection, statements[name])] = name
+            for statement in order.get_ready():
+                running[pool.submit(_run, connection, statement)] = statement
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 if not future.result():
                     pool.shutdown(cancel_futures=True)

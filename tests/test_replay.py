@@ -47,6 +47,11 @@ def test_another_state_of_the_project_has_nothing_kept(settings):
     assert kept_increment(settings, "another") is None
 
 
+def test_statements_without_those_that_they_need_count_as_none(settings):
+    keep_increment(settings, "f", [PASS])
+    assert kept_increment(settings, "f") is None
+
+
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"fingerprint": "f"}', b'{"fingerprint": "f", "statements": [{}]}'])
 def test_a_file_that_is_no_increment_counts_as_none(settings, content):
     keep_increment(settings, "f", [ADD])
