@@ -45,7 +45,7 @@ class Printer:
     def failures(self, failures: Mapping[str, str]) -> None:
         """A line for each source or target that failed while the rest went on."""
         for name, reason in failures.items():
-            self.story("failed", f"{name}: {reason}")
+            self.story("failed", reason if reason.startswith(f"{name}: ") else f"{name}: {reason}")
 
     def story(self, kind: str, text: str) -> None:
         """One line of the story; neither flag silences it."""

@@ -132,7 +132,7 @@ def test_a_missing_folder_is_exit_code_1_unless_told_to_keep_going(capsys, setti
     ]
     code, _, err = run(capsys, "extract", *flags)
     assert code == 1
-    assert f"{tmp_path}/gone is missing" in err
+    assert f"failed     transcripts: {tmp_path}/gone is missing" in err
     assert run(capsys, "extract", "--keep-going", *flags)[0] == 0
 
 
