@@ -96,7 +96,9 @@ def _build(settings: Settings, *, is_full_refresh: bool) -> list[_Outcome]:
         return dbt.build(arguments, memory_limit=RELAXED_MEMORY_LIMIT)
     if not is_full_refresh and all(outcome.is_repeatable for outcome in outcomes):
         statements = [outcome.statement for outcome in outcomes if outcome.statement]
-        keep_increment(settings, dbt.fingerprint, statements)
+        # What is built stays built where the folder of things kept cannot be written.
+        with suppress(OSError, AnalyticsError):
+            keep_increment(settings, dbt.fingerprint, statements)
     return outcomes
 
 

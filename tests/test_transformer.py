@@ -110,6 +110,14 @@ def test_what_need_not_be_the_same_next_time_is_not_kept(settings, answers, tmp_
     assert kept_increment(settings, _dbt_of(settings).fingerprint) is None
 
 
+def test_an_increment_that_cannot_be_kept_is_built_all_the_same(settings, answers, tmp_path):
+    file = tmp_path / "int_tool_usage.sql"
+    file.write_text("create or replace table t as select 1")
+    (settings.data_dir / "cache").touch()
+    answers += [make_result(compiled="select 1", file=str(file))]
+    assert transform(settings, BuildPlan(is_full_refresh=False)).model_count == 1
+
+
 @pytest.mark.parametrize("name", ["dbt_project.yml", "models/fct_lines.sql", "seeds/model_prices.csv"])
 def test_a_change_of_the_project_is_another_fingerprint(settings, monkeypatch, tmp_path, name):
     file = tmp_path / name
