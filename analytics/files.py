@@ -47,15 +47,25 @@ def write_private_file(path: Path, content: bytes) -> None:
 def whole_or_not(unfinished: Path) -> Iterator[None]:
     """Write a file under a temporary name that is gone if the disk refuses, as it needs the room.
 
-    Raises AnalyticsError then: an OSError would look like one of the source being read.
+    Raises AnalyticsError then, as `explain_refusal` does.
     """
+    with explain_refusal(unfinished.parent):
+        try:
+            yield
+        except OSError:
+            unfinished.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def explain_refusal(folder: Path) -> Iterator[None]:
+    """Raise AnalyticsError where the disk refuses: an OSError would look like one of the source being read."""
     try:
         yield
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         reason = os.strerror(error.errno) if error.errno else "the disk refuses"
         raise AnalyticsError(
-            f"disk: {unfinished.parent} cannot be written ({reason}). Nothing is lost: mend that, then run again."
+            f"disk: {folder} cannot be written ({reason}). Nothing is lost: mend that, then run again."
         ) from error
 
 

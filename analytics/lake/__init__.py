@@ -34,7 +34,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analytics.contracts import PAYLOAD, journal_datasets
-from analytics.files import make_private_folder, open_private, sync, whole_or_not, write_private_file
+from analytics.files import (
+    explain_refusal,
+    make_private_folder,
+    open_private,
+    sync,
+    whole_or_not,
+    write_private_file,
+)
 from analytics.lake.lock import hold_lock
 from analytics.lake.log import Commit, Part, Rejection, Snapshot, State
 from analytics.local_key import load_or_create_key
@@ -123,7 +130,7 @@ class Lake:
         """
         for path in {part.path for part in parts} - self._durable:
             file = self.raw_dir / path
-            with whole_or_not(file):
+            with explain_refusal(file.parent):
                 sync(file)
                 sync(file.parent)
             self._durable.add(path)
