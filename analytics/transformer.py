@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import time
 from collections.abc import Container, Iterable, Iterator, Sequence
-from contextlib import chdir, contextmanager, suppress
+from contextlib import chdir, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from analytics.errors import AnalyticsError, ChecksFailed
 from analytics.replay import Increment, Statement, keep_increment, replay
 from analytics.result import Result
 from analytics.warehouse import RELAXED_MEMORY_LIMIT, open_warehouse
+from analytics.workers import set_environment
 
 if TYPE_CHECKING:
     from dbt.cli.main import dbtRunnerResult
@@ -63,7 +63,7 @@ def transform(settings: Settings, plan: BuildPlan) -> TransformResult:
     model does not build; neither message holds data.
     """
     started = time.monotonic()
-    outcomes = _build(settings, is_full_refresh=plan.is_full_refresh)
+    outcomes = build(settings, is_full_refresh=plan.is_full_refresh)
     failed = [outcome for outcome in outcomes if outcome.status in ("error", "fail")]
     for outcome in failed:
         if outcome.kind != "test":
@@ -85,7 +85,7 @@ def transform(settings: Settings, plan: BuildPlan) -> TransformResult:
     )
 
 
-def _build(settings: Settings, *, is_full_refresh: bool) -> list[_Outcome]:
+def build(settings: Settings, *, is_full_refresh: bool) -> list[_Outcome]:
     """Have dbt build, with more memory where the usual is too little, and keep what it ran for an increment."""
     arguments = ["--exclude", "resource_type:unit_test"]
     arguments += ["--full-refresh"] if is_full_refresh else ["resource_type:seed", "config.materialized:view"]
@@ -110,7 +110,7 @@ def _learn_increment(settings: Settings) -> None:
     with open_warehouse(settings) as connection:
         connection.execute("update raw._build_settings set is_full_refresh = false")
     with suppress(AnalyticsError):
-        _build(settings, is_full_refresh=False)
+        build(settings, is_full_refresh=False)
 
 
 def transform_again(settings: Settings, increment: Increment) -> TransformResult | None:
@@ -161,12 +161,11 @@ class _Dbt:
         self._manifest: Manifest | None = None
         self.fingerprint = ""
 
-    def parse(self) -> Manifest:
+    def parse(self) -> None:
         """Read the project's files, so that the next build need not."""
         # Of what the files were before they are read: a change in between is another fingerprint to the next run.
         self.fingerprint = project_fingerprint(self._settings)
         self._manifest = self._invoke(["parse"]).result
-        return self._manifest
 
     def build(self, arguments: Sequence[str], *, memory_limit: str = "") -> list[_Outcome]:
         """Run `dbt build`, by default under the memory limit of the profile.
@@ -175,7 +174,8 @@ class _Dbt:
         """
         from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 
-        manifest = self._manifest or self.parse()
+        if self._manifest is None:
+            self.parse()
         try:
             outcome = self._invoke(["build", *arguments], memory_limit)
             if outcome.exception is not None:
@@ -189,7 +189,7 @@ class _Dbt:
             reason = _without_data(str(outcome.exception))
             raise AnalyticsError(f"transform: dbt stopped: {reason}") from outcome.exception
         results = getattr(outcome.result, "results", [])
-        statements = statements_of(results, manifest) if self._manifest else {}
+        statements = statements_of(results, self._manifest) if self._manifest else {}
         return [
             _Outcome(
                 kind=str(result.node.resource_type),
@@ -206,23 +206,17 @@ class _Dbt:
     def _invoke(self, arguments: Sequence[str], memory_limit: str = "") -> dbtRunnerResult:
         from dbt.cli.main import dbtRunner
 
+        logs = self._settings.data_dir.resolve() / "logs"
         common = [
             *("--project-dir", str(DBT_DIR), "--profiles-dir", str(DBT_DIR)),
-            *(
-                "--log-level",
-                "none",
-                "--log-level-file",
-                "none",
-                "--log-path",
-                str(self._settings.data_dir.resolve() / "logs"),
-            ),
+            *("--log-level", "none", "--log-level-file", "none", "--log-path", str(logs)),
             *("--quiet", "--no-write-json", "--no-use-colors", "--threads", "1", "--no-send-anonymous-usage-stats"),
         ]
         # Named without its folder: dbt would read all of its project anew for every other path.
         variables = {"ANALYTICS_WAREHOUSE_FILE": self._settings.warehouse_file.name, "DO_NOT_TRACK": "1"}
         if memory_limit:
             variables["ANALYTICS_DBT_MEMORY_LIMIT"] = memory_limit
-        with _environment(**variables), chdir(self._settings.data_dir):
+        with set_environment(**variables), chdir(self._settings.data_dir):
             return dbtRunner(manifest=self._manifest).invoke([*arguments, *common])
 
 
@@ -261,17 +255,3 @@ def _without_data(message: str) -> str:
     From the first quote to the last: a value may hold quotes of its own.
     """
     return re.sub(r"['\"].*['\"]", "'...'", " ".join(message.split()))[:400]
-
-
-@contextmanager
-def _environment(**values: str) -> Iterator[None]:
-    previous = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in previous.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

@@ -67,13 +67,8 @@ class _PoolProcess(_Process):
 
     @staticmethod
     def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing's name
-        is_users_own = "GLIBC_TUNABLES" in os.environ
-        os.environ.setdefault("GLIBC_TUNABLES", _POOL_MALLOC)
-        try:
+        with set_environment(GLIBC_TUNABLES=os.environ.get("GLIBC_TUNABLES", _POOL_MALLOC)):
             return _Process._Popen(process_obj)  # noqa: SLF001
-        finally:
-            if not is_users_own:
-                del os.environ["GLIBC_TUNABLES"]
 
 
 class _PoolContext(_Context):
@@ -210,6 +205,21 @@ def _begin_pool_worker(prepare: Callable[..., Any] | None, *arguments: Any) -> N
     sys.meta_path.insert(0, _NoPandas())
     if prepare:
         prepare(*arguments)
+
+
+@contextmanager
+def set_environment(**values: str) -> Iterator[None]:
+    """Have this process, and those that it starts meanwhile, see these variables; put back what was there."""
+    previous = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in previous.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 class _NoPandas(importlib.abc.MetaPathFinder):

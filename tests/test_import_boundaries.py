@@ -85,14 +85,10 @@ def test_sources_and_targets_do_not_know_each_other(path: Path) -> None:
 
 
 # flows/deployments.py asks one question that is Prefect's and not ours: is there a server?
-# transformer.py puts back what it hid from dbt.
+# workers.py puts back what it hid from dbt and from its processes.
 @pytest.mark.parametrize(
     "path",
-    [
-        path
-        for path in MODULES
-        if name_of(path) not in {"analytics.config", "analytics.transformer", "flows.deployments"}
-    ],
+    [path for path in MODULES if name_of(path) not in {"analytics.config", "analytics.workers", "flows.deployments"}],
     ids=name_of,
 )
 def test_only_config_reads_the_environment(path: Path) -> None:

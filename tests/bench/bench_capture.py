@@ -160,12 +160,12 @@ def fill_queue(folder: Path, events: int) -> None:
         payload = {
             "session_id": f"00000000-0000-0000-0000-{number // 500:012d}",
             "transcript_path": "/home/user/.claude/projects/-work/session.jsonl",
-            "cwd": "/work/project",
+            "cwd": "/home/dev/project",
             "permission_mode": "default",
             "hook_event_name": "PostToolUse" if number % 2 else "PreToolUse",
             "tool_name": chance.choice(["Bash", "Read", "Edit", "Grep", "mcp__server__tool"]),
             "tool_use_id": f"toolu_{number:020d}",
-            "tool_input": {"file_path": f"/work/project/src/module_{number % 97}.py", "command": "make test"},
+            "tool_input": {"file_path": f"/home/dev/project/src/module_{number % 97}.py", "command": "make test"},
         }
         if number % 2:
             payload["tool_response"] = {"stdout": "line of output\n" * chance.randrange(20, 300), "interrupted": False}

@@ -40,20 +40,16 @@ _DAY = re.compile(rb"20[0-9]{2}-[0-9]{2}-[0-9]{2}(?=T)")
 # dbt as the pipeline calls it, its project read beforehand: everything, then the dates of the last line.
 DBT_BUILDS = """
 import gc, time
+from analytics.config import load_settings
+from analytics.transformer import build, preload
 from analytics.workers import GC_THRESHOLD
-from dbt.adapters.duckdb.connections import DuckDBConnectionManager
-from dbt.cli.main import dbtRunner
 gc.set_threshold(*GC_THRESHOLD)
-quiet = ["--quiet", "--no-write-json", "--log-level", "none", "--log-level-file", "none"]
-places = [*quiet, "--project-dir", "dbt", "--profiles-dir", "dbt"]
-manifest = dbtRunner().invoke(["parse", *places]).result
-everything = ["--full-refresh", "--exclude", "resource_type:unit_test"]
-increment = ["--exclude", "resource_type:unit_test", "resource_type:seed", "config.materialized:view"]
-for arguments in (everything, increment):
+settings = load_settings()
+preload(settings)
+for is_full_refresh in (True, False):
     started = time.perf_counter()
-    outcome = dbtRunner(manifest=manifest).invoke(["build", *arguments, *places])
-    DuckDBConnectionManager.close_all_connections()
-    assert outcome.success, outcome.exception
+    outcomes = build(settings, is_full_refresh=is_full_refresh)
+    assert not [outcome.name for outcome in outcomes if outcome.status in ("error", "fail")]
     print(time.perf_counter() - started)
 """
 
@@ -133,14 +129,14 @@ def run_analytics(environment: dict[str, str], *arguments: str) -> tuple[float, 
     return time.perf_counter() - started, memory.peak_mb, output
 
 
-def time_dbt(environment: dict[str, str], warehouse: Path, rounds: int) -> dict[str, float]:
+def time_dbt(environment: dict[str, str], rounds: int) -> dict[str, float]:
     """Median seconds of `dbt build --full-refresh`, and of one for the last run's dates, tests included."""
     full, increment = [], []
     for _ in range(rounds):
         output = subprocess.run(
             [sys.executable, "-c", DBT_BUILDS],
             cwd=ROOT,
-            env={**environment, "ANALYTICS_WAREHOUSE_FILE": str(warehouse)},
+            env=environment,
             stdout=subprocess.PIPE,
             text=True,
             check=True,
@@ -223,7 +219,7 @@ def measure(corpus: Path, data: Path, home: Path, rounds: int) -> dict[str, Any]
         nothing.append(run_analytics(environment, "run")[0])
     facts["appended_line_visible_s"] = statistics.median(visible)
     facts["nothing_new_s"] = statistics.median(nothing)
-    facts |= time_dbt(environment, data / "warehouse.duckdb", rounds)
+    facts |= time_dbt(environment, rounds)
     facts["daily_cost_query_ms"] = time_query(data / "published" / "marts.duckdb")
     facts["extract_and_load_per_orjson_pass"] = facts["extract_and_load_s"] / facts["orjson_pass_s"]
     facts["run_per_orjson_pass"] = facts["run_s"] / facts["orjson_pass_s"]

@@ -148,7 +148,7 @@ def test_projects_are_those_that_were_published(tmp_path, project):
     write_manifest(project, make_feature())
     version = context.settings.published_dir / "current"
     version.mkdir(parents=True)
-    paths = ["unknown", str(project), "/nowhere/else", "C:/work/app"]
+    paths = ["unknown", str(project), "/nowhere/else", "C:/code/app"]
     pq.write_table(pa.table({"project_path": paths}), version / "dim_projects.parquet")
     assert is_enabled(context.settings)
     assert extract(context).rows_loaded == 2
