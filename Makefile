@@ -17,6 +17,7 @@ $(VENV)/.run: pyproject.toml constraints.txt
 	@echo "setting up $(VENV) (once, about a minute)" >&2
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) --editable .
+	@$(BIN)/python -m analytics.warm_up
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run
@@ -62,4 +63,4 @@ metabase-smoke: ## for people with Docker: start all, wait for Metabase and list
 	@docker/smoke.sh
 
 clean: ## remove what can be rebuilt; the lake in data/raw stays
-	@rm -rf $(VENV) dbt/target dbt/logs .mypy_cache .ruff_cache .pytest_cache .hypothesis data/warehouse.duckdb*
+	@rm -rf $(VENV) .prepared dbt/target dbt/logs .mypy_cache .ruff_cache .pytest_cache .hypothesis data/warehouse.duckdb*

@@ -16,14 +16,14 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from analytics.config import PROJECT_DIR
+from analytics.config import DBT_DIR
 from analytics.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-DASHBOARDS_DIR = PROJECT_DIR / "dbt" / "analyses" / "dashboards"
+DASHBOARDS_DIR = DBT_DIR / "analyses" / "dashboards"
 CHARTS = ("number", "bar", "line", "area", "row", "heatmap", "table")
 GRID_COLUMNS = 24
 DATE = "activity_date"

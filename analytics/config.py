@@ -20,6 +20,8 @@ from analytics.errors import ConfigError
 
 PREFIX = "ANALYTICS_"
 PROJECT_DIR = Path(__file__).resolve().parent.parent
+DBT_DIR = PROJECT_DIR / "dbt"
+PREPARED_DIR = PROJECT_DIR / ".prepared"  # what is made once for all data folders (analytics/warm_up.py)
 
 ContentPolicy = Literal["full", "redacted", "metadata"]
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analytics.config import PROJECT_DIR
+from analytics.config import DBT_DIR, PROJECT_DIR
 from analytics.contracts import iter_contracts
 
-MARTS_DIR = PROJECT_DIR / "dbt" / "models" / "marts"
+MARTS_DIR = DBT_DIR / "models" / "marts"
 DICTIONARY_FILE = PROJECT_DIR / "docs" / "data-dictionary.md"
 KINDS = {
     "dim": "Dimensions",

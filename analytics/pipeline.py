@@ -23,7 +23,7 @@ from analytics.lake import Lake, new_run_id
 from analytics.lake.upkeep import compact_all
 from analytics.loader import DuckDBLoader, LoadResult
 from analytics.publisher import PublishResult, prepare, publish
-from analytics.replay import kept_increment
+from analytics.replay import begin_warehouse, has_beginning, kept_increment
 from analytics.result import Result
 from analytics.sources import ExtractResult, Progress
 from analytics.targets import FIRST, TargetResult
@@ -34,7 +34,7 @@ from analytics.warehouse import open_warehouse
 from analytics.workers import Worker
 
 # Past this dbt's own seconds matter little, and the memory of a process of its own matters more.
-REPLAY_ROW_LIMIT = 100_000
+REPLAY_ROW_LIMIT = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class PipelineRun:
         self._source_settings = sample.stand_in(settings) if is_sample else settings
         self._lake = Lake(settings.data_dir, self._source_settings.host_id)
         self._fingerprint = project_fingerprint(settings)
-        self._increment = kept_increment(settings, self._fingerprint)
+        self._increment = kept_increment(self._fingerprint)
         self.result = RunResult(new_run_id(), Extraction((), {}), is_sample=is_sample)
 
     @property
@@ -156,7 +156,11 @@ class PipelineRun:
 
     def _on_progress(self, done: int, total: int) -> None:
         """There is something new to build, and if that is dbt's work, dbt loads beside the extraction."""
-        if self._options.is_full_refresh or self._increment is None or not self._settings.warehouse_file.exists():
+        if (
+            self._options.is_full_refresh
+            or self._increment is None
+            or not has_beginning(self._settings, self._fingerprint)
+        ):
             self._dbt.start()
         if self._observer.on_progress:
             self._observer.on_progress(done, total)
@@ -180,6 +184,7 @@ class PipelineRun:
         run_id = self.result.run_id
         # Asked of the lake, not of this run: the run that brought the first real rows may have died here.
         self.result = dataclasses.replace(self.result, removed_sample_rows=sample.remove_sample(self._lake, run_id))
+        begin_warehouse(self._settings, self._fingerprint)
         with record_stage(self._stages, "load") as record, open_warehouse(self._settings) as connection:
             loader = DuckDBLoader(self._settings, self._lake, connection)
             build = loader.current_build(self._fingerprint)
@@ -208,11 +213,16 @@ class PipelineRun:
     def transform(self) -> TransformResult:
         """Build and test the models that the plan touches, without dbt where it built the same before."""
         self._background.submit(prepare, self._settings)
+        # Where no audit follows, what dbt tests is all there is; where a small one need not, most of that can wait too.
+        is_thorough = not self._reason_to_skip_audit or self._settings.validate == "never"
         with record_stage(self._stages, "transform") as record, self._dbt as worker:
-            transformed = transform_again(self._settings, self._increment) if self._increment else None
+            transformed = None
+            if self._increment is not None:
+                transformed = transform_again(self._settings, self._increment, is_thorough=is_thorough)
             if transformed is None:
                 self._held_warehouse.close()
-                transformed = worker.call(transform, self._settings, self._plan)
+                is_thorough |= self._increment is None
+                transformed = worker.call(transform, self._settings, self._plan, is_thorough=is_thorough)
                 record.peak_memory_bytes = worker.peak_memory_bytes
             record.unit_count = transformed.model_count
             record.warning_count = len(transformed.warnings)

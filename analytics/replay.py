@@ -1,15 +1,19 @@
-"""The SQL of the last increment that dbt built, run again without dbt.
+"""What dbt built before, built again without dbt: the SQL of an increment, and a warehouse without rows to begin with.
 
 Importing dbt and reading its project takes longer than an increment's SQL, which is the same from run to
 run: the dates it replaces stand in `raw._rebuild_dates` (dbt/macros/scope.sql). So what dbt runs for an
-increment, at first one of no dates after a full build, is kept, statement by statement, and those that
-follow run what was kept, two statements at a time. dbt stays the judge: whatever does not succeed here is left to it.
+increment, at first one of no dates, is kept, statement by statement, for all data folders with the same
+settings, and those that follow run what was kept, two statements at a time. On a warehouse that dbt built over
+nothing, the first build is an increment like any other. dbt stays the judge: whatever does not succeed here
+is left to it.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -17,13 +21,15 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from analytics.config import Settings
+from analytics.config import PREPARED_DIR, Settings
 from analytics.files import make_private_folder, write_private_file
-from analytics.warehouse import open_warehouse
+from analytics.warehouse import cursor_of, open_warehouse
 
 if TYPE_CHECKING:
     import duckdb
 
+BUILDS_DIR = PREPARED_DIR / "builds"
+KEPT_INCREMENTS = 8  # one megabyte each
 THREADS = 2  # most statements are too small to fill more than one core
 
 
@@ -31,60 +37,84 @@ THREADS = 2  # most statements are too small to fill more than one core
 class Statement:
     """What dbt ran for one model, or the query by which it counted the failures of one test.
 
-    `needs` names those that have to be done before.
+    `needs` names those that have to be done before. `is_of_view`: it reads a view, which an increment does not build.
     """
 
     kind: str
     name: str
     sql: str
     needs: tuple[str, ...] = ()
+    is_of_view: bool = False
 
 
 @dataclass(frozen=True)
 class Increment:
     """The statements of one increment, for one state of the dbt project and the settings."""
 
-    fingerprint: str
     statements: tuple[Statement, ...]
 
-    def count(self, kind: str) -> int:
-        return sum(statement.kind == kind for statement in self.statements)
-
-    def order(self) -> TopologicalSorter[Statement]:
-        """The statements, each after those that it needs. KeyError where one of these is none of them."""
-        by_name = {statement.name: statement for statement in self.statements}
-        return TopologicalSorter({entry: [by_name[name] for name in entry.needs] for entry in self.statements})
+    @property
+    def quick_statements(self) -> tuple[Statement, ...]:
+        """The statements without the tests of views: of what an increment builds nothing is left out."""
+        return tuple(entry for entry in self.statements if entry.kind != "test" or not entry.is_of_view)
 
 
-def keep_increment(settings: Settings, fingerprint: str, statements: Sequence[Statement]) -> None:
+def forget_builds() -> None:
+    """Keep nothing of what was built before."""
+    shutil.rmtree(BUILDS_DIR, ignore_errors=True)
+
+
+def keep_increment(fingerprint: str, statements: Sequence[Statement]) -> None:
     """Keep what dbt just built, for the runs after this one."""
-    file = _file(settings)
-    make_private_folder(file.parent)
-    kept = {"fingerprint": fingerprint, "statements": [asdict(statement) for statement in statements]}
-    write_private_file(file, orjson.dumps(kept))
+    make_private_folder(BUILDS_DIR)
+    kept = {"statements": [asdict(statement) for statement in statements]}
+    write_private_file(_statements_file(fingerprint), orjson.dumps(kept))
+    by_age = sorted(BUILDS_DIR.glob("increment-*.json"), key=lambda file: file.stat().st_mtime_ns)
+    for old in by_age[:-KEPT_INCREMENTS]:
+        old.unlink(missing_ok=True)
 
 
-def kept_increment(settings: Settings, fingerprint: str) -> Increment | None:
+def kept_increment(fingerprint: str) -> Increment | None:
     """What was kept for that fingerprint; None where nothing is, or nothing readable."""
     try:
-        kept = orjson.loads(_file(settings).read_bytes())
-        if kept["fingerprint"] != fingerprint:
-            return None
-        statements = tuple(Statement(**{**entry, "needs": tuple(entry["needs"])}) for entry in kept["statements"])
-        increment = Increment(fingerprint, statements)
-        increment.order().prepare()
+        kept = orjson.loads(_statements_file(fingerprint).read_bytes())["statements"]
+        statements = tuple(Statement(**{**entry, "needs": tuple(entry["needs"])}) for entry in kept)
+        _in_order(statements).prepare()
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return increment
+    return Increment(statements)
 
 
-def replay(settings: Settings, increment: Increment) -> bool:
+def keep_empty_warehouse(fingerprint: str, warehouse: Path) -> None:
+    """Keep a warehouse that dbt built over nothing, for data folders that have none yet."""
+    make_private_folder(BUILDS_DIR)
+    write_private_file(_warehouse_file(fingerprint), warehouse.read_bytes())
+
+
+def has_beginning(settings: Settings, fingerprint: str) -> bool:
+    """Whether the next build can be an increment: the folder has a warehouse, or one without rows is kept."""
+    return settings.warehouse_file.exists() or _warehouse_file(fingerprint).exists()
+
+
+def begin_warehouse(settings: Settings, fingerprint: str) -> None:
+    """Where the folder has no warehouse, begin with the one without rows, if that is kept."""
+    file = settings.warehouse_file
+    if file.exists():
+        return
+    with suppress(FileNotFoundError):
+        empty = _warehouse_file(fingerprint).read_bytes()
+        make_private_folder(file.parent)
+        file.with_suffix(".duckdb.wal").unlink(missing_ok=True)  # of one that was deleted
+        write_private_file(file, empty)
+
+
+def replay(settings: Settings, statements: Sequence[Statement]) -> bool:
     """Build and test as dbt would, over the dates that the loader planned.
 
     False when a statement or a test fails. Each model is a transaction of its own and replaces the
     same dates again when dbt repeats it, so nothing is lost by having tried.
     """
-    order = increment.order()
+    order = _in_order(statements)
     order.prepare()
     running: dict[Future[bool], Statement] = {}
     with open_warehouse(settings) as connection, ThreadPoolExecutor(THREADS) as pool:
@@ -99,12 +129,17 @@ def replay(settings: Settings, increment: Increment) -> bool:
     return True
 
 
+def _in_order(statements: Sequence[Statement]) -> TopologicalSorter[Statement]:
+    """The statements, each after those that it needs. KeyError where one of these is none of them."""
+    by_name = {statement.name: statement for statement in statements}
+    return TopologicalSorter({entry: [by_name[name] for name in entry.needs] for entry in statements})
+
+
 def _run(connection: duckdb.DuckDBPyConnection, statement: Statement) -> bool:
     """Whether one statement succeeded, and a test found nothing."""
     import duckdb
 
-    with connection.cursor() as cursor:
-        cursor.execute("set timezone = 'UTC'")
+    with cursor_of(connection) as cursor:
         cursor.begin()
         try:
             outcome = cursor.execute(statement.sql).fetchone()
@@ -114,5 +149,9 @@ def _run(connection: duckdb.DuckDBPyConnection, statement: Statement) -> bool:
     return statement.kind != "test" or (outcome is not None and outcome[0] == 0)
 
 
-def _file(settings: Settings) -> Path:
-    return settings.data_dir / "cache" / "increment.json"
+def _statements_file(fingerprint: str) -> Path:
+    return BUILDS_DIR / f"increment-{fingerprint}.json"
+
+
+def _warehouse_file(fingerprint: str) -> Path:
+    return BUILDS_DIR / f"warehouse-{fingerprint}.duckdb"

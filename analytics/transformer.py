@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import analytics
 from analytics.build_plan import BuildPlan
-from analytics.config import PROJECT_DIR, Settings
+from analytics.config import DBT_DIR, Settings
 from analytics.errors import AnalyticsError, ChecksFailed
-from analytics.replay import Increment, Statement, keep_increment, replay
+from analytics.replay import Increment, Statement, keep_increment, kept_increment, replay
 from analytics.result import Result
 from analytics.warehouse import RELAXED_MEMORY_LIMIT, open_warehouse
 from analytics.workers import set_environment
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from dbt.cli.main import dbtRunnerResult
     from dbt.contracts.graph.manifest import Manifest
 
-DBT_DIR = PROJECT_DIR / "dbt"
 _FINGERPRINTED = (".sql", ".yml", ".csv", ".md")
 
 
@@ -55,15 +54,15 @@ def project_fingerprint(settings: Settings) -> str:
     return digest.hexdigest()[:32]
 
 
-def transform(settings: Settings, plan: BuildPlan) -> TransformResult:
+def transform(settings: Settings, plan: BuildPlan, *, is_thorough: bool = True) -> TransformResult:
     """Build and test the models that the plan touches.
 
     An increment leaves out the seeds and the views: they are as the last full build left them, and
-    a view shows new rows by itself. Raises ChecksFailed when a test objects, AnalyticsError when a
-    model does not build; neither message holds data.
+    a view shows new rows by itself; unless it `is_thorough`, their tests too. Raises ChecksFailed when a
+    test objects, AnalyticsError when a model does not build; neither message holds data.
     """
     started = time.monotonic()
-    outcomes = build(settings, is_full_refresh=plan.is_full_refresh)
+    outcomes = build(settings, is_full_refresh=plan.is_full_refresh, is_thorough=is_thorough)
     failed = [outcome for outcome in outcomes if outcome.status in ("error", "fail")]
     for outcome in failed:
         if outcome.kind != "test":
@@ -74,7 +73,7 @@ def transform(settings: Settings, plan: BuildPlan) -> TransformResult:
             f"transform: {len(failed)} tests failed: {names}. Nothing is published; the rows: "
             "cd dbt && dbt test --store-failures"
         )
-    if plan.is_full_refresh:
+    if plan.is_full_refresh and kept_increment(_dbt_of(settings).fingerprint) is None:
         _learn_increment(settings)
     return TransformResult(
         model_count=sum(outcome.kind == "model" for outcome in outcomes),
@@ -85,20 +84,25 @@ def transform(settings: Settings, plan: BuildPlan) -> TransformResult:
     )
 
 
-def build(settings: Settings, *, is_full_refresh: bool) -> list[_Outcome]:
-    """Have dbt build, with more memory where the usual is too little, and keep what it ran for an increment."""
+def build(settings: Settings, *, is_full_refresh: bool, is_thorough: bool = True) -> list[_Outcome]:
+    """Have dbt build, with more memory where the usual is too little, and keep what it ran for a thorough increment."""
     arguments = ["--exclude", "resource_type:unit_test"]
-    arguments += ["--full-refresh"] if is_full_refresh else ["resource_type:seed", "config.materialized:view"]
+    if is_full_refresh:
+        arguments += ["--full-refresh"]
+    elif is_thorough:
+        arguments += ["--select", "config.materialized:table", "config.materialized:incremental", "test_type:data"]
+    else:
+        arguments += ["resource_type:seed", "config.materialized:view"]
     dbt = _dbt_of(settings)
     outcomes = dbt.build(arguments)
     if any(outcome.is_out_of_memory for outcome in outcomes):
         # Not every operator of DuckDB can spill: a history many times the usual gets the memory that it needs.
         return dbt.build(arguments, memory_limit=RELAXED_MEMORY_LIMIT)
-    if not is_full_refresh and all(outcome.is_repeatable for outcome in outcomes):
+    if not is_full_refresh and is_thorough and all(outcome.is_repeatable for outcome in outcomes):
         statements = [outcome.statement for outcome in outcomes if outcome.statement]
         # What is built stays built where the folder of things kept cannot be written.
         with suppress(OSError, AnalyticsError):
-            keep_increment(settings, dbt.fingerprint, statements)
+            keep_increment(dbt.fingerprint, statements)
     return outcomes
 
 
@@ -113,14 +117,15 @@ def _learn_increment(settings: Settings) -> None:
         build(settings, is_full_refresh=False)
 
 
-def transform_again(settings: Settings, increment: Increment) -> TransformResult | None:
+def transform_again(settings: Settings, increment: Increment, *, is_thorough: bool) -> TransformResult | None:
     """`transform` without dbt, by an increment that it built before; None when that does not succeed."""
     started = time.monotonic()
-    if not replay(settings, increment):
+    statements = increment.statements if is_thorough else increment.quick_statements
+    if not replay(settings, statements):
         return None
     return TransformResult(
-        model_count=increment.count("model"),
-        test_count=increment.count("test"),
+        model_count=sum(statement.kind == "model" for statement in statements),
+        test_count=sum(statement.kind == "test" for statement in statements),
         is_full_refresh=False,
         elapsed_ms=round((time.monotonic() - started) * 1000),
         is_replayed=True,
@@ -235,7 +240,13 @@ def statements_of(results: Iterable[Any], manifest: Manifest) -> dict[str, State
             sql = (DBT_DIR / node.build_path).read_text(encoding="utf-8")
             if compiled in sql:
                 needs = dict.fromkeys(nodes[parent].name for parent in _iter_needs(unique_id, nodes, manifest))
-                statements[unique_id] = Statement(str(node.resource_type), node.name, sql, tuple(needs))
+                statements[unique_id] = Statement(
+                    str(node.resource_type),
+                    node.name,
+                    sql,
+                    tuple(needs),
+                    is_of_view=not all(parent in nodes for parent in node.depends_on_nodes),
+                )
     return statements
 
 

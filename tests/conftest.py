@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from analytics import replay
 from analytics.config import Settings
 from tests.builders import make_settings
 
@@ -12,3 +13,11 @@ from tests.builders import make_settings
 def settings(tmp_path: Path) -> Settings:
     """Settings of an empty world of one test."""
     return make_settings(tmp_path)
+
+
+@pytest.fixture
+def builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of what is kept of builds: the test's own, instead of the project's."""
+    folder = tmp_path / "builds"
+    monkeypatch.setattr(replay, "BUILDS_DIR", folder)
+    return folder

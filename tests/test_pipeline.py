@@ -20,14 +20,14 @@ LINES = "select record_id, prompt_text, record_date from raw.conversations"
 
 
 @pytest.fixture(autouse=True)
-def fake_build(monkeypatch, tmp_path):
+def fake_build(monkeypatch, tmp_path, builds):
     """Gold is one table made of raw; the audit passes; the snapshot is the one target; the sample is two lines."""
     transcripts = tmp_path / "sample" / "projects" / "-p"
     transcripts.mkdir(parents=True)
     (tmp_path / "sample" / "hooks").mkdir()
     (transcripts / "s.jsonl").write_bytes(encode(make_prompt("sample one"), make_prompt("sample two")))
 
-    def transform(settings, plan):
+    def transform(settings, plan, *, is_thorough):
         make_gold(settings, fct_lines=LINES)
         return TransformResult(1, 0, plan.is_full_refresh, 1)
 
@@ -216,7 +216,7 @@ def test_an_increment_is_built_without_dbt_where_that_succeeds(settings, monkeyp
     write_transcript(settings, make_prompt("a"))
     pipeline.run(settings)
     monkeypatch.setattr(pipeline, "transform", lambda *_: pytest.fail("dbt was asked"))
-    keep_increment(settings, "f", [Statement("model", "fct_lines", lines)])
+    keep_increment("f", [Statement("model", "fct_lines", lines)])
     write_transcript(settings, make_prompt("b"), name="-home-dev-app/s2.jsonl")
     result = pipeline.run(settings)
     assert result.transform.is_replayed
@@ -227,9 +227,7 @@ def test_a_large_increment_is_dbts(settings, monkeypatch):
     monkeypatch.setattr(pipeline, "REPLAY_ROW_LIMIT", 1)
     write_transcript(settings, make_prompt("a"))
     pipeline.run(settings)
-    keep_increment(
-        settings, "f", [Statement("model", "fct_lines", "create or replace table gold.fct_lines as " + LINES)]
-    )
+    keep_increment("f", [Statement("model", "fct_lines", "create or replace table gold.fct_lines as " + LINES)])
     write_transcript(settings, make_prompt("b"), name="-home-dev-app/s2.jsonl")
     assert not pipeline.run(settings).transform.is_replayed
 
@@ -237,7 +235,7 @@ def test_a_large_increment_is_dbts(settings, monkeypatch):
 def test_an_increment_that_fails_without_dbt_is_dbts(settings):
     write_transcript(settings, make_prompt("a"))
     pipeline.run(settings)
-    keep_increment(settings, "f", [Statement("model", "fct_lines", "select * from gone")])
+    keep_increment("f", [Statement("model", "fct_lines", "select * from gone")])
     write_transcript(settings, make_prompt("b"), name="-home-dev-app/s2.jsonl")
     result = pipeline.run(settings)
     assert not result.transform.is_replayed

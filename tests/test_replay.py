@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from analytics.replay import Increment, Statement, keep_increment, kept_increment, replay
+from analytics import replay as replay_module
+from analytics.replay import (
+    Statement,
+    begin_warehouse,
+    forget_builds,
+    has_beginning,
+    keep_empty_warehouse,
+    keep_increment,
+    kept_increment,
+    replay,
+)
 from analytics.warehouse import open_warehouse
 
 ADD = Statement("model", "fct_lines", "insert into lines select max(number) + 1 from lines; analyze")
@@ -14,7 +24,7 @@ BROKEN = Statement("model", "fct_gone", "delete from lines; insert into gone sel
 
 
 @pytest.fixture(autouse=True)
-def lines(settings):
+def lines(settings, builds):
     with open_warehouse(settings) as connection:
         connection.execute("create table lines as select 1 as number")
 
@@ -25,35 +35,76 @@ def numbers(settings) -> list[int]:
 
 
 def test_what_was_kept_builds_again(settings):
-    keep_increment(settings, "f", [PASS, ADD])
-    increment = kept_increment(settings, "f")
-    assert replay(settings, increment)
+    keep_increment("f", [PASS, ADD])
+    increment = kept_increment("f")
+    assert replay(settings, increment.statements)
     assert numbers(settings) == [1, 2]
-    assert (increment.count("model"), increment.count("test")) == (1, 1)
 
 
 def test_a_failing_test_is_left_to_dbt(settings):
-    assert not replay(settings, Increment("f", (ADD, FAIL)))
+    assert not replay(settings, (ADD, FAIL))
 
 
 def test_a_model_that_fails_changes_nothing_and_is_left_to_dbt(settings):
-    assert not replay(settings, Increment("f", (BROKEN,)))
+    assert not replay(settings, (BROKEN,))
     assert numbers(settings) == [1]
 
 
-def test_another_state_of_the_project_has_nothing_kept(settings):
-    assert kept_increment(settings, "f") is None
-    keep_increment(settings, "f", [ADD])
-    assert kept_increment(settings, "another") is None
+def test_another_state_of_the_project_has_nothing_kept():
+    assert kept_increment("f") is None
+    keep_increment("f", [ADD])
+    assert kept_increment("another") is None
 
 
-def test_statements_without_those_that_they_need_count_as_none(settings):
-    keep_increment(settings, "f", [PASS])
-    assert kept_increment(settings, "f") is None
+def test_statements_without_those_that_they_need_count_as_none():
+    keep_increment("f", [PASS])
+    assert kept_increment("f") is None
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"fingerprint": "f"}', b'{"fingerprint": "f", "statements": [{}]}'])
-def test_a_file_that_is_no_increment_counts_as_none(settings, content):
-    keep_increment(settings, "f", [ADD])
-    (settings.data_dir / "cache" / "increment.json").write_bytes(content)
-    assert kept_increment(settings, "f") is None
+@pytest.mark.parametrize("content", [b"", b"1", b"{}", b"[1]", b"[{}]"])
+def test_a_file_that_is_no_increment_counts_as_none(builds, content):
+    keep_increment("f", [ADD])
+    (builds / "increment-f.json").write_bytes(content)
+    assert kept_increment("f") is None
+
+
+def test_of_the_increments_the_newest_stay(monkeypatch):
+    monkeypatch.setattr(replay_module, "KEPT_INCREMENTS", 2)
+    for fingerprint in ("a", "b", "c"):
+        keep_increment(fingerprint, [ADD])
+    assert [fingerprint for fingerprint in ("a", "b", "c") if kept_increment(fingerprint)] == ["b", "c"]
+
+
+def test_a_folder_without_a_warehouse_begins_with_the_one_that_is_kept(settings):
+    keep_empty_warehouse("f", settings.warehouse_file)
+    settings.warehouse_file.unlink()
+    settings.warehouse_file.with_suffix(".duckdb.wal").write_bytes(b"of the one that was deleted")
+    assert has_beginning(settings, "f")
+    begin_warehouse(settings, "f")
+    assert numbers(settings) == [1]
+
+
+def test_a_folders_own_warehouse_stays(settings):
+    keep_empty_warehouse("f", settings.warehouse_file)
+    assert replay(settings, [ADD])
+    begin_warehouse(settings, "f")
+    assert numbers(settings) == [1, 2]
+
+
+@pytest.mark.parametrize("fingerprint", ["f", "another"])
+def test_a_folder_without_a_warehouse_begins_with_none_where_none_is_kept(settings, fingerprint):
+    keep_empty_warehouse("f", settings.warehouse_file)
+    settings.warehouse_file.unlink()
+    if fingerprint == "f":
+        forget_builds()
+    assert not has_beginning(settings, fingerprint)
+    begin_warehouse(settings, fingerprint)
+    assert not settings.warehouse_file.exists()
+
+
+def test_an_increment_leaves_out_the_tests_of_views_unless_it_is_thorough(settings):
+    of_view = Statement("test", "costs_add_up", "select 0", ("fct_lines",), is_of_view=True)
+    keep_increment("f", [ADD, PASS, of_view])
+    kept = kept_increment("f")
+    assert kept.statements == (ADD, PASS, of_view)
+    assert kept.quick_statements == (ADD, PASS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,20 +13,25 @@ from analytics import transformer
 from analytics.build_plan import BuildPlan
 from analytics.config import Settings
 from analytics.errors import AnalyticsError
-from analytics.replay import kept_increment
+from analytics.replay import Statement, keep_increment, kept_increment
 from analytics.transformer import _Dbt, _dbt_of, project_fingerprint, transform
 from analytics.warehouse import RELAXED_MEMORY_LIMIT, open_warehouse
 
 
 def make_result(status: str = "success", message: str = "OK", compiled: str = "", file: str = "") -> Any:
     node = SimpleNamespace(
-        resource_type="model", name="int_tool_usage", unique_id="u", compiled_code=compiled, build_path=file
+        resource_type="model",
+        name="int_tool_usage",
+        unique_id="u",
+        compiled_code=compiled,
+        build_path=file,
+        depends_on_nodes=[],
     )
     return SimpleNamespace(node=node, status=status, message=message, failures=None)
 
 
 @pytest.fixture
-def answers(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> list[Any]:
+def answers(monkeypatch: pytest.MonkeyPatch, settings: Settings, builds: Path) -> list[Any]:
     """What dbt answers, call by call, at last that all is well; an exception is dbt's own end. Calls take its place."""
     answers: list[Any] = []
     done = 0
@@ -90,8 +96,16 @@ def test_what_dbt_ran_for_an_increment_is_kept_for_the_next(settings, answers, t
     answers += [make_result()] * is_full_refresh + [make_result(compiled="select 1", file=str(file))]
     transform(settings, BuildPlan(is_full_refresh=is_full_refresh))
     assert ["--full-refresh" in arguments for arguments, _ in answers] == [True] * is_full_refresh + [False]
-    kept = kept_increment(settings, _dbt_of(settings).fingerprint)
+    kept = kept_increment(_dbt_of(settings).fingerprint)
     assert [statement.sql for statement in kept.statements] == ["create or replace table t as select 1"]
+
+
+def test_an_increment_that_is_known_is_not_learned_again(settings, answers):
+    """Another data folder with the same settings may have learned it, or the set-up."""
+    keep_increment(project_fingerprint(settings), [Statement("model", "fct_lines", "select 1")])
+    answers += [make_result(), make_result()]
+    transform(settings, BuildPlan(is_full_refresh=True))
+    assert [isinstance(answer, tuple) for answer in answers] == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -107,13 +121,13 @@ def test_what_need_not_be_the_same_next_time_is_not_kept(settings, answers, tmp_
     file.write_text(ran)
     answers += [make_result(status, compiled="select 1", file=str(file))]
     transform(settings, BuildPlan(is_full_refresh=is_full_refresh))
-    assert kept_increment(settings, _dbt_of(settings).fingerprint) is None
+    assert kept_increment(_dbt_of(settings).fingerprint) is None
 
 
-def test_an_increment_that_cannot_be_kept_is_built_all_the_same(settings, answers, tmp_path):
+def test_an_increment_that_cannot_be_kept_is_built_all_the_same(settings, answers, builds, tmp_path):
     file = tmp_path / "int_tool_usage.sql"
     file.write_text("create or replace table t as select 1")
-    (settings.data_dir / "cache").touch()
+    builds.touch()
     answers += [make_result(compiled="select 1", file=str(file))]
     assert transform(settings, BuildPlan(is_full_refresh=False)).model_count == 1
 

@@ -143,7 +143,8 @@ def foreign_producer(line: Mapping[str, Any]) -> str | None:
         "systemPayload" in line or "toolCallResult" in line
     ):
         return "a Qwen Code session, not a Claude Code transcript"
-    if isinstance(session := line.get("sessionId"), str) and _SESSION_OF_IFLOW.fullmatch(session):
+    session = line.get("sessionId")
+    if isinstance(session, str) and session.startswith("session-") and _SESSION_OF_IFLOW.fullmatch(session):
         return "an iFlow session, not a Claude Code transcript"
     return None
 

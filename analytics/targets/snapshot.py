@@ -25,7 +25,7 @@ from analytics.errors import AnalyticsError, PublishError
 from analytics.files import make_private_folder, shown_path, sync, write_private_file
 from analytics.lake import step
 from analytics.targets import Target, TargetResult
-from analytics.warehouse import open_warehouse, with_enough_memory
+from analytics.warehouse import cursor_of, open_warehouse, with_enough_memory
 
 if TYPE_CHECKING:
     import duckdb
@@ -147,8 +147,7 @@ def _write_table(connection: duckdb.DuckDBPyConnection, query: str, file: Path) 
     location = str(file).replace("'", "''")
     copy = f"copy ({query}) to '{location}' (format parquet, compression zstd, compression_level 1)"
     try:
-        with connection.cursor() as cursor:
-            cursor.execute("set timezone = 'UTC'")
+        with cursor_of(connection) as cursor:
             written = with_enough_memory(cursor, lambda: cursor.execute(copy).fetchone())
     except duckdb.Error as error:
         raise PublishError(f"publish: {file} cannot be written. Free the disk, then: analytics publish") from error

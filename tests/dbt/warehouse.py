@@ -248,9 +248,9 @@ class Warehouse:
             results = self.dbt(*TABLES_ONLY).results
             statements = statements_of(results, manifest)
             assert len(statements) == len(results)
-            self.increment = Increment("test", tuple(statements.values()))
+            self.increment = Increment(tuple(statements.values()))
         else:
-            assert replay(self.settings, self.increment)
+            assert replay(self.settings, self.increment.statements)
 
     def query(self, sql: str) -> list[Row]:
         with self.connect() as connection:

@@ -47,7 +47,9 @@ def light(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return PublishResult((), {})
 
     monkeypatch.setattr(pipeline, "Worker", WorkerInProcess)
-    monkeypatch.setattr(pipeline, "transform", lambda *_: TransformResult(0, 0, is_full_refresh=True, elapsed_ms=0))
+    monkeypatch.setattr(
+        pipeline, "transform", lambda *_, **__: TransformResult(0, 0, is_full_refresh=True, elapsed_ms=0)
+    )
     monkeypatch.setattr(pipeline, "publish", publish)
     return published
 

@@ -2,6 +2,7 @@
 
     python tests/torture/killer.py spine <folder> <n>    extract, load, gold from raw without dbt, publish
     python tests/torture/killer.py run <folder> <n>      `analytics run`
+    python tests/torture/killer.py dbt <folder> <n>      the same with settings that set-up did not prepare for
 
 A point is every `step` of the lake, the queue and the snapshot, and every call of a function that
 changes the warehouse, before and after it. Prints the number of points when it gets to the end.
@@ -16,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from analytics import lake, replay
+from analytics import lake, pipeline, replay
 from analytics.cli import main
 from analytics.lake import Lake, upkeep
 from analytics.loader import DuckDBLoader
@@ -54,6 +55,7 @@ def arm() -> None:
         setattr(DuckDBLoader, name, _between(getattr(DuckDBLoader, name)))
     Worker.call = _between(Worker.call)
     replay._run = _between(replay._run)
+    pipeline.begin_warehouse = _between(pipeline.begin_warehouse)
 
 
 def run_spine(folder: Path) -> None:
@@ -81,6 +83,8 @@ if __name__ == "__main__":
     else:
         root = Path(sys.argv[2])
         flags = ["--data-dir", str(root / "data"), "--transcript-dirs", str(root / "projects"), "--timezone", "UTC"]
+        if sys.argv[1] == "dbt":
+            flags += ["--conversation-gap-minutes", "61"]
         code = main(["run", "--quiet", *flags])
         if code:
             raise SystemExit(code)

@@ -14,8 +14,9 @@ from analytics.config import Settings
 from analytics.lake import Lake
 from analytics.pipeline import RunResult, run
 from analytics.publisher import PublishResult
+from analytics.replay import keep_increment
 from analytics.targets import snapshot
-from analytics.transformer import TransformResult
+from analytics.transformer import TransformResult, project_fingerprint
 from analytics.validator import AuditFailed
 from analytics.warehouse import open_warehouse
 from tests.builders import WorkerInProcess, make_answer, make_prompt, make_settings, write_transcript
@@ -44,7 +45,9 @@ def audits(monkeypatch: pytest.MonkeyPatch) -> list[CheckResult]:
     """No dbt, nothing written by targets, and audits that find what this list holds. Counted in `calls`."""
     checks = [make_check()]
     monkeypatch.setattr(pipeline, "Worker", WorkerInProcess)
-    monkeypatch.setattr(pipeline, "transform", lambda *_: TransformResult(0, 0, is_full_refresh=False, elapsed_ms=0))
+    monkeypatch.setattr(
+        pipeline, "transform", lambda *_, **__: TransformResult(0, 0, is_full_refresh=False, elapsed_ms=0)
+    )
     monkeypatch.setattr(pipeline, "publish", publish_only_the_build)
     monkeypatch.setattr(validator, "run_suites", lambda *_, **__: iter(checks))
     return checks
@@ -128,6 +131,31 @@ def test_increment_is_audited_when_it_is_due(
     result = run_with(settings, validate="always" if reason == "always" else "auto")
     assert result.validate is not None
     assert not result.validate.skipped
+
+
+@pytest.mark.parametrize(("policy", "second"), [("auto", False), ("always", True), ("never", True)])
+def test_every_test_of_dbt_runs_where_an_audit_is_due_or_never_made(
+    settings: Settings,
+    audits: list[CheckResult],
+    builds: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    policy: Any,
+    second: bool,
+) -> None:
+    asked = []
+
+    def build(*_: Any, is_thorough: bool) -> TransformResult:
+        asked.append(is_thorough)
+        return TransformResult(0, 0, is_full_refresh=False, elapsed_ms=0)
+
+    monkeypatch.setattr(pipeline, "transform", build)
+    monkeypatch.setattr(pipeline, "transform_again", build)
+    keep_increment(project_fingerprint(settings), [])
+    write_transcript(settings, make_prompt(), make_answer())
+    run_with(settings, validate=policy)
+    write_transcript(settings, make_prompt(), make_answer(), make_answer("m2", "2026-01-02T10:05:00.000Z"))
+    run_with(settings, validate=policy)
+    assert asked == [True, second]
 
 
 def test_policy_never_leaves_audits_out(settings: Settings, audits: list[CheckResult]) -> None:

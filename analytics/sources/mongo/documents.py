@@ -263,7 +263,7 @@ class DocumentReader:
             if is_damaged:
                 self._reject_damaged(document)
             else:
-                self.add(document)
+                self._add(document, at_ms)
 
     def _reject_damaged(self, document: Document) -> None:
         self._result.document_count += 1
@@ -272,9 +272,11 @@ class DocumentReader:
 
     def add(self, document: Document) -> None:
         """Take in one document, decoded with `CODEC`. What cannot be a line is rejected with its `_id`."""
+        self._add(document, ingested_ms(document))
+
+    def _add(self, document: Document, at_ms: int | None) -> None:
         self._result.document_count += 1
         identity = document.pop("_id", None)
-        at_ms = ingested_ms(document)
         document.pop("ingestedAt", None)
         document.pop("projectId", None)
         name = self._name(document.pop("sourceFile", None))

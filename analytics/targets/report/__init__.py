@@ -4,7 +4,7 @@
 
 The page holds the cubes of the cards (their rows at the finest grain a filter can ask for, compressed)
 and rolls them up itself, so that date range, project, model and thread can be chosen in it. The chart
-library comes out of a pinned package once and is kept under `<data>/cache`.
+library comes out of a pinned package once and is kept for all data folders.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import gzip
 import importlib.metadata
 import os
 import time
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analytics.cards import DATE, PROJECT, Cube, Dashboard, has_column, iter_cubes, label, load_dashboards
-from analytics.config import Settings
-from analytics.errors import ConfigError, PublishError
+from analytics.config import PREPARED_DIR, Settings
+from analytics.errors import AnalyticsError, ConfigError, PublishError
 from analytics.files import make_private_folder, open_private, shown_path, write_private_file
 from analytics.sample import is_synthetic
 from analytics.targets import Target, TargetResult
@@ -87,12 +88,12 @@ def publish(settings: Settings, run_id: str) -> TargetResult:
     )
 
 
-def prepare(settings: Settings) -> None:
+def prepare(_: Settings) -> None:
     """Load what every page needs whatever the data: the cards, the chart library, and Arrow's functions."""
     import pyarrow.compute  # noqa: F401
 
     load_dashboards()
-    read_library(settings.data_dir / "cache")
+    read_library(PREPARED_DIR)
 
 
 TARGET = Target(name="report", is_enabled=lambda _: True, publish=publish, prepare=prepare)
@@ -132,7 +133,7 @@ def render_page(settings: Settings, restriction: Restriction) -> bytes:
         "css": (_PAGE_DIR / "page.css").read_bytes(),
         "script": b"\n".join((_PAGE_DIR / name).read_bytes() for name in SCRIPTS),
         "data": pack(to_json(model)),
-        "library": read_library(settings.data_dir / "cache"),
+        "library": read_library(PREPARED_DIR),
     }
     page_text = (_PAGE_DIR / "page.html").read_bytes()
     for name, content in parts.items():
@@ -161,17 +162,18 @@ def to_json(value: Any) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def read_library(cache: Path) -> bytes:
-    """The chart library, packed. Making it takes 1.5 s, so it is kept until the package's version changes."""
+def read_library(folder: Path) -> bytes:
+    """The chart library, packed. Making it takes 1.3 s, so it is kept in the folder, if that can be written."""
     version = importlib.metadata.version("vl-convert-python")
-    kept = cache / f"chart-library-{version}.txt"
+    kept = folder / f"chart-library-{version}.txt"
     if kept.exists():
         return kept.read_bytes()
     import vl_convert
 
     packed = pack(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").encode())
-    make_private_folder(cache)
-    write_private_file(kept, packed)
+    with suppress(OSError, AnalyticsError):
+        make_private_folder(folder)
+        write_private_file(kept, packed)
     return packed
 
 

@@ -1,0 +1,24 @@
+"""What set-up leaves, and the first run that uses it, with dbt in earnest."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from analytics import pipeline
+from analytics.pipeline import RunOptions
+from analytics.warm_up import warm_up
+from tests.builders import make_answer, make_prompt, published_rows, write_transcript
+
+
+def test_the_first_build_after_set_up_is_an_increment_without_dbt_and_equals_dbts_own(settings, builds):
+    settings = dataclasses.replace(settings, validate="never")
+    warm_up(settings)
+    write_transcript(settings, make_prompt("a"), make_answer("m1", output_tokens=9))
+    write_transcript(settings, make_prompt("b", at="2026-02-01T00:00:00Z"), name="-home-dev-app/s2.jsonl")
+    first = pipeline.run(settings).transform
+    assert (first.is_replayed, first.is_full_refresh) == (True, False)
+    of_increment = published_rows(settings)
+    full = pipeline.run(settings, RunOptions(is_full_refresh=True)).transform
+    assert (full.is_replayed, full.is_full_refresh) == (False, True)
+    assert first.test_count == full.test_count > 30
+    assert published_rows(settings) == of_increment
