@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -139,7 +140,7 @@ def test_every_test_of_dbt_runs_where_an_audit_is_due_or_never_made(
     audits: list[CheckResult],
     builds: Path,
     monkeypatch: pytest.MonkeyPatch,
-    policy: Any,
+    policy: str,
     second: bool,
 ) -> None:
     asked = []
