@@ -61,6 +61,7 @@ _WHOLE_DOUBLE = re.compile(rb"[0-9]{10,16}\.0[,}\]]")
 _read_size = struct.Struct("<i").unpack_from
 _JSON_INTEGERS_END = 2**53
 _INT32_END = 2**31
+_DATES_END = 2**63
 
 
 @dataclass
@@ -68,7 +69,8 @@ class UnitResult:
     """What some documents brought: parts on disk, not committed yet, and what was refused.
 
     `newest_ms` is the latest `ingestedAt` before the limit, `last_id` the `_id` of the last document
-    as text. `digests` are those of documents that the next increment meets again.
+    as text. `digests` are those of documents that the next increment meets again. `stray_count`: documents
+    without a date, or with one in the future.
     """
 
     parts: list[Part] = field(default_factory=list)
@@ -76,6 +78,7 @@ class UnitResult:
     digests: list[bytes] = field(default_factory=list)
     newest_ms: int = 0
     last_id: str | None = None
+    stray_count: int = 0
     rows_read: int = 0
     document_count: int = 0
     byte_count: int = 0
@@ -86,12 +89,13 @@ class Overlap:
     """What to skip, because the last run has read it, and what to remember for the next one.
 
     Documents ingested from `from_ms` on are remembered; None remembers nothing. `limit_ms` is the
-    server's clock, beyond which no mark may go.
+    server's clock, beyond which no mark may go. A date from `future_ms` on is as good as none.
     """
 
     seen: frozenset[bytes] = frozenset()
     from_ms: int | None = None
     limit_ms: int = 0
+    future_ms: int = _DATES_END
 
 
 def to_line(document: Document) -> tuple[Document, bytes]:
@@ -252,6 +256,8 @@ class DocumentReader:
             except InvalidBSON:
                 document, is_damaged = _decode_leniently(piece), True
             at_ms = ingested_ms(document)
+            if at_ms is None or at_ms >= overlap.future_ms:
+                result.stray_count += 1
             if at_ms is not None and overlap.from_ms is not None:
                 if result.newest_ms < at_ms < overlap.limit_ms:
                     result.newest_ms = at_ms

@@ -188,24 +188,28 @@ class MongoExtractor:
     # ---- the passes
 
     def _start_backfill(self, server: Server) -> Mark:
-        now_ms = server.now_ms()
-        stray_count = server.collection.count_documents(strays(now_ms + FUTURE_MS))
-        self._report_strays(server, stray_count)
-        return Mark(is_backfilling=True, backfill_ms=now_ms, stray_count=stray_count)
+        return Mark(is_backfilling=True, backfill_ms=server.now_ms())
 
     def _backfill(self, server: Server, mark: Mark) -> Mark:
         """Read on by `_id` from where the backfill is.
 
         What was ingested since it began is left to increments: its `_id` may lie where this has been.
         """
-        limit_ms = (mark.backfill_ms or server.now_ms()) - UPPER_LAG_MS
-        overlap = Overlap(from_ms=self._newest_ms(server, limit_ms) - self._overlap_ms, limit_ms=limit_ms)
+        began_ms = mark.backfill_ms or server.now_ms()
+        limit_ms = began_ms - UPPER_LAG_MS
+        from_ms = self._newest_ms(server, limit_ms) - self._overlap_ms
+        overlap = Overlap(from_ms=from_ms, limit_ms=limit_ms, future_ms=began_ms + FUTURE_MS)
 
         def advance(reached: Mark, result: UnitResult) -> Mark:
-            moved = reached.moved(result, self._overlap_ms)
-            return dataclasses.replace(moved, backfill_id=result.last_id or reached.backfill_id)
+            return dataclasses.replace(
+                reached.moved(result, self._overlap_ms),
+                backfill_id=result.last_id or reached.backfill_id,
+                # Counted as they are read, so that the next increment's count tells of those that came behind.
+                stray_count=reached.stray_count + result.stray_count,
+            )
 
         mark = self._read(server, _scan_behind(mark.backfill_id, {}), overlap, mark, advance)
+        self._report_strays(server, mark.stray_count)
         mark = dataclasses.replace(
             mark, ingested_ms=mark.ingested_ms or 0, is_backfilling=False, backfill_id=None, backfill_ms=None
         )

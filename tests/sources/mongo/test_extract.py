@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -230,6 +231,36 @@ def test_backfill_that_was_stopped_leaves_what_came_since_to_the_increments(
     collection.insert_one(make_document(make_line(11), now - timedelta(hours=1), _id="c"))
     extract(settings)
     assert lake_ids(settings) == {*(f"b{n}" for n in range(6)), "a", "c"}
+    assert extract(settings).rows_read == 0
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_backfill_counts_the_documents_without_a_date_that_it_reads(
+    collection: Collection[Document],
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    is_stopped: bool,
+) -> None:
+    """One that comes where it has been is not counted, and read by the increment after it."""
+    monkeypatch.setattr(extraction, "UNIT_BYTES", 1)
+    monkeypatch.setattr(extraction, "COMMIT_BYTES", 1)
+    now = datetime.now(UTC)
+    values: list[Any] = [None, now - timedelta(days=2), [1], now + timedelta(days=400), now - timedelta(days=1), "x"]
+    collection.insert_many(make_document(make_line(n), value, _id=f"b{n}") for n, value in enumerate(values))
+
+    def come(done: int, total: int) -> None:
+        if done > total / 2 and not collection.count_documents({"_id": "a"}):
+            collection.insert_one(make_document(make_line(10), None, _id="a"))
+            if is_stopped:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) if is_stopped else nullcontext():
+        extract(settings, on_progress=come)
+    extract(settings)
+    assert lake_ids(settings) == {*(f"b{n}" for n in range(6)), "a"}
+    assert "documents_without_date=4 " in caplog.text, "the backfill"
+    assert "documents_without_date=5 " in caplog.text, "the increment"
     assert extract(settings).rows_read == 0
 
 
