@@ -181,9 +181,14 @@ def _replace_marts(published: Path, columns: Sequence[tuple[str, str, str]]) -> 
         connection.execute(f"attach '{location}' as marts (storage_version '{STORAGE_VERSION}')")
         connection.execute("use marts")
         connection.execute("create schema gold")
-        connection.execute("create table main._shape (position bigint, table_name varchar, name varchar, type varchar)")
-        shape = [[position, *row] for position, row in enumerate(wanted)]
-        connection.executemany("insert into main._shape values (?, ?, ?, ?)", shape)
+        connection.execute(
+            """
+            create table main._shape as
+            select unnest(range(len($names))) as position, unnest($tables) as table_name, unnest($names) as name,
+                unnest($types) as type
+            """,
+            dict(zip(("tables", "names", "types"), map(list, zip(*wanted, strict=True)), strict=True)),
+        )
         for name in dict.fromkeys(table for table, _, _ in columns):
             connection.execute(f"create view gold.{name} as {_view_sql(published, name)}")
     unfinished.chmod(0o600)
