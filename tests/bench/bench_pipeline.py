@@ -219,18 +219,23 @@ def measure(corpus: Path, data: Path, home: Path, rounds: int) -> dict[str, Any]
     shutil.rmtree(data)
     run_s, run_mb, output = run_analytics(environment, "run")
     facts |= {"run_s": run_s, "peak_mb": max(extract_mb, load_mb, run_mb), "run_summary": output.splitlines()}
-    visible, nothing = [], []
+    visible, ended, nothing = [], [], []
     for number in range(rounds):
         with (corpus / "bench.jsonl").open("a", encoding="utf-8") as file:
             file.write(appended_line(number) + "\n")
+        started_at = time.time()
         ran_s, _, _ = run_analytics(environment, "run")
+        flipped_at = (data / "published" / "current").lstat().st_mtime
         sql = f"select count(*) as n from fct_api_requests where request_id = 'req_bench_{number}'"
         asked_s, _, answer = run_analytics(environment, "query", sql, "--json")
         if json.loads(answer) != [{"n": 1}]:
             raise SystemExit("the appended line is not visible")
-        visible.append(ran_s + asked_s)
+        visible.append(flipped_at - started_at + asked_s)
+        ended.append(ran_s + asked_s)
         nothing.append(run_analytics(environment, "run")[0])
+    # Readers see it as soon as the link is flipped, and the run goes on with alerts and the page.
     facts["appended_line_visible_s"] = statistics.median(visible)
+    facts["appended_line_run_ended_and_asked_s"] = statistics.median(ended)
     facts["nothing_new_s"] = statistics.median(nothing)
     facts |= time_dbt(environment, rounds)
     facts["daily_cost_query_ms"] = time_query(data / "published" / "marts.duckdb")

@@ -84,7 +84,7 @@ if __name__ == "__main__":
         root = Path(sys.argv[2])
         flags = ["--data-dir", str(root / "data"), "--transcript-dirs", str(root / "projects"), "--timezone", "UTC"]
         if sys.argv[1] == "dbt":
-            flags += ["--conversation-gap-minutes", "61"]
+            flags += ["--timezone", "Etc/Zulu"]
         code = main(["run", "--quiet", *flags])
         if code:
             raise SystemExit(code)
