@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import uuid
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from analytics.errors import AnalyticsError
+
+_DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 def make_private_folder(path: Path) -> None:
@@ -41,6 +44,22 @@ def write_private_file(path: Path, content: bytes) -> None:
         create_private_file(unfinished, content)
         unfinished.replace(path)
         sync(path.parent)
+
+
+def keep_file(path: Path, content: bytes) -> None:
+    """Keep what takes long to make, behind its digest, for `read_kept_file`."""
+    make_private_folder(path.parent)
+    write_private_file(path, hashlib.sha256(content).digest() + content)
+
+
+def read_kept_file(path: Path) -> bytes | None:
+    """What was kept; None where nothing is, where it cannot be read, or where it is no longer what was written."""
+    try:
+        kept = path.read_bytes()
+    except OSError:
+        return None
+    content = kept[_DIGEST_BYTES:]
+    return content if hashlib.sha256(content).digest() == kept[:_DIGEST_BYTES] else None
 
 
 @contextlib.contextmanager

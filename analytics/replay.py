@@ -13,7 +13,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from analytics.config import PREPARED_DIR, Settings
-from analytics.files import make_private_folder, write_private_file
+from analytics.files import keep_file, make_private_folder, read_kept_file, write_private_file
 from analytics.warehouse import cursor_of, open_warehouse
 
 if TYPE_CHECKING:
@@ -66,29 +65,30 @@ def forget_builds() -> None:
 
 def keep_increment(fingerprint: str, statements: Sequence[Statement]) -> None:
     """Keep what dbt just built, for the runs after this one."""
-    make_private_folder(BUILDS_DIR)
     kept = {"statements": [asdict(statement) for statement in statements]}
-    write_private_file(_statements_file(fingerprint), orjson.dumps(kept))
-    by_age = sorted(BUILDS_DIR.glob("increment-*.json"), key=lambda file: file.stat().st_mtime_ns)
+    keep_file(_statements_file(fingerprint), orjson.dumps(kept))
+    by_age = sorted(BUILDS_DIR.glob("increment-*"), key=lambda file: file.stat().st_mtime_ns)
     for old in by_age[:-KEPT_INCREMENTS]:
         old.unlink(missing_ok=True)
 
 
 def kept_increment(fingerprint: str) -> Increment | None:
     """What was kept for that fingerprint; None where nothing is, or nothing readable."""
+    content = read_kept_file(_statements_file(fingerprint))
+    if content is None:
+        return None
     try:
-        kept = orjson.loads(_statements_file(fingerprint).read_bytes())["statements"]
+        kept = orjson.loads(content)["statements"]
         statements = tuple(Statement(**{**entry, "needs": tuple(entry["needs"])}) for entry in kept)
         _in_order(statements).prepare()
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return None
     return Increment(statements)
 
 
 def keep_empty_warehouse(fingerprint: str, warehouse: Path) -> None:
     """Keep a warehouse that dbt built over nothing, for data folders that have none yet."""
-    make_private_folder(BUILDS_DIR)
-    write_private_file(_warehouse_file(fingerprint), warehouse.read_bytes())
+    keep_file(_warehouse_file(fingerprint), warehouse.read_bytes())
 
 
 def has_beginning(settings: Settings, fingerprint: str) -> bool:
@@ -97,12 +97,12 @@ def has_beginning(settings: Settings, fingerprint: str) -> bool:
 
 
 def begin_warehouse(settings: Settings, fingerprint: str) -> None:
-    """Where the folder has no warehouse, begin with the one without rows, if that is kept."""
+    """Where the folder has no warehouse, begin with the one without rows, if that is kept and whole."""
     file = settings.warehouse_file
     if file.exists():
         return
-    with suppress(FileNotFoundError):
-        empty = _warehouse_file(fingerprint).read_bytes()
+    empty = read_kept_file(_warehouse_file(fingerprint))
+    if empty is not None:
         make_private_folder(file.parent)
         file.with_suffix(".duckdb.wal").unlink(missing_ok=True)  # of one that was deleted
         write_private_file(file, empty)
@@ -150,8 +150,8 @@ def _run(connection: duckdb.DuckDBPyConnection, statement: Statement) -> bool:
 
 
 def _statements_file(fingerprint: str) -> Path:
-    return BUILDS_DIR / f"increment-{fingerprint}.json"
+    return BUILDS_DIR / f"increment-{fingerprint}"
 
 
 def _warehouse_file(fingerprint: str) -> Path:
-    return BUILDS_DIR / f"warehouse-{fingerprint}.duckdb"
+    return BUILDS_DIR / f"warehouse-{fingerprint}"

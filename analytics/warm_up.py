@@ -42,5 +42,5 @@ def warm_up(settings: Settings) -> None:
 
 if __name__ == "__main__":
     # A setting that is wrong, or a disk that is full, is told by the run.
-    with suppress(AnalyticsError):
+    with suppress(AnalyticsError, OSError):
         warm_up(load_settings())

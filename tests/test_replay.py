@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from analytics import replay as replay_module
+from analytics.files import keep_file
 from analytics.replay import (
     Statement,
     begin_warehouse,
@@ -61,10 +62,16 @@ def test_statements_without_those_that_they_need_count_as_none():
     assert kept_increment("f") is None
 
 
-@pytest.mark.parametrize("content", [b"", b"1", b"{}", b"[1]", b"[{}]"])
+@pytest.mark.parametrize("content", [b"", b"1", b"{}", b'{"statements": [1]}', b'{"statements": [{}]}'])
 def test_a_file_that_is_no_increment_counts_as_none(builds, content):
-    keep_increment("f", [ADD])
-    (builds / "increment-f.json").write_bytes(content)
+    keep_file(builds / "increment-f", content)
+    assert kept_increment("f") is None
+
+
+def test_an_increment_of_which_statements_are_gone_counts_as_none(builds):
+    keep_increment("f", [ADD, PASS])
+    file = builds / "increment-f"
+    file.write_bytes(file.read_bytes().replace(b"insert into lines", b"select * from lines"))
     assert kept_increment("f") is None
 
 
@@ -99,6 +106,27 @@ def test_a_folder_without_a_warehouse_begins_with_none_where_none_is_kept(settin
         forget_builds()
     assert not has_beginning(settings, fingerprint)
     begin_warehouse(settings, fingerprint)
+    assert not settings.warehouse_file.exists()
+
+
+def damage(file) -> None:
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 0xFF]))
+
+
+def forbid(file) -> None:
+    """As a folder of another user's is: nothing in it can be opened."""
+    file.rename(file.with_name("elsewhere"))
+    file.mkdir()
+
+
+@pytest.mark.parametrize("spoil", [damage, forbid])
+def test_a_folder_begins_with_none_where_the_one_that_is_kept_is_not_whole(settings, builds, spoil):
+    keep_empty_warehouse("f", settings.warehouse_file)
+    settings.warehouse_file.unlink()
+    (kept,) = builds.iterdir()
+    spoil(kept)
+    begin_warehouse(settings, "f")
     assert not settings.warehouse_file.exists()
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import runpy
+import tempfile
+
+import pytest
 
 from analytics import pipeline
 from analytics.pipeline import RunOptions
@@ -22,3 +26,11 @@ def test_the_first_build_after_set_up_is_an_increment_without_dbt_and_equals_dbt
     assert (full.is_replayed, full.is_full_refresh) == (False, True)
     assert first.test_count == full.test_count > 30
     assert published_rows(settings) == of_increment
+
+
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
+def test_set_up_ends_well_where_nothing_can_be_prepared(builds, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    runpy.run_module("analytics.warm_up", run_name="__main__")
+    assert not builds.exists()

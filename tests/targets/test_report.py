@@ -57,10 +57,15 @@ def test_write_report_leaves_the_old_page_when_it_cannot_be_written(tmp_path, mo
     assert [entry.name for entry in tmp_path.iterdir()] == ["report.html"]
 
 
-def test_library_is_made_once(tmp_path, monkeypatch):
+def test_library_is_made_once_and_again_when_what_was_kept_is_not_whole(tmp_path, monkeypatch):
     import vl_convert
 
     made = []
     monkeypatch.setattr(vl_convert, "javascript_bundle", lambda snippet: made.append(snippet) or "library")
-    assert report.read_library(tmp_path) == report.read_library(tmp_path)
+    packed = report.read_library(tmp_path)
+    assert report.read_library(tmp_path) == packed
     assert len(made) == 1
+    (kept,) = tmp_path.iterdir()
+    kept.write_bytes(kept.read_bytes()[:-1])
+    assert report.read_library(tmp_path) == packed
+    assert len(made) == 2

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from analytics.cards import DATE, PROJECT, Cube, Dashboard, has_column, iter_cubes, label, load_dashboards
 from analytics.config import PREPARED_DIR, Settings
 from analytics.errors import AnalyticsError, ConfigError, PublishError
-from analytics.files import make_private_folder, open_private, shown_path, write_private_file
+from analytics.files import keep_file, open_private, read_kept_file, shown_path
 from analytics.sample import is_synthetic
 from analytics.targets import Target, TargetResult
 from analytics.targets.snapshot import open_current
@@ -165,15 +165,15 @@ def to_json(value: Any) -> bytes:
 def read_library(folder: Path) -> bytes:
     """The chart library, packed. Making it takes 1.3 s, so it is kept in the folder, if that can be written."""
     version = importlib.metadata.version("vl-convert-python")
-    kept = folder / f"chart-library-{version}.txt"
-    if kept.exists():
-        return kept.read_bytes()
+    kept = folder / f"chart-library-{version}"
+    packed = read_kept_file(kept)
+    if packed is not None:
+        return packed
     import vl_convert
 
     packed = pack(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").encode())
     with suppress(OSError, AnalyticsError):
-        make_private_folder(folder)
-        write_private_file(kept, packed)
+        keep_file(kept, packed)
     return packed
 
 
