@@ -69,8 +69,8 @@ class UnitResult:
     """What some documents brought: parts on disk, not committed yet, and what was refused.
 
     `newest_ms` is the latest `ingestedAt` before the limit, `last_id` the `_id` of the last document
-    as text. `digests` are those of documents that the next increment meets again. `stray_count`: documents
-    without a date, or with one in the future.
+    as text. `digests` are those of documents that the next increment meets again.
+    `undated_count` and `future_count`: documents without a date, and from the far future.
     """
 
     parts: list[Part] = field(default_factory=list)
@@ -78,7 +78,8 @@ class UnitResult:
     digests: list[bytes] = field(default_factory=list)
     newest_ms: int = 0
     last_id: str | None = None
-    stray_count: int = 0
+    undated_count: int = 0
+    future_count: int = 0
     rows_read: int = 0
     document_count: int = 0
     byte_count: int = 0
@@ -89,7 +90,7 @@ class Overlap:
     """What to skip, because the last run has read it, and what to remember for the next one.
 
     Documents ingested from `from_ms` on are remembered; None remembers nothing. `limit_ms` is the
-    server's clock, beyond which no mark may go. A date from `future_ms` on is as good as none.
+    server's clock, beyond which no mark may go. From `future_ms` on is the far future.
     """
 
     seen: frozenset[bytes] = frozenset()
@@ -256,8 +257,10 @@ class DocumentReader:
             except InvalidBSON:
                 document, is_damaged = _decode_leniently(piece), True
             at_ms = ingested_ms(document)
-            if at_ms is None or at_ms >= overlap.future_ms:
-                result.stray_count += 1
+            if at_ms is None:
+                result.undated_count += not is_damaged
+            elif at_ms >= overlap.future_ms:
+                result.future_count += 1
             if at_ms is not None and overlap.from_ms is not None:
                 if result.newest_ms < at_ms < overlap.limit_ms:
                     result.newest_ms = at_ms

@@ -39,10 +39,11 @@ from analytics.sources.mongo.scan import (
     Key,
     Scan,
     ingested_between,
+    ingested_from,
     iter_batches,
     iter_ranges,
     newest_before,
-    strays,
+    undated,
 )
 from analytics.workers import open_pool
 
@@ -68,16 +69,17 @@ class Mark:
     `ingested_ms` is the latest `ingestedAt` read, never past the server's clock: everything before it is
     in the lake, but for documents that arrive later than the overlap. `is_backfilling` is set while a
     backfill is unfinished, which has read up to `backfill_id`; it began at `backfill_ms`. `digests`
-    are the documents read that lie in the overlap. `stray_count` and `stray_id`: documents without a date,
-    and the last of them read.
+    are the documents read that lie in the overlap. `undated_count` and `undated_id`: documents without a
+    date, and the last of them read. `future_count`: those with a date that no increment meets yet.
     """
 
     ingested_ms: int | None = None
     is_backfilling: bool = False
     backfill_id: str | None = None
     backfill_ms: int | None = None
-    stray_count: int = 0
-    stray_id: str | None = None
+    undated_count: int = 0
+    undated_id: str | None = None
+    future_count: int = 0
     digests: frozenset[bytes] = frozenset()
 
     @property
@@ -103,9 +105,11 @@ class Mark:
 
     @classmethod
     def from_json(cls, entry: dict[str, Any]) -> Mark:
+        """What a commit says; what only another version knows is left out, and at worst read again."""
         joined = base64.b64decode(entry["digests"])
         starts = range(0, len(joined), DIGEST_BYTES)
-        return cls(**{**entry, "digests": frozenset(joined[start : start + DIGEST_BYTES] for start in starts)})
+        known = {field.name: entry[field.name] for field in dataclasses.fields(cls) if field.name in entry}
+        return cls(**{**known, "digests": frozenset(joined[start : start + DIGEST_BYTES] for start in starts)})
 
 
 Advance = Callable[[Mark, UnitResult], Mark]
@@ -205,11 +209,12 @@ class MongoExtractor:
                 reached.moved(result, self._overlap_ms),
                 backfill_id=result.last_id or reached.backfill_id,
                 # Counted as they are read, so that the next increment's count tells of those that came behind.
-                stray_count=reached.stray_count + result.stray_count,
+                undated_count=reached.undated_count + result.undated_count,
+                future_count=reached.future_count + result.future_count,
             )
 
         mark = self._read(server, _scan_behind(mark.backfill_id, {}), overlap, mark, advance)
-        self._report_strays(server, mark.stray_count)
+        self._report_undated(server, mark.undated_count)
         mark = dataclasses.replace(
             mark, ingested_ms=mark.ingested_ms or 0, is_backfilling=False, backfill_id=None, backfill_ms=None
         )
@@ -233,9 +238,10 @@ class MongoExtractor:
         mark = self._read(server, scan, overlap, dataclasses.replace(before, digests=frozenset()), advance)
         for result in unordered:
             mark = mark.moved(result, self._overlap_ms)
-        mark = self._read_strays(server, mark, now_ms)
+        mark = self._read_undated(server, mark)
+        mark = self._read_future(server, mark, now_ms)
         # Nothing new is no commit: the next run asks for the same range and skips the same documents.
-        if self._pending.rows_read or self._total.rows_read or mark.stray_count != before.stray_count:
+        if self._pending.rows_read or self._total.rows_read or _counts(mark) != _counts(before):
             self._commit(mark)
 
     def _increment_since(self, server: Server, mark: Mark, since: datetime) -> None:
@@ -267,7 +273,7 @@ class MongoExtractor:
             if self._context.since is not None:
                 since_ms = (self._context.since - EPOCH) // timedelta(milliseconds=1)
                 dated = ingested_between(since_ms - WINDOW_SKEW_MS, MAX_MS)
-                where = {"$or": [dated, *strays(MAX_MS)["$or"]]}
+                where = {"$or": [dated, undated()]}
             self._commit(self._read(server, Scan("id", where), Overlap(), self._read_mark()))
         return self._total.result(NAME, DATASET)
 
@@ -284,25 +290,32 @@ class MongoExtractor:
             return Scan("id", ingested_between(lower_ms, upper_ms))
         return Scan(order, {}, Key(lower_ms, MinKey()), Key(upper_ms, MinKey()), index)
 
-    def _read_strays(self, server: Server, mark: Mark, now_ms: int) -> Mark:
-        """Documents that no increment meets: those behind the last one, or all if the count tells of others."""
-        where = strays(now_ms + FUTURE_MS)
-        count = server.collection.count_documents(where)
-        self._report_strays(server, count)
-        if count == mark.stray_count:
+    def _read_undated(self, server: Server, mark: Mark) -> Mark:
+        """Documents without a date: those behind the last one, or all if the count tells of others."""
+        count = server.collection.count_documents(undated())
+        self._report_undated(server, count)
+        if count == mark.undated_count:
             return mark
 
         def advance(reached: Mark, result: UnitResult) -> Mark:
-            return dataclasses.replace(reached, stray_id=result.last_id or reached.stray_id)
+            return dataclasses.replace(reached, undated_id=result.last_id or reached.undated_id)
 
-        known_count, before = mark.stray_count, self._total.document_count
-        is_partial = mark.stray_id is not None
-        mark = self._read(server, _scan_behind(mark.stray_id, where), Overlap(), mark, advance)
+        known_count, before = mark.undated_count, self._total.document_count
+        is_partial = mark.undated_id is not None
+        mark = self._read(server, _scan_behind(mark.undated_id, undated()), Overlap(), mark, advance)
         if is_partial and known_count + self._total.document_count - before < count:
-            mark = self._read(server, Scan("id", where), Overlap(), mark, advance)
-        return dataclasses.replace(mark, stray_count=count)
+            mark = self._read(server, Scan("id", undated()), Overlap(), mark, advance)
+        return dataclasses.replace(mark, undated_count=count)
 
-    def _report_strays(self, server: Server, count: int) -> None:
+    def _read_future(self, server: Server, mark: Mark, now_ms: int) -> Mark:
+        """Documents from the far future, if their count tells of others; what it hides is read when its time comes."""
+        where = ingested_from(now_ms + FUTURE_MS)
+        count = server.collection.count_documents(where)
+        if count not in (0, mark.future_count):
+            mark = self._read(server, Scan("id", where), Overlap(), mark)
+        return dataclasses.replace(mark, future_count=count)
+
+    def _report_undated(self, server: Server, count: int) -> None:
         if count:
             run_id = self._context.run_id
             _log.warning("mongo: run_id=%s documents_without_date=%d in %s", run_id, count, server.name)
@@ -421,6 +434,10 @@ def _read_in_worker(scan: Scan) -> UnitResult:
     context, overlap, server = _worker
     with explained(server.address, context.settings):
         return read_range(context, server, scan, overlap)
+
+
+def _counts(mark: Mark) -> tuple[int, int]:
+    return mark.undated_count, mark.future_count
 
 
 def _scan_behind(known: str | None, where: Document) -> Scan:

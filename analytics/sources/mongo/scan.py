@@ -55,18 +55,17 @@ class Scan:
     index: str | None = None
 
 
-def strays(future_ms: int) -> Document:
-    """Documents that no range of `ingestedAt` meets in time: without a date there, or one far in the future.
+def undated() -> Document:
+    """Documents that no range of `ingestedAt` meets: without a date there.
 
     Spelled by types, because the server answers `$not: {$type: date}` with a scan of everything.
     """
-    return {
-        "$or": [
-            {INGESTED_AT: None},
-            {INGESTED_AT: {"$type": list(_NOT_DATES)}},
-            {INGESTED_AT: {"$gte": DatetimeMS(future_ms)}},
-        ]
-    }
+    return {"$or": [{INGESTED_AT: None}, {INGESTED_AT: {"$type": list(_NOT_DATES)}}]}
+
+
+def ingested_from(future_ms: int) -> Document:
+    """Documents that no range up to that instant meets: ingested then or later."""
+    return {INGESTED_AT: {"$gte": DatetimeMS(future_ms)}}
 
 
 def ingested_between(lower_ms: int, upper_ms: int) -> Document:

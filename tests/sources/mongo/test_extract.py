@@ -14,6 +14,7 @@ from analytics.contracts import load_contract
 from analytics.errors import SourceUnavailable
 from analytics.lake import Lake
 from analytics.sources.mongo import extraction
+from analytics.sources.mongo.connection import Server
 from analytics.sources.mongo.extraction import MongoExtractor
 from analytics.sources.transcripts import SOURCE as TRANSCRIPTS
 from tests.sources.mongo.conftest import (
@@ -259,9 +260,45 @@ def test_backfill_counts_the_documents_without_a_date_that_it_reads(
         extract(settings, on_progress=come)
     extract(settings)
     assert lake_ids(settings) == {*(f"b{n}" for n in range(6)), "a"}
-    assert "documents_without_date=4 " in caplog.text, "the backfill"
-    assert "documents_without_date=5 " in caplog.text, "the increment"
+    assert "documents_without_date=3 " in caplog.text, "the backfill"
+    assert "documents_without_date=4 " in caplog.text, "the increment"
     assert extract(settings).rows_read == 0
+
+
+def test_what_comes_during_a_long_backfill_hides_no_document_without_a_date(
+    collection: Collection[Document], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One dated an hour after the start was counted as one without a date, and hid a real one. Found by review."""
+    monkeypatch.setattr(extraction, "UNIT_BYTES", 1)
+    now = datetime.now(UTC)
+    collection.insert_many(make_document(make_line(n), now - timedelta(days=2), _id=f"b{n}") for n in range(6))
+    now_ms = Server.now_ms
+    monkeypatch.setattr(Server, "now_ms", lambda server: now_ms(server) - 3 * 3_600_000)
+
+    def come(done: int, total: int) -> None:
+        if not collection.count_documents({"_id": "c"}):
+            collection.insert_one(make_document(make_line(20), now - timedelta(hours=1), _id="c"))
+
+    extract(settings, on_progress=come)
+    monkeypatch.setattr(Server, "now_ms", now_ms)
+    collection.insert_one(make_document(make_line(10), None, _id="a"))
+    extract(settings)
+    assert lake_ids(settings) == {*(f"b{n}" for n in range(6)), "a", "c"}
+
+
+def test_a_document_whose_future_has_come_hides_none_without_a_date(
+    collection: Collection[Document], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime.now(UTC)
+    collection.insert_one(make_document(make_line(1), now - timedelta(days=2), _id="past"))
+    collection.insert_one(make_document(make_line(2), now + timedelta(days=1), _id="future"))
+    extract(settings)
+    extract(settings)
+    now_ms = Server.now_ms
+    monkeypatch.setattr(Server, "now_ms", lambda server: now_ms(server) + 2 * 86_400_000)
+    collection.insert_one(make_document(make_line(3), None, _id="a"))
+    extract(settings)
+    assert lake_ids(settings) == {"past", "future", "a"}
 
 
 def _ms(moment: datetime) -> int:
