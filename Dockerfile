@@ -25,7 +25,7 @@ COPY data/sample data/sample
 # Whoever owns the data folder runs it (HOST_UID), so what the tools write for themselves is open to all users.
 RUN useradd --create-home --uid 1000 analytics \
     && mkdir -p /app/.prepared /app/dbt/target /app/dbt/logs /site /app/great_expectations/uncommitted \
-    && python -m analytics.warm_up \
+    && ANALYTICS_TIMEZONE=UTC python -m analytics.warm_up \
     && chmod -R 0777 /home/analytics /app/.prepared /app/dbt/target /app/dbt/logs /site /app/great_expectations/uncommitted
 USER 1000:1000
 VOLUME ["/app/data"]

@@ -256,7 +256,6 @@ class PipelineRun:
         run_id = self.result.run_id
         if self._reason_to_skip_audit:
             return ValidateResult(skipped=self._reason_to_skip_audit)
-        self._held_warehouse.close()
         with self._auditor as worker:
             audit = worker.call(validate, self._settings, self._lake, run_id=run_id)
             record.peak_memory_bytes = worker.peak_memory_bytes

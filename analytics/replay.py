@@ -10,10 +10,13 @@ is left to it.
 
 from __future__ import annotations
 
+import hashlib
+import importlib.metadata
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,14 +39,15 @@ THREADS = 2  # most statements are too small to fill more than one core
 class Statement:
     """What dbt ran for one model, or the query by which it counted the failures of one test.
 
-    `needs` names those that have to be done before. `is_of_view`: it reads a view, which an increment does not build.
+    `needs` names those that have to be done before. All are part of a quick increment but the tests of what an
+    increment does not build, such as views.
     """
 
     kind: str
     name: str
     sql: str
     needs: tuple[str, ...] = ()
-    is_of_view: bool = False
+    is_quick: bool = True
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,8 @@ class Increment:
 
     @property
     def quick_statements(self) -> tuple[Statement, ...]:
-        """The statements without the tests of views: of what an increment builds nothing is left out."""
-        return tuple(entry for entry in self.statements if entry.kind != "test" or not entry.is_of_view)
+        """Every model, and the tests of what they build."""
+        return tuple(entry for entry in self.statements if entry.is_quick)
 
 
 def forget_builds() -> None:
@@ -69,7 +73,9 @@ def keep_increment(fingerprint: str, statements: Sequence[Statement]) -> None:
     keep_file(_statements_file(fingerprint), orjson.dumps(kept))
     by_age = sorted(BUILDS_DIR.glob("increment-*"), key=lambda file: file.stat().st_mtime_ns)
     for old in by_age[:-KEPT_INCREMENTS]:
-        old.unlink(missing_ok=True)
+        is_of_set_up = old.with_name(old.name.replace("increment", "warehouse")).exists()
+        if not is_of_set_up:
+            old.unlink(missing_ok=True)
 
 
 def kept_increment(fingerprint: str) -> Increment | None:
@@ -150,8 +156,20 @@ def _run(connection: duckdb.DuckDBPyConnection, statement: Statement) -> bool:
 
 
 def _statements_file(fingerprint: str) -> Path:
-    return BUILDS_DIR / f"increment-{fingerprint}"
+    return BUILDS_DIR / f"increment-{_key(fingerprint)}"
 
 
 def _warehouse_file(fingerprint: str) -> Path:
-    return BUILDS_DIR / f"warehouse-{fingerprint}"
+    return BUILDS_DIR / f"warehouse-{_key(fingerprint)}"
+
+
+@lru_cache(maxsize=8)
+def _key(fingerprint: str) -> str:
+    """The fingerprint with what else made the kept files: this package, which writes schema `raw`, and the engines."""
+    digest = hashlib.sha256(fingerprint.encode())
+    for file in sorted(Path(__file__).parent.rglob("*")):
+        if file.suffix in (".py", ".sql"):
+            digest.update(file.read_bytes())
+    for engine in ("duckdb", "dbt-core", "dbt-duckdb"):
+        digest.update(importlib.metadata.version(engine).encode())
+    return digest.hexdigest()[:32]

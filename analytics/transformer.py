@@ -245,7 +245,7 @@ def statements_of(results: Iterable[Any], manifest: Manifest) -> dict[str, State
                     node.name,
                     sql,
                     tuple(needs),
-                    is_of_view=not all(parent in nodes for parent in node.depends_on_nodes),
+                    is_quick=node.resource_type != "test" or all(parent in nodes for parent in node.depends_on_nodes),
                 )
     return statements
 

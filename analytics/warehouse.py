@@ -27,6 +27,8 @@ ROW_GROUP_SIZE = 30_720
 CATALOG = "warehouse"  # as dbt names it, after the file
 # A killed run's process lets go of the file within moments, and people look into it for moments.
 LOCK_WAIT_S = 5.0
+# By another process; by another connection of this one, which may be about to close.
+_IN_USE = ("could not set lock", "unique file handle conflict")
 
 
 @contextlib.contextmanager
@@ -38,7 +40,7 @@ def open_warehouse(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     import duckdb
 
     make_private_folder(settings.data_dir)
-    path = settings.warehouse_file
+    path = settings.warehouse_file.resolve()
     try:
         connection = _connect(path)
     except duckdb.Error:
@@ -114,7 +116,7 @@ def _attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
             connection.execute(f"attach if not exists '{location}' as {CATALOG} (row_group_size {ROW_GROUP_SIZE})")
             is_attached = True
         except duckdb.Error as error:
-            if "could not set lock" not in str(error).lower():
+            if not any(sign in str(error).lower() for sign in _IN_USE):
                 raise
             if time.monotonic() >= deadline:
                 raise LockHeld(f"warehouse: another program has {path} open. Close it, then run again.") from error

@@ -9,8 +9,8 @@ everything.
 from __future__ import annotations
 
 import dataclasses
+import sys
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 from analytics.config import Settings, load_settings
@@ -41,6 +41,8 @@ def warm_up(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    # A setting that is wrong, or a disk that is full, is told by the run.
-    with suppress(AnalyticsError, OSError):
+    try:
         warm_up(load_settings())
+    except (AnalyticsError, OSError) as error:
+        # No reason to stop a set-up: a run does without, and tells what is wrong if that matters to it.
+        sys.stderr.write(f"warm-up    left out: {error}\n")

@@ -215,7 +215,7 @@ def test_an_increment_is_built_without_dbt_where_that_succeeds(settings, monkeyp
     lines = "create or replace table gold.fct_lines as " + LINES
     write_transcript(settings, make_prompt("a"))
     pipeline.run(settings)
-    monkeypatch.setattr(pipeline, "transform", lambda *_: pytest.fail("dbt was asked"))
+    monkeypatch.setattr(pipeline, "transform", lambda *_, **__: pytest.fail("dbt was asked"))
     keep_increment("f", [Statement("model", "fct_lines", lines)])
     write_transcript(settings, make_prompt("b"), name="-home-dev-app/s2.jsonl")
     result = pipeline.run(settings)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from analytics.cli import main
-from analytics.config import PROJECT_DIR, Settings
+from analytics.config import DBT_DIR, PREPARED_DIR, Settings
 from analytics.lake import Lake
 from analytics.sources.annotations import write_events
 from analytics.transformer import _without_data
@@ -109,8 +109,8 @@ def test_no_text_is_said_or_published(
     held = {where for where, content in iter_contents(world.data_dir / "raw") if MARKER.encode() in content}
     assert held, "the lake keeps what was written: otherwise this test looks for nothing"
     places = dict(contents_outside_the_lake(world.data_dir))
-    for left_by_dbt in ("target", "logs"):
-        places |= dict(iter_contents(PROJECT_DIR / "dbt" / left_by_dbt))
+    for left_behind in (DBT_DIR / "target", DBT_DIR / "logs", PREPARED_DIR):
+        places |= dict(iter_contents(left_behind))
     for expected in ("report.html", "fct_messages.parquet decoded", "validation"):
         assert any(expected in where for where in places), expected
     assert [where for where, content in places.items() if MARKER.encode() in content] == []

@@ -63,23 +63,24 @@ def test_statements_without_those_that_they_need_count_as_none():
 
 
 @pytest.mark.parametrize("content", [b"", b"1", b"{}", b'{"statements": [1]}', b'{"statements": [{}]}'])
-def test_a_file_that_is_no_increment_counts_as_none(builds, content):
-    keep_file(builds / "increment-f", content)
+def test_a_file_that_is_no_increment_counts_as_none(content):
+    keep_file(replay_module._statements_file("f"), content)
     assert kept_increment("f") is None
 
 
-def test_an_increment_of_which_statements_are_gone_counts_as_none(builds):
+def test_an_increment_of_which_statements_are_gone_counts_as_none():
     keep_increment("f", [ADD, PASS])
-    file = builds / "increment-f"
+    file = replay_module._statements_file("f")
     file.write_bytes(file.read_bytes().replace(b"insert into lines", b"select * from lines"))
     assert kept_increment("f") is None
 
 
-def test_of_the_increments_the_newest_stay(monkeypatch):
+def test_of_the_increments_the_newest_stay_and_the_one_of_set_up(settings, monkeypatch):
     monkeypatch.setattr(replay_module, "KEPT_INCREMENTS", 2)
-    for fingerprint in ("a", "b", "c"):
+    keep_empty_warehouse("a", settings.warehouse_file)
+    for fingerprint in ("a", "b", "c", "d"):
         keep_increment(fingerprint, [ADD])
-    assert [fingerprint for fingerprint in ("a", "b", "c") if kept_increment(fingerprint)] == ["b", "c"]
+    assert [fingerprint for fingerprint in ("a", "b", "c", "d") if kept_increment(fingerprint)] == ["a", "c", "d"]
 
 
 def test_a_folder_without_a_warehouse_begins_with_the_one_that_is_kept(settings):
@@ -131,7 +132,7 @@ def test_a_folder_begins_with_none_where_the_one_that_is_kept_is_not_whole(setti
 
 
 def test_an_increment_leaves_out_the_tests_of_views_unless_it_is_thorough(settings):
-    of_view = Statement("test", "costs_add_up", "select 0", ("fct_lines",), is_of_view=True)
+    of_view = Statement("test", "costs_add_up", "select 0", ("fct_lines",), is_quick=False)
     keep_increment("f", [ADD, PASS, of_view])
     kept = kept_increment("f")
     assert kept.statements == (ADD, PASS, of_view)

@@ -10,6 +10,8 @@ import pytest
 
 from analytics import pipeline
 from analytics.pipeline import RunOptions
+from analytics.replay import kept_increment
+from analytics.transformer import build, project_fingerprint
 from analytics.warm_up import warm_up
 from tests.builders import make_answer, make_prompt, published_rows, write_transcript
 
@@ -22,6 +24,9 @@ def test_the_first_build_after_set_up_is_an_increment_without_dbt_and_equals_dbt
     first = pipeline.run(settings).transform
     assert (first.is_replayed, first.is_full_refresh) == (True, False)
     of_increment = published_rows(settings)
+    kept = kept_increment(project_fingerprint(settings))
+    quick = build(settings, is_full_refresh=False, is_thorough=False)
+    assert {outcome.name for outcome in quick if outcome.statement} == {entry.name for entry in kept.quick_statements}
     full = pipeline.run(settings, RunOptions(is_full_refresh=True)).transform
     assert (full.is_replayed, full.is_full_refresh) == (False, True)
     assert first.test_count == full.test_count > 30
