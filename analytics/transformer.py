@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import tempfile
 import time
 from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import chdir, suppress
@@ -181,20 +182,23 @@ class _Dbt:
 
         if self._manifest is None:
             self.parse()
-        try:
-            outcome = self._invoke(["build", *arguments], memory_limit)
-            if outcome.exception is not None:
-                self._manifest = None
-                # What an earlier version of the project left in dbt's cache of parsed files may not fit this one.
-                outcome = self._invoke(["build", *arguments, "--no-partial-parse"], memory_limit)
-        finally:
-            # dbt-duckdb keeps its connection, and a second one in this process would be refused.
-            DuckDBConnectionManager.close_all_connections()
+        # In a folder of its own: another dbt, of another data folder or by hand, would write over what it ran.
+        with tempfile.TemporaryDirectory() as folder:
+            target = ["--target-path", folder]
+            try:
+                outcome = self._invoke(["build", *arguments, *target], memory_limit)
+                if outcome.exception is not None:
+                    self._manifest = None
+                    # What an earlier version of the project left in dbt's cache of parsed files may not fit this one.
+                    outcome = self._invoke(["build", *arguments, *target, "--no-partial-parse"], memory_limit)
+            finally:
+                # dbt-duckdb keeps its connection, and a second one in this process would be refused.
+                DuckDBConnectionManager.close_all_connections()
+            results = getattr(outcome.result, "results", [])
+            statements = statements_of(results, self._manifest) if self._manifest else {}
         if outcome.exception is not None:
             reason = _without_data(str(outcome.exception))
             raise AnalyticsError(f"transform: dbt stopped: {reason}") from outcome.exception
-        results = getattr(outcome.result, "results", [])
-        statements = statements_of(results, self._manifest) if self._manifest else {}
         return [
             _Outcome(
                 kind=str(result.node.resource_type),
@@ -228,7 +232,7 @@ class _Dbt:
 def statements_of(results: Iterable[Any], manifest: Manifest) -> dict[str, Statement]:
     """What dbt ran for each node, by its unique id, from the files that it writes beside its other results.
 
-    Another dbt, started by hand, writes to the same folder: only a file with the node's own SQL counts.
+    Only a file with the node's own SQL counts: another dbt may have written over it.
     """
     nodes = {result.node.unique_id: result.node for result in results}
     statements: dict[str, Statement] = {}
