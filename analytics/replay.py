@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import duckdb
 
 BUILDS_DIR = PREPARED_DIR / "builds"
-KEPT_INCREMENTS = 8  # one megabyte each
+KEPT_INCREMENTS = 8  # a quarter of a megabyte each
 THREADS = 2  # most statements are too small to fill more than one core
 
 

@@ -110,17 +110,17 @@ def _attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
 
     location = str(path).replace("'", "''")
     deadline = time.monotonic() + LOCK_WAIT_S
-    is_attached = False
-    while not is_attached:
+    while True:
         try:
             connection.execute(f"attach if not exists '{location}' as {CATALOG} (row_group_size {ROW_GROUP_SIZE})")
-            is_attached = True
         except duckdb.Error as error:
             if not any(sign in str(error).lower() for sign in _IN_USE):
                 raise
             if time.monotonic() >= deadline:
                 raise LockHeld(f"warehouse: another program has {path} open. Close it, then run again.") from error
             time.sleep(0.05)
+        else:
+            return
 
 
 def _broken(path: Path) -> AnalyticsError:

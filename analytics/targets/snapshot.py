@@ -181,13 +181,14 @@ def _replace_marts(published: Path, columns: Sequence[tuple[str, str, str]]) -> 
         connection.execute(f"attach '{location}' as marts (storage_version '{STORAGE_VERSION}')")
         connection.execute("use marts")
         connection.execute("create schema gold")
+        tables, names, types = map(list, zip(*wanted, strict=True))
         connection.execute(
             """
             create table main._shape as
             select unnest(range(len($names))) as position, unnest($tables) as table_name, unnest($names) as name,
                 unnest($types) as type
             """,
-            dict(zip(("tables", "names", "types"), map(list, zip(*wanted, strict=True)), strict=True)),
+            {"tables": tables, "names": names, "types": types},
         )
         for name in dict.fromkeys(table for table, _, _ in columns):
             connection.execute(f"create view gold.{name} as {_view_sql(published, name)}")
