@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from analytics import sample
@@ -23,7 +23,7 @@ from analytics.lake import Lake, new_run_id
 from analytics.lake.upkeep import compact_all
 from analytics.loader import DuckDBLoader, LoadResult
 from analytics.publisher import PublishResult, prepare, publish
-from analytics.replay import begin_warehouse, has_beginning, kept_increment
+from analytics.replay import Increment, begin_warehouse, has_beginning, kept_increment
 from analytics.result import Result
 from analytics.sources import ExtractResult, Progress
 from analytics.targets import FIRST, TargetResult
@@ -115,8 +115,12 @@ class PipelineRun:
         self._source_settings = sample.stand_in(settings) if is_sample else settings
         self._lake = Lake(settings.data_dir, self._source_settings.host_id)
         self._fingerprint = project_fingerprint(settings)
-        self._increment = kept_increment(self._fingerprint)
         self.result = RunResult(new_run_id(), Extraction((), {}), is_sample=is_sample)
+
+    @cached_property
+    def _increment(self) -> Increment | None:
+        """What dbt built before, while this run can do without it. Read once there is something to build."""
+        return kept_increment(self._fingerprint)
 
     @property
     def source_names(self) -> list[str]:

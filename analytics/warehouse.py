@@ -24,9 +24,9 @@ RELAXED_MEMORY_LIMIT = "4GB"
 # A quarter of DuckDB's own: two threads then fill row groups of their own, and whole ones are not written twice when
 # they meet; and a day is found among fewer rows. Measured over 310,000 rows: 2.3 s instead of 3.1 s by one thread.
 ROW_GROUP_SIZE = 30_720
-# Also a quarter. A row group that fills holds one block and more for each column, and ours have up to 122, most of
-# them null: with DuckDB's own, the two of two threads go beyond the memory bound, and loading those rows wrote 0.9 GB to
-# disk and read half of it back; so it takes 1.5 s instead of 2.1 s, and the processors a third less.
+# A quarter of DuckDB's own, too. A row group in the making holds a block and more for each column, however little is in
+# it, and ours have up to 122: with large ones two threads went beyond the memory bound, and to load those rows they
+# wrote 0.9 GB to disk and read half of it back. Without that it takes 1.5 s instead of 2.1 s.
 BLOCK_BYTES = 64 << 10
 CATALOG = "warehouse"  # as dbt names it, after the file
 # A killed run's process lets go of the file within moments, and people look into it for moments.

@@ -52,3 +52,12 @@ def test_a_file_that_this_process_has_open_otherwise_is_left_alone(settings, mon
 def test_nothing_is_left_beside_the_file(settings):
     assert count(settings) == 1
     assert [file.name for file in settings.data_dir.iterdir()] == [settings.warehouse_file.name]
+
+
+def test_many_columns_are_loaded_without_a_detour_over_the_disk(settings):
+    """Blocks of the engine's size, which are mostly empty then, went beyond the memory bound for every row group."""
+    columns = ", ".join(f"null::varchar as column_{index}" for index in range(120))
+    with open_warehouse(settings) as connection:
+        connection.execute("set max_temp_directory_size = '0 KB'")
+        connection.execute(f"create table wide as select number, {columns} from range(300_000) as r (number)")
+        assert connection.execute("select count(*) from wide").fetchone() == (300_000,)
