@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -13,6 +14,8 @@ import orjson
 
 from analytics.errors import ContractViolation
 
+BOM = b"\xef\xbb\xbf"
+BLANKS = b" \t\r\n\0"
 _NOT_BLANK = re.compile(r"[^ \t\r]")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EPOCH_DATE = date(1970, 1, 1)
@@ -50,6 +53,33 @@ def parse_object(text: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ContractViolation("not a JSON object")
     return value
+
+
+def split_lines(content: bytes) -> Iterator[tuple[int, bytes]]:
+    """The lines of a small file, each with its byte offset."""
+    offset = 0
+    for line in content.split(b"\n"):
+        yield offset, line
+        offset += len(line) + 1
+
+
+def parse_lines(
+    lines: Iterable[tuple[int, bytes]], rejections: list[tuple[int, str, bytes]]
+) -> Iterator[tuple[int, Any]]:
+    """The values of JSON lines, each with its offset. Blank lines are none.
+
+    What is not JSON is added to `rejections` as (offset, reason, content).
+    """
+    for position, line in lines:
+        stripped = line.removeprefix(BOM).strip(BLANKS)
+        if not stripped:
+            continue
+        try:
+            value = parse_json(stripped)
+        except ContractViolation as violation:
+            rejections.append((position, str(violation), stripped))
+        else:
+            yield position, value
 
 
 def _explain(text: bytes, error: orjson.JSONDecodeError) -> str:

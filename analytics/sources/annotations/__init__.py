@@ -19,7 +19,7 @@ from analytics.contracts.annotations import EVENT_TYPES
 from analytics.errors import ConfigError, ContractViolation
 from analytics.files import make_private_folder, write_private_file
 from analytics.lake import Lake, Rejection, step
-from analytics.records import parse_instant, parse_json
+from analytics.records import parse_instant, parse_json, split_lines
 from analytics.records.writer import Place
 from analytics.redactor import Redactor
 from analytics.sample import SAMPLE_HOST, has_own_data
@@ -173,9 +173,8 @@ def _read(context: ExtractContext, files: list[Path], *, is_consumed: bool) -> E
 def _read_file(context: ExtractContext, writer: RecordWriter, path: Path, rejections: list[Rejection]) -> int:
     day = datetime.fromtimestamp(path.stat().st_mtime, UTC).date()
     name = context.redactor.redact_path(path.name)
-    loaded = offset = 0
-    for line in path.read_bytes().split(b"\n"):
-        start, offset = offset, offset + len(line) + 1
+    loaded = 0
+    for position, line in split_lines(path.read_bytes()):
         if not line.strip():
             continue
         try:
@@ -183,11 +182,11 @@ def _read_file(context: ExtractContext, writer: RecordWriter, path: Path, reject
             check_event(record)
             if context.settings.content == "metadata":
                 record = {key: value for key, value in record.items() if key != "note"}
-            writer.add(record, Place(name, start, day, source_record_id=_own_id(record)))
+            writer.add(record, Place(name, position, day, source_record_id=_own_id(record)))
             loaded += 1
         except ContractViolation as violation:
             # A person wrote it: a note in a dead letter would escape the content policy.
-            rejections.append(Rejection(NAME, name, start, str(violation)))
+            rejections.append(Rejection(NAME, name, position, str(violation)))
     return loaded
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from analytics.errors import ConfigError, ContractViolation
 from analytics.lake import Rejection, State
-from analytics.records import parse_json
+from analytics.records import BLANKS, BOM, parse_json
 from analytics.records.writer import Place
 from analytics.sources import ExtractContext, ExtractResult, Source, Tally
 from analytics.sources.api_requests.parse import NO_EVENT, flatten_event, identity_of, iter_events
@@ -207,7 +207,7 @@ def _read_lines(
         if len(content) > limit:
             batch.reject(place, f"larger than {limit >> 20} MB", b"")
         elif content.strip():
-            batch.add_value(content.removeprefix(b"\xef\xbb\xbf").strip(), place, is_strict=True)
+            batch.add_value(content.removeprefix(BOM).strip(), place, is_strict=True)
         return opened.seek(0, os.SEEK_END)
     opened.seek(start)
     offset = start
@@ -222,7 +222,7 @@ def _read_lines(
             batch.tally.waiting_count += 1
             break
         offset += len(line)
-        if stripped := line.removeprefix(b"\xef\xbb\xbf").strip(b" \t\r\n\0"):
+        if stripped := line.removeprefix(BOM).strip(BLANKS):
             batch.add_value(stripped, place, is_strict=True)
     return offset
 

@@ -16,7 +16,7 @@ import orjson
 
 from analytics.contracts.hook_events import EVENTS
 from analytics.errors import ContractViolation
-from analytics.records import canonical_json, parse_instant, parse_json
+from analytics.records import BLANKS, BOM, canonical_json, parse_instant, parse_json, parse_lines, split_lines
 from analytics.records.conversations import error_marker
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ Row = dict[str, Any]
 NO_EVENT_NAME = "no event name"
 NOT_AN_OBJECT = "not a JSON object"
 
-_BLANKS = b" \t\r\n\0"
-_BOM = b"\xef\xbb\xbf"
 _EVENT_KEYS = ("hook_event_name", "hook_event_type", "hook_event", "event_name", "event_type", "hook_type", "event")
 _PAYLOAD_KEYS = ("payload", "data", "raw_input", "input", "hook_data", "event")
 _WRAPPER_TIME_KEYS = ("timestamp", "logged_at", "captured_at", "received_at", "ts")
@@ -136,15 +134,7 @@ class EventReader:
 
     def read_lines(self, lines: Iterable[tuple[int, bytes]]) -> Iterator[HookEvent]:
         """The events of JSON lines, each given with its byte offset."""
-        for position, line in lines:
-            stripped = line.removeprefix(_BOM).strip(_BLANKS)
-            if not stripped:
-                continue
-            try:
-                value = parse_json(stripped)
-            except ContractViolation as violation:
-                self.rejections.append((position, str(violation), stripped))
-                continue
+        for position, value in parse_lines(lines, self.rejections):
             yield from self.read_value(value, position)
 
     def _build(self, record: dict[str, Any], payload: dict[str, Any], position: int) -> HookEvent:
@@ -179,29 +169,22 @@ def parse_file(
     A file with one object was written at the time of capture; one with a list of them is an archive,
     whose own times tell nothing about its events.
     """
-    stripped = content.removeprefix(_BOM).strip(_BLANKS)
+    stripped = content.removeprefix(BOM).strip(BLANKS)
     name = parse_file_name(file_name)
     if not stripped:
         return [], [(0, "empty", b"")]
     try:
         value = parse_json(stripped)
     except ContractViolation as violation:
-        lines = stripped.split(b"\n")
+        lines = list(split_lines(stripped))
         if len(lines) == 1 and not file_name.endswith(".jsonl"):
             return [], [(0, str(violation), stripped)]
         reader = EventReader(name, mtime_ns, is_archive=True)
-        if any(_is_object(line) for line in lines[:2]):
-            return list(reader.read_lines(_iter_offsets(lines))), reader.rejections
+        if any(_is_object(line) for _, line in lines[:2]):
+            return list(reader.read_lines(lines)), reader.rejections
         return [], [(0, str(violation), stripped)]
     reader = EventReader(name, mtime_ns, is_archive=isinstance(value, list) or file_name.endswith(".jsonl"))
     return list(reader.read_value(value, 0)), reader.rejections
-
-
-def _iter_offsets(lines: list[bytes]) -> Iterator[tuple[int, bytes]]:
-    offset = 0
-    for line in lines:
-        yield offset, line
-        offset += len(line) + 1
 
 
 def _is_object(line: bytes) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from analytics.errors import ContractViolation
-from analytics.records import parse_instant, parse_json
+from analytics.records import BOM, parse_instant, parse_json, parse_lines, split_lines
 from analytics.sources.plans.manifest import normalise_status
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class ArchiveReader:
 
     def read(self, content: bytes) -> Iterator[PlanEvent]:
         """The events of JSON lines, or of one JSON array."""
-        stripped = content.removeprefix(b"\xef\xbb\xbf").strip()
+        stripped = content.removeprefix(BOM).strip()
         if stripped.startswith(b"["):
             try:
                 values = parse_json(stripped)
@@ -71,18 +71,8 @@ class ArchiveReader:
             for index, value in enumerate(values):
                 yield from self._read_value(value, index)
             return
-        offset = 0
-        for line in content.split(b"\n"):
-            start, offset = offset, offset + len(line) + 1
-            text = line.removeprefix(b"\xef\xbb\xbf").strip(b" \t\r\0")
-            if not text:
-                continue
-            try:
-                value = parse_json(text)
-            except ContractViolation as violation:
-                self.rejections.append((start, str(violation), text))
-                continue
-            yield from self._read_value(value, start)
+        for position, value in parse_lines(split_lines(content), self.rejections):
+            yield from self._read_value(value, position)
 
     def _read_value(self, value: Any, position: int) -> Iterator[PlanEvent]:
         if not isinstance(value, dict):

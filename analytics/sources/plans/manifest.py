@@ -6,8 +6,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from analytics.errors import ContractViolation
-from analytics.records import parse_json
+import orjson
+
+from analytics.records import parse_lines, split_lines
 
 Event = dict[str, Any]
 State = dict[str, Any]
@@ -107,22 +108,12 @@ def parse_manifest(content: bytes) -> Manifest:
     """The features of a manifest, one JSON object a line. The last of several lines with one id counts."""
     features: dict[str, Event] = {}
     rejections: list[tuple[int, str, bytes]] = []
-    offset = 0
-    for line in content.split(b"\n"):
-        start, offset = offset, offset + len(line) + 1
-        stripped = line.removeprefix(b"\xef\xbb\xbf").strip(b" \t\r\0")
-        if not stripped:
-            continue
-        try:
-            value = parse_json(stripped)
-        except ContractViolation as violation:
-            rejections.append((start, str(violation), stripped))
-            continue
+    for position, value in parse_lines(split_lines(content), rejections):
         feature_id = value.get("id") if isinstance(value, dict) else None
         if isinstance(feature_id, int) and not isinstance(feature_id, bool):
             feature_id = str(feature_id)
         if not isinstance(feature_id, str) or not feature_id:
-            rejections.append((start, NOT_A_FEATURE, stripped))
+            rejections.append((position, NOT_A_FEATURE, orjson.dumps(value)))
             continue
         features[feature_id] = {**value, "id": feature_id, "status": normalise_status(value.get("status"))}
     return Manifest(tuple(features.values()), tuple(rejections))

@@ -15,14 +15,12 @@ from typing import Any, BinaryIO, NamedTuple
 import orjson
 
 from analytics.errors import ContractViolation
-from analytics.records import instant_date, iter_concatenated, parse_instant, parse_json
+from analytics.records import BLANKS, BOM, instant_date, iter_concatenated, parse_instant, parse_json
 from analytics.records.conversations import foreign_producer
 from analytics.sources.transcripts.discovery import Task, read_edges
 
 CHUNK_BYTES = 4 << 20
 PROBE_BYTES = 64 << 10
-_BOM = b"\xef\xbb\xbf"
-_BLANKS = b" \t\r\0"
 # Cheap to look for, so that Claude Code's own files are parsed once only.
 _FOREIGN_TELLS = (b'"payload"', b'"parts"', b'"systemPayload"', b'"toolCallResult"', b'"session-')
 
@@ -98,7 +96,7 @@ class FileReader:
     def _read_line(self, line: Line) -> Found:
         """The records of a line: nearly always it is one JSON object, which costs no more than its parsing."""
         if self.refused is not None:
-            self.refused_count += bool(line.content is None or line.content.strip(_BLANKS))
+            self.refused_count += bool(line.content is None or line.content.strip(BLANKS))
             return ()
         if line.content is None:
             if not line.is_terminated:
@@ -114,8 +112,8 @@ class FileReader:
     def _read_odd_line(self, line: Line, content: bytes) -> Found:
         """What a line holds that is not one JSON object as it stands."""
         if line.position == 0:
-            content = content.removeprefix(_BOM)
-        stripped = content.strip(_BLANKS)
+            content = content.removeprefix(BOM)
+        stripped = content.strip(BLANKS)
         if not stripped:
             return ()
         try:
