@@ -27,9 +27,18 @@ from analytics.replay import Increment, begin_warehouse, has_beginning, kept_inc
 from analytics.result import Result
 from analytics.sources import ExtractResult, Progress
 from analytics.targets import FIRST, TargetResult
-from analytics.targets.snapshot import is_published
+from analytics.targets.snapshot import discard, is_published, stage
 from analytics.transformer import TransformResult, preload, project_fingerprint, transform, transform_again
-from analytics.validator import AuditFailed, ValidateResult, note_build, reason_to_skip, validate
+from analytics.validator import (
+    AuditFailed,
+    ValidateResult,
+    audit,
+    begin_audit,
+    note_build,
+    reason_to_skip,
+    record_audit,
+    require_success,
+)
 from analytics.warehouse import open_warehouse
 from analytics.workers import Worker
 
@@ -237,33 +246,41 @@ class PipelineRun:
 
     def validate(self) -> ValidateResult:
         """Audit what was built and, only when the audit passes, call the changed days clean."""
-        audit = ValidateResult()
+        result = ValidateResult()
         with record_stage(self._stages, "validate") as record:
             try:
-                audit = self._audit(record)
-            except AuditFailed as error:
-                audit = error.result
+                result = self._audit(record)
+            except AnalyticsError as error:
+                discard(self._settings, self.result.run_id)
+                result = error.result if isinstance(error, AuditFailed) else result
                 raise
             finally:
-                self.result = dataclasses.replace(self.result, validate=audit)
-                record.unit_count, record.warning_count = audit.check_count, len(audit.warnings)
-                record.failed_count = len(audit.failed)
-                record.result = "skipped" if audit.skipped else record.result
+                self.result = dataclasses.replace(self.result, validate=result)
+                record.unit_count, record.warning_count = result.check_count, len(result.warnings)
+                record.failed_count = len(result.failed)
+                record.result = "skipped" if result.skipped else record.result
                 if self._observer.on_validate:
-                    self._observer.on_validate(audit)
+                    self._observer.on_validate(result)
             with open_warehouse(self._settings) as connection:
                 loader = DuckDBLoader(self._settings, self._lake, connection)
                 loader.finish_build(run_id=self.result.run_id, fingerprint=self._fingerprint)
-        return audit
+        return result
 
     def _audit(self, record: StageRecord) -> ValidateResult:
-        run_id = self.result.run_id
+        """Have the suites judge in their own process, and meanwhile write what is published if they agree."""
         if self._reason_to_skip_audit:
             return ValidateResult(skipped=self._reason_to_skip_audit)
-        with self._auditor as worker:
-            audit = worker.call(validate, self._settings, self._lake, run_id=run_id)
-            record.peak_memory_bytes = worker.peak_memory_bytes
-            return audit
+        run_id = self.result.run_id
+        date_count = begin_audit(self._settings, self._lake)
+        staged = self._background.submit(stage, self._settings, run_id)
+        try:
+            with self._auditor as worker:
+                result = worker.call(audit, self._settings, run_id=run_id, date_count=date_count)
+                record.peak_memory_bytes = worker.peak_memory_bytes
+        finally:
+            staged.result()  # one that reads the warehouse keeps those that write from it
+        record_audit(self._settings, result, run_id=run_id)
+        return require_success(result)
 
     def publish(self) -> PublishResult:
         """Hand gold to every target. May be called again after a PublishError."""

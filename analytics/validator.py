@@ -190,22 +190,32 @@ def validate(
         project: The folder of suites.
 
     Raises:
-        AuditFailed: a severe check objected. The message says which, how many rows and where to look.
+        AuditFailed: a severe check objected.
     """
-    started = time.monotonic()
+    date_count = begin_audit(settings, lake, is_everything=is_everything)
+    result = audit(settings, run_id=run_id, date_count=date_count, suites=suites, project=project)
+    if not suites:
+        record_audit(settings, result, run_id=run_id)
+    return require_success(result)
+
+
+def begin_audit(settings: Settings, lake: Lake, *, is_everything: bool = False) -> int:
+    """Say what to audit: what was built since the last audit that passed, or everything. Returns the days in scope."""
     with open_warehouse(settings) as connection:
-        date_count = _write_scope(connection, lake, is_everything=is_everything)
+        return _write_scope(connection, lake, is_everything=is_everything)
+
+
+def audit(
+    settings: Settings, *, run_id: str, date_count: int, suites: Sequence[str] = (), project: Path = PROJECT
+) -> ValidateResult:
+    """Judge what `begin_audit` put in scope, and write the report. Only reads the warehouse, beside other readers."""
+    started = time.monotonic()
     files = [file for file in suite_files(project) if not suites or file.stem in suites]
     folder = settings.data_dir / "validation"
     checks = tuple(run_suites(settings, files, folder, project, has_docs=not suites))
     report = write_report(folder, checks, run_id)
     failed = [check for check in checks if not check.is_success and check.severity == "severe"]
-    if not suites:
-        with open_warehouse(settings) as connection:
-            connection.execute("insert into audit.audits values (?, ?, ?)", [run_id, _now(), not failed])
-            if not failed:
-                connection.execute("delete from audit.pending")
-    result = ValidateResult(
+    return ValidateResult(
         suite_count=len(files),
         check_count=len(checks),
         failed=tuple(check.qualified_name for check in failed),
@@ -216,8 +226,20 @@ def validate(
         report_file=report,
         checks=checks,
     )
-    if failed:
-        raise AuditFailed(_explain(failed, result.report), result)
+
+
+def record_audit(settings: Settings, result: ValidateResult, *, run_id: str) -> None:
+    """Remember that an audit was made and, if it passed, that nothing waits for one any more."""
+    with open_warehouse(settings) as connection:
+        connection.execute("insert into audit.audits values (?, ?, ?)", [run_id, _now(), not result.failed])
+        if not result.failed:
+            connection.execute("delete from audit.pending")
+
+
+def require_success(result: ValidateResult) -> ValidateResult:
+    """The result, unless a severe check objected: then AuditFailed says which, how many rows and where to look."""
+    if result.failed:
+        raise AuditFailed(_explain(result), result)
     return result
 
 
@@ -233,7 +255,8 @@ def require_passed_audit(settings: Settings) -> None:
         )
 
 
-def _explain(failed: Sequence[CheckResult], report: str) -> str:
+def _explain(result: ValidateResult) -> str:
+    failed = [check for check in result.checks if check.qualified_name in result.failed]
     named = "; ".join(f"{check.qualified_name} ({check.found}): {check.advice}" for check in failed[:3])
     more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
-    return f"validate: {len(failed)} checks failed: {named}{more} Nothing is published. Report: {report}"
+    return f"validate: {len(failed)} checks failed: {named}{more} Nothing is published. Report: {result.report}"

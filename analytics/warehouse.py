@@ -36,8 +36,8 @@ _IN_USE = ("could not set lock", "unique file handle conflict")
 
 
 @contextlib.contextmanager
-def open_warehouse(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A writing connection to the warehouse, within this project's memory bound, in UTC.
+def open_warehouse(settings: Settings, *, is_read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to the warehouse, within this project's memory bound, in UTC: a writing one, or one of many readers.
 
     Raises LockHeld when another program has the file open for longer than `LOCK_WAIT_S` seconds.
     """
@@ -46,8 +46,10 @@ def open_warehouse(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     make_private_folder(settings.data_dir)
     path = settings.warehouse_file.resolve()
     try:
-        connection = _connect(path)
-    except duckdb.Error:
+        connection = _connect(path, is_read_only=is_read_only)
+    except duckdb.Error as error:
+        if is_read_only:
+            raise _broken(path) from error
         # Half a file after a full disk, or another version's: it is disposable, the lake is the truth.
         for leftover in (path, path.with_suffix(".duckdb.wal")):
             leftover.unlink(missing_ok=True)
@@ -89,7 +91,7 @@ def cursor_of(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnectio
     return cursor
 
 
-def _connect(path: Path) -> duckdb.DuckDBPyConnection:
+def _connect(path: Path, *, is_read_only: bool = False) -> duckdb.DuckDBPyConnection:
     import duckdb
 
     config: dict[str, str | bool | int | float | list[str]] = {
@@ -103,7 +105,7 @@ def _connect(path: Path) -> duckdb.DuckDBPyConnection:
     # of this process to one file share it.
     connection = duckdb.connect(f":memory:{path}", config=config)
     try:
-        _attach(connection, path)
+        _attach(connection, path, "read_only" if is_read_only else f"row_group_size {ROW_GROUP_SIZE}")
         connection.execute(f"use {CATALOG}")
     except BaseException:
         connection.close()
@@ -111,14 +113,14 @@ def _connect(path: Path) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def _attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+def _attach(connection: duckdb.DuckDBPyConnection, path: Path, option: str) -> None:
     import duckdb
 
     location = str(path).replace("'", "''")
     deadline = time.monotonic() + LOCK_WAIT_S
     while True:
         try:
-            connection.execute(f"attach if not exists '{location}' as {CATALOG} (row_group_size {ROW_GROUP_SIZE})")
+            connection.execute(f"attach if not exists '{location}' as {CATALOG} ({option})")
         except duckdb.Error as error:
             if not any(sign in str(error).lower() for sign in _IN_USE):
                 raise

@@ -32,7 +32,8 @@ def fake_build(monkeypatch, tmp_path, builds):
         return TransformResult(1, 0, plan.is_full_refresh, 1)
 
     monkeypatch.setattr(pipeline, "transform", transform)
-    monkeypatch.setattr(pipeline, "validate", lambda *_args, **_named: ValidateResult())
+    monkeypatch.setattr(pipeline, "begin_audit", lambda *_: 1)
+    monkeypatch.setattr(pipeline, "audit", lambda *_args, **_named: ValidateResult())
     monkeypatch.setattr(pipeline, "Worker", WorkerInProcess)
     monkeypatch.setattr(pipeline, "project_fingerprint", lambda _settings: "f")
     monkeypatch.setattr(sample, "SAMPLE_DIR", tmp_path / "sample")
@@ -84,6 +85,7 @@ def test_a_held_lock_stops_the_run_before_it_reads(settings):
 
 
 def test_a_failed_audit_leaves_readers_the_last_version_and_is_tried_again(settings, monkeypatch):
+    settings = dataclasses.replace(settings, validate="always")
     write_transcript(settings, make_prompt("a"))
     pipeline.run(settings)
     write_transcript(settings, make_prompt("a"), make_prompt("b"))
@@ -92,11 +94,12 @@ def test_a_failed_audit_leaves_readers_the_last_version_and_is_tried_again(setti
         raise ChecksFailed("validate: 1 failed")
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "validate", object_to_it)
+        patch.setattr(pipeline, "audit", object_to_it)
         for _ in range(2):
             with pytest.raises(ChecksFailed):
                 pipeline.run(settings)
             assert prompts(settings) == ["a"]
+            assert len(snapshot.published_versions(settings.published_dir)) == 1, "what was written meanwhile is gone"
     assert pipeline.run(settings).extraction.rows_loaded == 0
     assert prompts(settings) == ["a", "b"]
 

@@ -68,7 +68,7 @@ def run_suites(
         warehouse = context.data_sources.add_sql(
             name="warehouse",
             connection_string=f"{SCHEME}:///{settings.warehouse_file}",
-            kwargs={"connect_args": {"config": {"memory_limit": MEMORY_LIMIT, "threads": 2}}},
+            kwargs={"connect_args": {"read_only": True, "config": {"memory_limit": MEMORY_LIMIT, "threads": 2}}},
             # All at once: the project is written anew for each asset that is added by itself.
             assets=[
                 {"name": name, "type": "query", "query": query, "batch_definitions": [{"name": _BATCH}]}

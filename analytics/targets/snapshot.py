@@ -33,15 +33,36 @@ if TYPE_CHECKING:
 CURRENT = "current"
 MARTS = "marts.duckdb"
 SNAPSHOT_TABLE = "published_snapshot"
-COMPLETE = "_complete"
+WRITTEN, COMPLETE = "_written", "_complete"
 WRITERS = 2
 _RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6,12}Z")
 # Written so that DuckDB 1.4 and later, Metabase's driver among them, can open the file.
 STORAGE_VERSION = "v1.2.0"
 
 
+def stage(settings: Settings, run_id: str) -> None:
+    """Write a run's version while the checks still judge it: whole, and for nobody to see until that run publishes.
+
+    Gold has to stay as it is until then. What fails here is tried again, and told, by `publish`.
+    """
+    import duckdb
+
+    try:
+        with open_warehouse(settings, is_read_only=True) as connection:
+            _write_version(connection, settings.published_dir / run_id, run_id)
+    except (OSError, duckdb.Error, AnalyticsError):
+        discard(settings, run_id)
+
+
+def discard(settings: Settings, run_id: str) -> None:
+    """Take away what a run staged, unless readers see it."""
+    version = settings.published_dir / run_id
+    if current_version(settings) != version.resolve():
+        shutil.rmtree(version, ignore_errors=True)
+
+
 def publish(settings: Settings, run_id: str) -> TargetResult:
-    """Write every gold table and view, then make them visible in one step.
+    """Write every gold table and view, unless the run staged them, then make them visible in one step.
 
     Raises PublishError when the disk refuses; readers then keep what they had.
     """
@@ -51,23 +72,22 @@ def publish(settings: Settings, run_id: str) -> TargetResult:
     version = settings.published_dir / run_id
     try:
         with open_warehouse(settings) as connection:
-            tables = gold_tables(connection)
-            if not tables:
-                raise PublishError("publish: there is no gold yet. Run `analytics transform` first.")
+            if not (version / WRITTEN).exists():
+                _write_version(connection, version, run_id)
             build = _build_run(connection)
-            row_count = _write_version(connection, version, tables, run_id)
+            row_count = int((version / WRITTEN).read_text(encoding="ascii"))
             columns = _describe(connection)
-        step("version_written")
+            table_count = len(gold_tables(connection))
         _flip(settings.published_dir, run_id)
         step("version_flipped")
         _replace_marts(settings.published_dir, columns)
         step("marts_replaced")
         write_private_file(version / COMPLETE, build.encode())
+        (version / WRITTEN).unlink()
         for old in old_versions(settings.published_dir, settings.keep_versions):
             shutil.rmtree(old, ignore_errors=True)
     except (OSError, duckdb.Error, AnalyticsError) as error:
-        if current_version(settings) != version.resolve():
-            shutil.rmtree(version, ignore_errors=True)
+        discard(settings, run_id)
         if isinstance(error, AnalyticsError):
             raise
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "DuckDB could not write"
@@ -76,10 +96,10 @@ def publish(settings: Settings, run_id: str) -> TargetResult:
         ) from error
     return TargetResult(
         target="snapshot",
-        summary=f"{len(tables)} tables",
+        summary=f"{table_count} tables",
         location=shown_path(settings.published_dir / MARTS),
         elapsed_ms=round((time.monotonic() - started) * 1000),
-        facts={"table_count": len(tables), "row_count": row_count},
+        facts={"table_count": table_count, "row_count": row_count},
     )
 
 
@@ -126,8 +146,11 @@ def open_current(settings: Settings) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def _write_version(connection: duckdb.DuckDBPyConnection, version: Path, tables: Sequence[str], run_id: str) -> int:
-    """Write the tables, a few at a time: most are queries too small to fill more than one core."""
+def _write_version(connection: duckdb.DuckDBPyConnection, version: Path, run_id: str) -> None:
+    """Write all tables and, last, how many rows. A few at a time: most are too small to fill more than one core."""
+    tables = gold_tables(connection)
+    if not tables:
+        raise PublishError("publish: there is no gold yet. Run `analytics transform` first.")
     make_private_folder(version)
     now = datetime.now(UTC).replace(tzinfo=None)
     queries = {name: f"select * from gold.{name}" for name in tables}
@@ -138,7 +161,8 @@ def _write_version(connection: duckdb.DuckDBPyConnection, version: Path, tables:
         )
         row_count = sum(row_counts)
         list(pool.map(sync, [*version.iterdir(), version]))
-    return row_count
+    write_private_file(version / WRITTEN, str(row_count).encode())
+    step("version_written")
 
 
 def _write_table(connection: duckdb.DuckDBPyConnection, query: str, file: Path) -> int:

@@ -34,7 +34,8 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(task, "retry_delay_seconds", 0)
     kinds = {"validate": WorkerInProcess, "transform": Worker}
     monkeypatch.setattr(pipeline, "Worker", lambda name, warm_up: kinds[name](name, warm_up))
-    monkeypatch.setattr(pipeline, "validate", lambda *_, **__: ValidateResult(skipped="test"))
+    monkeypatch.setattr(pipeline, "begin_audit", lambda *_: 1)
+    monkeypatch.setattr(pipeline, "audit", lambda *_, **__: ValidateResult())
 
 
 @pytest.fixture
@@ -125,7 +126,7 @@ def test_failed_audit_is_told_without_content_and_not_tried_again(
         audits.append(1)
         raise AuditFailed("validate: 1 checks failed", ValidateResult(check_count=1, failed=("gold.check",)))
 
-    monkeypatch.setattr(pipeline, "validate", fail)
+    monkeypatch.setattr(pipeline, "audit", fail)
     with pytest.raises(ChecksFailed):
         analytics_pipeline()
     assert len(audits) == 1
@@ -135,7 +136,7 @@ def test_failed_audit_is_told_without_content_and_not_tried_again(
     assert message == {"flow": "analytics_pipeline", "stage": "validate", "error": "AuditFailed"}
     assert MARKER not in caplog.text
 
-    monkeypatch.setattr(pipeline, "validate", lambda *_, **__: ValidateResult(skipped="test"))
+    monkeypatch.setattr(pipeline, "audit", lambda *_, **__: ValidateResult())
     assert analytics_pipeline()["published"], "the next good run publishes, though nothing arrived"
 
 
@@ -143,7 +144,7 @@ def test_flow_always_audits(world: Settings, light: list[str], monkeypatch: pyte
     """By hand, the second run would pass on its dbt tests alone."""
     audits: list[str] = []
     monkeypatch.setattr(pipeline, "reason_to_skip", lambda *_: "not due")
-    monkeypatch.setattr(pipeline, "validate", lambda *_, run_id: audits.append(run_id) or ValidateResult())
+    monkeypatch.setattr(pipeline, "audit", lambda *_, run_id, **__: audits.append(run_id) or ValidateResult())
     write_transcript(world, make_prompt())
     analytics_pipeline()
     assert len(audits) == 1

@@ -108,7 +108,7 @@ def test_a_day_with_faults_loses_nothing(world: Settings, tmp_path: Path, monkey
         monkeypatch.setattr(task, "retry_delay_seconds", 0)
     write_transcript(world)
     faults = ["none", "source", "publish", "lock", "crash"]
-    real = {name: getattr(pipeline, name) for name in ("extract", "publish", "transform", "validate")}
+    real = {name: getattr(pipeline, name) for name in ("extract", "publish", "transform", "audit")}
     happened: list[str] = []
     for hour in range(24):
         for number in range(hour * 3, hour * 3 + generator.randint(1, 3)):
@@ -120,7 +120,7 @@ def test_a_day_with_faults_loses_nothing(world: Settings, tmp_path: Path, monkey
                 gone = pipeline.Extraction((), {"transcripts": "transcripts: not there"})
                 broken.setattr(pipeline, "extract", lambda *_, gone=gone, **__: gone)
             elif fault in ("publish", "crash"):
-                stage = "publish" if fault == "publish" else generator.choice(["transform", "validate"])
+                stage = "publish" if fault == "publish" else generator.choice(["transform", "audit"])
                 error = PublishError("publish: full") if fault == "publish" else RuntimeError("crash")
 
                 def fail(*_: Any, error: Exception = error, **__: Any) -> Any:

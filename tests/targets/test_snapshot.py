@@ -48,6 +48,31 @@ def test_publish_shows_gold_in_both_forms(gold):
         assert connection.execute("select run_id from published_snapshot").fetchall() == [(RUNS[0],)]
 
 
+def test_what_a_run_staged_is_seen_once_it_publishes(gold):
+    snapshot.publish(gold, RUNS[0])
+    make_gold(gold, fct_x="select 2 as n, 'a' as name")
+    with open_warehouse(gold, is_read_only=True) as reader:
+        snapshot.stage(gold, RUNS[1])
+        assert reader.execute("select n from gold.fct_x").fetchall() == [(2,)]
+    assert in_marts(gold, "select n from gold.fct_x") == [(1,)]
+    staged = (gold.published_dir / RUNS[1] / "fct_x.parquet").stat().st_ino
+    assert snapshot.publish(gold, RUNS[1]).facts == {"table_count": 2, "row_count": 3}
+    assert in_marts(gold, "select n from gold.fct_x") == [(2,)]
+    assert (gold.published_dir / RUNS[1] / "fct_x.parquet").stat().st_ino == staged, "it was written once"
+
+
+def test_what_could_not_be_staged_is_left_to_the_publish(gold, monkeypatch):
+    def refuse(*_args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(snapshot, "sync", refuse)
+        snapshot.stage(gold, RUNS[0])
+    assert versions(gold) == []
+    snapshot.publish(gold, RUNS[0])
+    assert in_marts(gold, "select n from gold.fct_x") == [(1,)]
+
+
 def test_an_open_connection_sees_the_next_version(gold):
     snapshot.publish(gold, RUNS[0])
     with duckdb.connect(str(gold.published_dir / "marts.duckdb"), read_only=True) as connection:
@@ -122,10 +147,14 @@ def test_a_failure_after_the_flip_keeps_what_readers_see(gold, monkeypatch):
     def refuse(*_args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(snapshot, "_replace_marts", refuse)
-    with pytest.raises(PublishError):
-        snapshot.publish(gold, RUNS[1])
+    with monkeypatch.context() as full:
+        full.setattr(snapshot, "_replace_marts", refuse)
+        with pytest.raises(PublishError):
+            snapshot.publish(gold, RUNS[1])
+    seen = (gold.published_dir / snapshot.CURRENT / "fct_x.parquet").stat().st_mtime_ns
     assert in_marts(gold, "select n from gold.fct_x") == [(1,)]
+    snapshot.publish(gold, RUNS[1])
+    assert (gold.published_dir / snapshot.CURRENT / "fct_x.parquet").stat().st_mtime_ns == seen, "written once"
 
 
 def test_a_file_size_limit_publishes_nothing_and_says_so(gold):
