@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any
 
@@ -20,7 +21,10 @@ _NOT_BLANK = re.compile(r"[^ \t\r]")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EPOCH_DATE = date(1970, 1, 1)
 MICROSECONDS_A_DAY = 86_400_000_000
-MAX_INSTANT = 253_402_300_800_000_000  # year 10000, where date arithmetic ends
+MAX_INSTANT = 4_102_444_800_000_000  # year 2100: no clock is right about it, and gold has a row for each day until then
+COUNTS_END = 10**10
+_COSTS_END = 10**15
+_NANO = Decimal(1_000_000_000)
 
 
 def parse_json(text: bytes) -> Any:
@@ -170,6 +174,30 @@ def parse_instant(value: Any) -> int | None:
         if abs(value) < limit:
             return _plausible(int(value * factor))
     return _plausible(int(value) // 1_000)
+
+
+def parse_count(value: Any) -> int | None:
+    """A count as sources write it, a number or digits; None where it is none, negative or absurd.
+
+    Ten thousand million of anything in one record is its writer's fault, and its price would not fit 64 bits.
+    """
+    if isinstance(value, str):
+        return parse_count(int(value)) if value.isascii() and value.isdigit() and len(value) < 18 else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < COUNTS_END:
+        return None
+    count: int = round(value)
+    return count
+
+
+def parse_cost(value: Any) -> int | None:
+    """Dollars, as a number or as text, in nano-dollars; exact for what JSON wrote. None from a million dollars on."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        nano = Decimal(value.strip() if isinstance(value, str) else repr(value)) * _NANO
+        return int(nano.to_integral_value()) if 0 <= nano < _COSTS_END else None
+    except InvalidOperation:
+        return None
 
 
 @lru_cache(maxsize=4_096)  # a line's instant is asked for by the reader and by the row

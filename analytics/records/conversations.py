@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
 from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any
 
 import orjson
 
-from analytics.records import parse_instant
+from analytics.records import COUNTS_END, parse_cost, parse_count, parse_instant
 
 PROMPT_TEXT_LIMIT = 20_000
 
@@ -168,8 +167,8 @@ def flatten_line(line: Mapping[str, Any], *, keep_text: bool) -> Row:
             _flatten_message(row, message, line_type, keep_text=keep_text)
         if (result := line.get("toolUseResult")) is not None:
             _flatten_result(row, result)
-        if (cost := line.get("costUSD")) is not None and isinstance(cost, int | float) and not isinstance(cost, bool):
-            _put_count(row, "reported_cost_nusd", round(Decimal(str(cost)) * 1_000_000_000))
+        if (cost := parse_cost(line.get("costUSD"))) is not None:
+            row["reported_cost_nusd"] = cost
     else:
         _flatten_other(row, line, line_type, keep_text=keep_text)
     return row
@@ -198,7 +197,7 @@ def _put_columns(row: Row, values: Mapping[str, Any], columns: _Columns) -> None
         if kind is not int:
             if type(value) is kind:
                 row[column] = value
-        elif type(value) is int and -(2**63) <= value < 2**63:  # most counts, without a call
+        elif type(value) is int and 0 <= value < COUNTS_END:  # most counts, without a call
             row[column] = value
         else:
             _put_count(row, column, value)
@@ -210,12 +209,8 @@ def _put(row: Row, column: str, value: Any, kind: type) -> None:
 
 
 def _put_count(row: Row, column: str, value: Any) -> None:
-    """A count as int64; floats that are whole or durations are rounded, anything else is absent."""
-    if type(value) is int:
-        if -(2**63) <= value < 2**63:
-            row[column] = value
-    elif isinstance(value, float) and abs(value) < 2**62:
-        row[column] = round(value)
+    if (count := parse_count(value)) is not None:
+        row[column] = count
 
 
 def _put_effort(row: Row, effort: Any) -> None:

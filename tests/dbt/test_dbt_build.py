@@ -145,8 +145,10 @@ def test_us_inference_costs_a_tenth_more_and_searches_a_cent(warehouse: Warehous
 
 
 def test_an_advisor_is_a_request_of_its_own(warehouse: Warehouse) -> None:
+    """Of lines that say the same of the response itself, one that names its advisor speaks, not any of them."""
     advisor = {"iteration_index": 0, "model": "claude-opus-4-8", "input_tokens": 1000, "output_tokens": 0}
-    build(warehouse, [make_answer_row(advisor_iterations=[advisor])])
+    silent = [make_answer_row(line_uuid=f"silent-{number}") for number in range(8)]
+    build(warehouse, [*silent, make_answer_row(advisor_iterations=[advisor])])
     rows = warehouse.query("select model_name, is_advisor, input_tokens from gold.fct_api_requests order by 2")
     assert [tuple(row.values()) for row in rows] == [("claude-sonnet-4-6", False, 10), ("claude-opus-4-8", True, 1000)]
 

@@ -46,9 +46,9 @@ def test_flatten_line_types_the_envelope_and_the_usage():
         ({"cache_creation_input_tokens": 0, "cache_creation": {"ephemeral_1h_input_tokens": 9}}, 9, None, 9),
         ({"cache_creation_input_tokens": 7, "cache_creation": {"ephemeral_5m_input_tokens": 7}}, 7, 7, None),
         (
-            {"cache_creation": {"ephemeral_5m_input_tokens": 2**63 - 1, "ephemeral_1h_input_tokens": 1}},
+            {"cache_creation": {"ephemeral_5m_input_tokens": 10**10 - 1, "ephemeral_1h_input_tokens": 1}},
             None,
-            2**63 - 1,
+            10**10 - 1,
             1,
         ),
     ],
@@ -60,11 +60,45 @@ def test_flatten_line_takes_the_larger_of_flat_and_split_cache_writes(usage, tot
 
 
 @pytest.mark.parametrize(
-    ("cost", "expected"), [(0.0123, 12_300_000), (1, 1_000_000_000), (1e300, None), ("1", None), (True, None)]
+    ("cost", "expected"),
+    [
+        (0.0123, 12_300_000),
+        (1, 1_000_000_000),
+        ("1", 1_000_000_000),
+        (2_000_000_000, None),
+        (1e300, None),
+        (-1, None),
+        ("much", None),
+        (True, None),
+    ],
 )
 def test_flatten_line_keeps_a_reported_cost_in_nano_dollars(cost, expected):
     """A cost of 1e300 overflowed its column and ended every run. Found by fuzzing."""
     assert as_row({**make_answer(), "costUSD": cost})["reported_cost_nusd"] == expected
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (7, 7),
+        (7.0, 7),
+        ("7", 7),
+        (-5, None),
+        (-5.0, None),
+        (10**10, None),
+        (2**53 + 1, None),
+        (1e18, None),
+        ("9" * 17, None),
+        ("seven", None),
+        ("\u0667", None),
+        (True, None),
+    ],
+)
+def test_flatten_line_takes_no_count_that_cannot_be_one(count, expected):
+    """One line that told of 2^53 tokens overflowed their price and ended every run; one of -5 made a response
+    cost less than nothing. Found by mutating transcripts."""
+    row = as_row(make_answer(input_tokens=count, iterations=[{"type": "advisor_message", "output_tokens": count}]))
+    assert (row["input_tokens"], row["advisor_iterations"][0]["output_tokens"]) == (expected, expected)
 
 
 def test_flatten_line_keeps_the_prompt_of_a_person_only():

@@ -6,10 +6,9 @@ fields lie in `attributes`; and any of them in lists and wrappers, as in snapsho
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
-from analytics.records import parse_instant
+from analytics.records import parse_cost, parse_count, parse_instant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,8 +50,6 @@ _STATUS_WORDS = {"ok": "success", "succeeded": "success", "failed": "error", "fa
 _WORD_LIMIT = 200
 _STATUS_LIMIT = 40
 _DEPTH = 4
-_NANO = Decimal(1_000_000_000)
-_LIMIT = 2**62
 
 
 def iter_events(value: Any, depth: int = _DEPTH) -> Iterator[dict[str, Any]]:
@@ -89,7 +86,7 @@ def flatten_event(record: dict[str, Any], place: Place | None = None) -> Row:  #
     for column, keys in _WORDS.items():
         row[column] = _first(fields, keys, _word)
     for column, keys in _COUNTS.items():
-        row[column] = _first(fields, keys, _count)
+        row[column] = _first(fields, keys, parse_count)
     row["reported_cost_nusd"] = _first(fields, _COST_KEYS, parse_cost)
     row["error_char_count"] = _first(fields, _ERROR_KEYS, _length)
     row["status"] = _status(fields, row)
@@ -109,17 +106,6 @@ def parse_time(value: Any) -> int | None:
     if isinstance(value, str) and value.isdigit() and len(value) < 20:
         return parse_instant(int(value))
     return parse_instant(value)
-
-
-def parse_cost(value: Any) -> int | None:
-    """Dollars, as a number or as text, in nano-dollars; exact for what JSON wrote."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        nano = (Decimal(value.strip()) if isinstance(value, str) else Decimal(repr(value))) * _NANO
-        return int(nano.to_integral_value()) if abs(nano) < _LIMIT else None
-    except InvalidOperation:
-        return None
 
 
 def _fields(record: dict[str, Any]) -> dict[str, Any]:
@@ -168,12 +154,3 @@ def _word(value: Any) -> str | None:
 
 def _length(value: Any) -> int | None:
     return len(value) if isinstance(value, str) and value else None
-
-
-def _count(value: Any) -> int | None:
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 18:
-        return int(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _LIMIT or value < 0:
-        return None
-    rounded: int = round(value)
-    return rounded

@@ -16,7 +16,16 @@ import orjson
 
 from analytics.contracts.hook_events import EVENTS
 from analytics.errors import ContractViolation
-from analytics.records import BLANKS, BOM, canonical_json, parse_instant, parse_json, parse_lines, split_lines
+from analytics.records import (
+    BLANKS,
+    BOM,
+    canonical_json,
+    parse_count,
+    parse_instant,
+    parse_json,
+    parse_lines,
+    split_lines,
+)
 from analytics.records.conversations import error_marker
 
 if TYPE_CHECKING:
@@ -369,9 +378,9 @@ def flatten_event(record: dict[str, Any], place: Place | HookPlace) -> Row:
             _put_detail(row, payload.get(detail[0]), detail[1])
     effort = payload.get("effort")
     _put_text(row, "effort", effort.get("level") if isinstance(effort, dict) else effort)
-    _put_count(row, "duration_ms", payload.get("duration_ms"))
+    _put(row, "duration_ms", parse_count(payload.get("duration_ms")))
     if event == "MessageDisplay":
-        _put_count(row, "message_index", payload.get("index"))
+        _put(row, "message_index", parse_count(payload.get("index")))
     if "tool_input" in payload or "tool_response" in payload or "tool_name" in row:
         _flatten_tool(row, payload, event)
     row["producer"] = find_producer(payload, event)
@@ -442,12 +451,3 @@ def _put_detail(row: Row, value: Any, column: str | None) -> None:
         row["event_detail"] = value
         if column is not None:
             row[column] = value
-
-
-def _put_count(row: Row, column: str, value: Any) -> None:
-    if isinstance(value, bool):
-        return
-    if isinstance(value, int) and abs(value) < 2**62:
-        row[column] = value
-    elif isinstance(value, float) and abs(value) < 2**62:
-        row[column] = round(value)

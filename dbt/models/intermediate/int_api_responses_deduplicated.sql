@@ -69,6 +69,7 @@ fullest_ranked as (
                 is_progress_copy asc,
                 case when stop_reason is null then 1 else 0 end asc,
                 total_tokens desc,
+                case when advisor_iterations is null then 1 else 0 end asc,
                 record_id asc,
                 record_date asc
         ) as usage_rank

@@ -77,7 +77,7 @@ prices_combined as (
         ---------- dates
         valid_from,
         case
-            when speed = 'standard' and valid_from = first_valid_from then cast('1970-01-01' as date)
+            when valid_from = first_valid_from then cast('1970-01-01' as date)
             else valid_from
         end as applies_from,
         coalesce(valid_to, cast('9999-12-31' as date)) as applies_to
