@@ -8,14 +8,19 @@ dates as (
     select * from {{ ref('dim_date') }}
 ),
 
--- Zero-filled from the first day that the three were used together, or a chart would draw a line over idle
--- days; not before, or one record with a wild date would multiply all of them.
+build_settings as (
+    select * from {{ ref('int_build_settings') }}
+),
+
+-- Zero-filled from the first day that the three were used together until the build, or a chart would draw a line
+-- over idle days; not before or later, or one record of a wrong clock would multiply all of them.
 combinations as (
     select
         project_key,
         model_key,
         is_sidechain,
-        min(occurred_date_local) as first_day
+        min(occurred_date_local) as first_day,
+        max(occurred_date_local) as last_day
     from usage_events
     group by project_key, model_key, is_sidechain
 ),
@@ -27,8 +32,11 @@ grid as (
         combinations.model_key,
         combinations.is_sidechain
     from combinations
+    cross join build_settings
     inner join dates
-        on combinations.first_day <= dates.date_day
+        on
+            combinations.first_day <= dates.date_day
+            and dates.date_day <= greatest(combinations.last_day, {{ local_date('build_settings.run_at') }})
 ),
 
 grid_filled as (
