@@ -153,6 +153,17 @@ def test_an_advisor_is_a_request_of_its_own(warehouse: Warehouse) -> None:
     assert [tuple(row.values()) for row in rows] == [("claude-sonnet-4-6", False, 10), ("claude-opus-4-8", True, 1000)]
 
 
+def test_a_prompt_is_not_the_answer_whose_id_its_line_has(warehouse: Warehouse) -> None:
+    """Hand-made transcripts number lines and messages alike: the answer moved to the prompt, a session away."""
+    prompt = make_prompt_row(line_uuid="m1", session_id="another")
+    build(warehouse, [prompt, make_answer_row("m1", "02 12:01")])
+    rows = warehouse.query("select role, session_id from gold.fct_messages join gold.dim_sessions using (session_key)")
+    assert sorted(tuple(row.values()) for row in rows) == [("assistant", "s1"), ("user", "another")]
+    assert warehouse.query("select cast(occurred_date as varchar) as day from gold.fct_api_requests") == [
+        {"day": "2026-06-02"}
+    ]
+
+
 def test_a_call_is_one_whether_transcript_or_hook_or_both_tell_of_it(warehouse: Warehouse) -> None:
     warehouse.reset()
     hooks = [

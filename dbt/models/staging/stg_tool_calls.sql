@@ -31,7 +31,7 @@ tool_blocks as (
                         lines.line_uuid,
                         lines.record_id
                     )
-            else coalesce(lines.progress_message_uuid, lines.line_uuid, lines.record_id)
+            else 'line:' || coalesce(lines.progress_message_uuid, lines.line_uuid, lines.record_id)
         end as message_source_id,
         lines.result_agent_id,
 
