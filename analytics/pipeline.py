@@ -125,6 +125,9 @@ class PipelineRun:
         self._lake = Lake(settings.data_dir, self._source_settings.host_id)
         self._fingerprint = project_fingerprint(settings)
         self.result = RunResult(new_run_id(), Extraction((), {}), is_sample=is_sample)
+        if not settings.warehouse_file.exists() and settings.validate != "never":
+            # A first build is always audited, and until there is something to extract a core is idle.
+            self._auditor.start()
 
     @cached_property
     def _increment(self) -> Increment | None:
