@@ -77,7 +77,6 @@ def publish(settings: Settings, run_id: str) -> TargetResult:
             build = _build_run(connection)
             row_count = int((version / WRITTEN).read_text(encoding="ascii"))
             columns = _describe(connection)
-            table_count = len(gold_tables(connection))
         _flip(settings.published_dir, run_id)
         step("version_flipped")
         _replace_marts(settings.published_dir, columns)
@@ -94,6 +93,7 @@ def publish(settings: Settings, run_id: str) -> TargetResult:
         raise PublishError(
             f"publish: {settings.published_dir} cannot be written ({reason}). Free the disk, then: analytics publish"
         ) from error
+    table_count = len({table for table, _, _ in columns} - {SNAPSHOT_TABLE})
     return TargetResult(
         target="snapshot",
         summary=f"{table_count} tables",

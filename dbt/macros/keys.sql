@@ -8,6 +8,25 @@
     )
 {%- endmacro %}
 
+{#-
+  What identifies the message of a line of stg_conversations, so that all lines and copies of it meet: of a response its
+  id, on whichever lines. The id of any other line is none of a response, even where the two are spelled alike.
+-#}
+{% macro message_source_id(line) -%}
+    case
+        when coalesce({{ line }}.progress_message_type, {{ line }}.line_type) = 'assistant'
+            then
+                coalesce(
+                    {{ line }}.message_id,
+                    {{ line }}.request_id,
+                    {{ line }}.progress_message_uuid,
+                    {{ line }}.line_uuid,
+                    {{ line }}.record_id
+                )
+        else 'line:' || coalesce({{ line }}.progress_message_uuid, {{ line }}.line_uuid, {{ line }}.record_id)
+    end
+{%- endmacro %}
+
 {#- Nano-dollars (exact, silver) to dollars (gold); a product, because `/` is a float on both engines. -#}
 {% macro nusd_to_usd(column) -%}
     cast(cast({{ column }} as decimal(18, 0)) * cast(0.000000001 as decimal(10, 9)) as decimal(18, 9))

@@ -16,10 +16,15 @@ from tests.builders import make_answer, make_prompt, make_settings, published_ro
 PROJECT = Path(__file__).parents[2]
 
 
-def run_killer(mode: str, folder: Path, at_point: int) -> subprocess.CompletedProcess[str]:
+def run_killer(
+    mode: str, folder: Path, at_point: int, *, timeout_s: float | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run until the point kills it, 0 for none. After the timeout it is killed too, and TimeoutExpired raised."""
     environment = {**os.environ, "ANALYTICS_HOST_ID": "test", "PYTHONPATH": str(PROJECT), "HOME": str(folder / "home")}
     command = [sys.executable, str(PROJECT / "tests" / "torture" / "killer.py"), mode, str(folder), str(at_point)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, env=environment, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=PROJECT, env=environment, check=False, timeout=timeout_s
+    )
 
 
 def make_world(folder: Path) -> None:

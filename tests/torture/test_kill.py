@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-import os
 import random
-import signal
 import subprocess
-import sys
 import time
 
 import pytest
@@ -12,7 +9,7 @@ import pytest
 from analytics.replay import has_beginning, kept_increment
 from analytics.transformer import project_fingerprint
 from analytics.warm_up import warm_up
-from tests.torture.kills import PROJECT, assert_every_kill_is_harmless, grow_world, make_world, run_killer, state_of
+from tests.torture.kills import assert_every_kill_is_harmless, grow_world, make_world, run_killer, state_of
 
 
 def test_a_run_killed_at_some_points_is_finished_by_the_next(tmp_path):
@@ -66,14 +63,8 @@ def test_a_whole_run_killed_at_any_moment_is_finished_by_the_next(tmp_path, seed
 def is_killed_after(seconds, folder) -> bool:
     """Whether a run in a new world was still going on at that moment, at which it was killed then."""
     make_world(folder)
-    environment = {**os.environ, "ANALYTICS_HOST_ID": "test", "HOME": str(folder / "home"), "PYTHONPATH": str(PROJECT)}
-    command = [sys.executable, str(PROJECT / "tests/torture/killer.py"), "run", str(folder), "0"]
-    with subprocess.Popen(
-        command, cwd=PROJECT, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-    ) as run:
-        try:
-            run.wait(seconds)
-        except subprocess.TimeoutExpired:
-            run.send_signal(signal.SIGKILL)
-            return True
+    try:
+        run_killer("run", folder, 0, timeout_s=seconds)
+    except subprocess.TimeoutExpired:
+        return True
     return False

@@ -13,12 +13,7 @@ messages as (
         session_id,
         agent_id,
         coalesce(progress_message_uuid, line_uuid, record_id) as line_id,
-        case
-            when coalesce(progress_message_type, line_type) = 'assistant'
-                then coalesce(message_id, request_id, progress_message_uuid, line_uuid, record_id)
-            -- The id of a prompt's line is none of a response, even where the two are spelled alike.
-            else 'line:' || coalesce(progress_message_uuid, line_uuid, record_id)
-        end as message_source_id,
+        {{ message_source_id('conversations') }} as message_source_id,
         message_id,
         request_id,
         prompt_id,

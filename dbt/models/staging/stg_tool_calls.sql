@@ -21,18 +21,7 @@ tool_blocks as (
         lines.session_id,
         lines.agent_id,
         block.tool_use_id,
-        case
-            when coalesce(lines.progress_message_type, lines.line_type) = 'assistant'
-                then
-                    coalesce(
-                        lines.message_id,
-                        lines.request_id,
-                        lines.progress_message_uuid,
-                        lines.line_uuid,
-                        lines.record_id
-                    )
-            else 'line:' || coalesce(lines.progress_message_uuid, lines.line_uuid, lines.record_id)
-        end as message_source_id,
+        {{ message_source_id('lines') }} as message_source_id,
         lines.result_agent_id,
 
         ---------- attributes
