@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -160,7 +161,7 @@ class DuckDBLoader:
         self._connection = connection
         connection.execute("create schema if not exists raw")
         connection.execute(
-            "create table if not exists raw._loads (dataset varchar, schema_hash varchar, commit_number bigint)"
+            "create table if not exists raw._loaded (dataset varchar, origin_hash varchar, commit_number bigint)"
         )
         connection.execute("create table if not exists raw._dirty_dates (dataset varchar, record_date date)")
         connection.execute(
@@ -183,34 +184,50 @@ class DuckDBLoader:
         return LoadResult(news, round((time.monotonic() - started) * 1000))
 
     def _load_dataset(self, contract: Contract, run_id: str) -> DatasetLoad | None:
+        damaged: list[str] = []
+        while (news := self._find_news(contract)) is not None:
+            snapshot, dates = news
+            parts = [part for part in snapshot.parts.values() if part.record_date in dates]
+            found = self._set_aside_damaged(contract, parts, run_id)
+            if not found:
+                return with_enough_memory(
+                    self._connection,
+                    partial(self._replace_dates, contract, snapshot.number, parts, sorted(dates), tuple(damaged)),
+                )
+            damaged += found  # which the log says now, and perhaps what another host added meanwhile
+        return None
+
+    def _find_news(self, contract: Contract) -> tuple[Snapshot, set[date]] | None:
+        """The dataset as the lake has it, and the days that differ in the warehouse; None when nothing does."""
         snapshot = self._lake.snapshot(contract.dataset)
-        # The first commit tells one lake from another that took its place.
-        first = next(self._lake.iter_commits(contract.dataset), None)
-        unseen_hash = _hash_origin(contract, "")
-        schema_hash = _hash_origin(contract, first.run_id if first else "")
-        # A table that was empty until now had nothing built from it: its first commit is an increment.
-        loaded = self._connection.execute(
-            """
-            select commit_number from raw._loads
-            where dataset = ? and (schema_hash = ? or (schema_hash = ? and commit_number = 0))
-            """,
-            [contract.dataset, schema_hash, unseen_hash],
-        ).fetchone()
-        if loaded is None:
+        number = self._held_number(contract)
+        if number is None:
             self._create_table(contract)
-            dates = {part.record_date for part in snapshot.parts.values()}
-        elif loaded[0] == snapshot.number:
+            return snapshot, {part.record_date for part in snapshot.parts.values()}
+        if number == snapshot.number:
             return None
-        else:
-            commits = list(self._lake.iter_commits(contract.dataset, after=loaded[0]))
-            dates = {day for commit in commits for day in commit.changed_dates}
-            if any(commit.removes and commit.changed_dates for commit in commits):
-                # Rows that are gone reach dates that no remaining row names: only a full build is right.
-                self._connection.execute("delete from raw._builds")
-        return with_enough_memory(
-            self._connection,
-            lambda: self._replace_dates(contract, schema_hash, snapshot, sorted(dates), run_id),
-        )
+        commits = list(self._lake.iter_commits(contract.dataset, after=number))
+        if any(commit.removes and commit.changed_dates for commit in commits):
+            # Rows that are gone reach dates that no remaining row names: only a full build is right.
+            self._connection.execute("delete from raw._builds")
+        return snapshot, {day for commit in commits for day in commit.changed_dates}
+
+    def _held_number(self, contract: Contract) -> int | None:
+        """Up to which commit the dataset's table holds this lake. 0 for a table that was empty until now.
+
+        None where there is no such table, or it was made by other rules, of another lake, or of commits that
+        this one, put back from a copy, does not have.
+        """
+        held = self._connection.execute(
+            "select commit_number, origin_hash from raw._loaded where dataset = ?", [contract.dataset]
+        ).fetchone()
+        return int(held[0]) if held and held[1] == self._hash_origin(contract, held[0]) else None
+
+    def _hash_origin(self, contract: Contract, number: int) -> str:
+        """By what rules a table was made, and of which commits: a commit's content tells it from any other."""
+        rules = f"{contract.warehouse_schema}|{ENTITIES_SQL.get(contract.dataset)}"
+        commit = self._lake.commit_digest(contract.dataset, number) if number else ""
+        return hashlib.sha256(f"{rules}|{commit}".encode()).hexdigest()[:16]
 
     def _create_table(self, contract: Contract) -> None:
         """The empty table of a contract, with its grain as a comment."""
@@ -225,18 +242,10 @@ class DuckDBLoader:
         self._connection.execute("delete from raw._builds")
 
     def _replace_dates(
-        self, contract: Contract, schema_hash: str, snapshot: Snapshot, dates: Sequence[date], run_id: str
+        self, contract: Contract, number: int, parts: Sequence[Part], dates: Sequence[date], damaged: tuple[str, ...]
     ) -> DatasetLoad:
         import duckdb
 
-        days = set(dates)
-        parts = [part for part in snapshot.parts.values() if part.record_date in days]
-        damaged = self._set_aside_damaged(contract, parts, run_id)
-        if damaged:
-            # Their rows may come back under other dates or never: what was built of them must go.
-            self._connection.execute("delete from raw._builds")
-            snapshot = self._lake.snapshot(contract.dataset)
-            parts = [part for part in parts if part.path not in damaged]
         connection = self._connection
         connection.begin()
         try:
@@ -245,9 +254,10 @@ class DuckDBLoader:
             ).fetchone()
             inserted = sum(self._insert(contract, chunk) for chunk in _chunk_by_day(parts))
             self._replace_entities(contract.dataset, dates)
-            connection.execute("delete from raw._loads where dataset = ?", [contract.dataset])
+            connection.execute("delete from raw._loaded where dataset = ?", [contract.dataset])
             connection.execute(
-                "insert into raw._loads values (?, ?, ?)", [contract.dataset, schema_hash, snapshot.number]
+                "insert into raw._loaded values (?, ?, ?)",
+                [contract.dataset, self._hash_origin(contract, number), number],
             )
             connection.execute(
                 "insert into raw._dirty_dates select ?, unnest(?::date[])", [contract.dataset, list(dates)]
@@ -259,7 +269,7 @@ class DuckDBLoader:
             raise
         repeated = sum(part.row_count for part in parts) - inserted
         new = max(inserted - (int(deleted[0]) if deleted else 0), 0)
-        return DatasetLoad(contract.dataset, inserted, repeated, tuple(dates), tuple(damaged), new)
+        return DatasetLoad(contract.dataset, inserted, repeated, tuple(dates), damaged, new)
 
     def _set_aside_damaged(self, contract: Contract, parts: Sequence[Part], run_id: str) -> list[str]:
         """Parts whose bytes are no longer those they were named after: out of the lake, and read again.
@@ -332,7 +342,6 @@ class DuckDBLoader:
         otherwise the days that loads touched since then, and the days these reach.
         """
         run_at = datetime.now(UTC)
-        local_date = run_at.astimezone(zoneinfo.ZoneInfo(self._settings.timezone)).date()
         built = self._connection.execute("select fingerprint, local_date from raw._builds").fetchone()
         is_full = is_full_refresh or built is None or built[0] != fingerprint
         self._write_overrides()
@@ -365,35 +374,43 @@ class DuckDBLoader:
             is_full_refresh=False,
             rebuild_dates=tuple(day for day, role in rows if role == "rebuild"),
             read_dates=tuple(day for day, role in rows if role == "read"),
-            is_new_day=built is not None and built[1] != local_date,
+            is_new_day=built is not None and built[1] != self._local_date(run_at),
             row_count=sum(int(row[0]) for row in row_counts if row),
         )
 
     def current_build(self, fingerprint: str) -> str | None:
         """The run that built what is there, if that is all: all input, this fingerprint, this local day."""
-        local_date = datetime.now(zoneinfo.ZoneInfo(self._settings.timezone)).date()
+        local_date = self._local_date(datetime.now(UTC))
         built = self._connection.execute("select fingerprint, local_date, run_id from raw._builds").fetchone()
         touched = self._connection.execute("select distinct dataset from raw._dirty_dates").fetchall()
         dirty = {dataset for (dataset,) in touched} - journal_datasets()
-        loaded = dict(self._connection.execute("select dataset, commit_number from raw._loads").fetchall())
-        # Compactions and positions move the log on without a row; they are no reason to build.
-        is_loaded = not any(
-            commit.changed_dates
-            for dataset in self._lake.input_datasets()
-            for commit in self._lake.iter_commits(dataset, after=loaded.get(dataset, 0))
-        )
+        is_loaded = all(self._is_loaded(contract) for contract in iter_contracts() if not contract.is_journal)
         if built is None or built[:2] != (fingerprint, local_date) or dirty or not is_loaded:
             return None
         return str(built[2])
 
+    def _is_loaded(self, contract: Contract) -> bool:
+        """Whether the warehouse has every row. Compactions and positions move the log on without one."""
+        number = self._held_number(contract)
+        return number is not None and not any(
+            commit.changed_dates for commit in self._lake.iter_commits(contract.dataset, after=number)
+        )
+
     def finish_build(self, *, run_id: str, fingerprint: str) -> None:
-        """Record that a transformation succeeded: the dirty days are clean, the fingerprint is known."""
-        local_date = datetime.now(zoneinfo.ZoneInfo(self._settings.timezone)).date()
+        """Record that a transformation succeeded: the dirty days are clean, the fingerprint is known.
+
+        The day it was built for is the one it was planned on, though midnight may have passed since.
+        """
+        [(run_at,)] = self._connection.execute("select run_at from raw._build_settings").fetchall()
+        local_date = self._local_date(run_at.replace(tzinfo=UTC))
         self._connection.begin()
         self._connection.execute("delete from raw._builds")
         self._connection.execute("insert into raw._builds values (?, ?, ?)", [fingerprint, local_date, run_id])
         self._connection.execute("delete from raw._dirty_dates")
         self._connection.commit()
+
+    def _local_date(self, moment: datetime) -> date:
+        return moment.astimezone(zoneinfo.ZoneInfo(self._settings.timezone)).date()
 
     def _write_overrides(self) -> None:
         """The user's own price rows, of the seed's shape, empty where there is no file."""
@@ -420,10 +437,6 @@ class DuckDBLoader:
                 f"ANALYTICS_PRICES_FILE: {file} cannot be read as prices. It needs the columns of "
                 f"dbt/seeds/model_prices.csv in their order: {', '.join(PRICE_COLUMNS)}."
             ) from error
-
-
-def _hash_origin(contract: Contract, first_run_id: str) -> str:
-    return hashlib.sha256(f"{contract.warehouse_schema}|{first_run_id}".encode()).hexdigest()[:16]
 
 
 def _chunk_by_day(parts: Iterable[Part]) -> Iterator[list[Part]]:

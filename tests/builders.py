@@ -199,6 +199,7 @@ def make_gold(settings: Settings, **tables: str) -> None:
     with open_warehouse(settings) as connection:
         loader = DuckDBLoader(settings, Lake(settings.data_dir, settings.host_id), connection)
         connection.execute("create schema if not exists gold")
+        loader.plan_build(run_id="build", fingerprint="f", is_full_refresh=True)
         loader.finish_build(run_id="build", fingerprint="f")
         for name, sql in tables.items():
             connection.execute(f"create or replace table gold.{name} as {sql}")

@@ -15,7 +15,7 @@ from analytics.contracts import iter_contracts, load_contract
 from analytics.errors import AnalyticsError, ConfigError, LockHeld
 from analytics.lake import Lake
 from analytics.lake.upkeep import compact, remove_parts
-from analytics.loader import PRICE_COLUMNS, DuckDBLoader
+from analytics.loader import ENTITIES_SQL, PRICE_COLUMNS, DuckDBLoader
 from analytics.warehouse import open_warehouse
 from tests.builders import make_answer, make_prompt, make_settings, raw_rows, run_extract, run_load, write_transcript
 
@@ -164,6 +164,60 @@ def test_another_lake_under_the_same_warehouse_replaces_its_rows(loaded):
     assert plan(loaded).is_full_refresh
 
 
+@pytest.mark.parametrize("later_count", [0, 1, 2])
+def test_a_lake_put_back_from_an_older_copy_replaces_newer_rows(loaded, tmp_path, later_count):
+    """Only the number of the last commit was compared, which the copy has not reached or reaches with other rows."""
+    shutil.copytree(loaded.data_dir / "raw", tmp_path / "copy")
+    write_transcript(loaded, make_prompt("lost", at="2026-01-05T00:00:00Z"), name="p/lost.jsonl")
+    run_extract(loaded)
+    run_load(loaded)
+    plan(loaded, finish=True)
+    shutil.rmtree(loaded.data_dir / "raw")
+    shutil.copytree(tmp_path / "copy", loaded.data_dir / "raw")
+    (loaded.transcript_dirs[0] / "p" / "lost.jsonl").unlink()
+    for number in range(later_count):
+        write_transcript(loaded, make_prompt("later", at="2026-01-06T00:00:00Z"), name=f"p/later{number}.jsonl")
+        run_extract(loaded)
+    with open_warehouse(loaded) as connection:
+        assert DuckDBLoader(loaded, Lake(loaded.data_dir), connection).current_build("f") is None
+    run_load(loaded)
+    found = raw_rows(loaded)
+    assert plan(loaded).is_full_refresh
+    loaded.warehouse_file.unlink()
+    run_load(loaded)
+    assert found == raw_rows(loaded)
+    assert len(found) == 2 + (later_count > 0)
+
+
+def test_other_rules_of_what_a_row_may_change_are_no_increment(loaded, monkeypatch):
+    """Days loaded by the old rules beside days loaded by the new ones would rebuild too little. Found by review."""
+    plan(loaded, finish=True)
+    monkeypatch.setitem(ENTITIES_SQL, "conversations", ENTITIES_SQL["conversations"] + " and true")
+    assert conversations(run_load(loaded)).row_count == 2
+    assert plan(loaded).is_full_refresh
+
+
+def test_a_build_is_of_the_day_it_was_planned_on(loaded, monkeypatch):
+    """Planned before midnight and finished after it, it was taken for one of the new day. Found by review."""
+
+    class Clock(dt.datetime):
+        moment = dt.datetime(2026, 3, 1, 23, 59, 59, tzinfo=dt.UTC)
+
+        @classmethod
+        def now(cls, tz=None):
+            return cls.moment.astimezone(tz)
+
+    monkeypatch.setattr("analytics.loader.datetime", Clock)
+    with open_warehouse(loaded) as connection:
+        here = DuckDBLoader(loaded, Lake(loaded.data_dir), connection)
+        here.plan_build(run_id="r", fingerprint="f")
+        Clock.moment += dt.timedelta(seconds=4)
+        here.finish_build(run_id="r", fingerprint="f")
+        assert here.current_build("f") is None
+        Clock.moment -= dt.timedelta(seconds=4)
+        assert here.current_build("f") == "r"
+
+
 @pytest.mark.parametrize("damage", ["page", "footer", "magic", "zero", "cut", "missing"])
 def test_a_damaged_part_is_set_aside_and_its_sources_are_read_again(loaded, damage):
     before = raw_rows(loaded)
@@ -187,6 +241,25 @@ def test_a_damaged_part_is_set_aside_and_its_sources_are_read_again(loaded, dama
     run_extract(loaded)
     assert run_load(loaded).damaged == ()
     assert raw_rows(loaded) == before
+
+
+def test_what_another_host_adds_while_damage_is_set_aside_is_loaded(loaded, monkeypatch):
+    """The load was noted as being up to the end of the log, past what had been read of it. Found by review."""
+    part_files(loaded)[0].unlink()
+    other = dataclasses.replace(loaded, host_id="other", transcript_dirs=(loaded.data_dir.parent / "there",))
+    write_transcript(other, make_prompt("meanwhile", at="2026-01-09T00:00:00Z"), name="p/there.jsonl")
+
+    def remove_after_the_other(lake, dataset, paths, **options):
+        if paths:
+            run_extract(other)
+        return remove_parts(lake, dataset, paths, **options)
+
+    monkeypatch.setattr("analytics.loader.remove_parts", remove_after_the_other)
+    loaded.warehouse_file.unlink()
+    assert len(run_load(loaded).damaged) == 1
+    run_extract(loaded)
+    run_load(loaded)
+    assert len(raw_rows(loaded)) == 3
 
 
 def test_rows_of_an_older_contract_load_with_null_in_the_new_column(loaded):

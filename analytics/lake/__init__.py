@@ -247,6 +247,14 @@ class Lake:
                 content = (self._commit_folder(dataset) / _commit_name(number)).read_bytes()
                 yield Commit.from_json(orjson.loads(content))
 
+    def commit_digest(self, dataset: str, number: int) -> str | None:
+        """A hash that tells a commit from the one of its number in another log. None where there is no such commit."""
+        try:
+            content = (self._commit_folder(dataset) / _commit_name(number)).read_bytes()
+        except FileNotFoundError:
+            return None
+        return hashlib.sha256(content).hexdigest()
+
     def snapshot(self, dataset: str) -> Snapshot:
         """The log folded: the files that count and the positions of every source."""
         checkpoints = sorted(self._commit_folder(dataset).glob("*.checkpoint.json"))
