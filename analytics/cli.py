@@ -237,7 +237,9 @@ def _extract(parsed: argparse.Namespace, settings: Settings) -> int:
                 on_result=printer.on_extract,
             )
     printer.failures(result.failures)
-    printer.facts(result.as_json())
+    has_sources = result.results or result.failures
+    idle = "extract    nothing to read: no source is named, none was found"
+    printer.facts(result.as_json(), () if has_sources else [idle])
     return 1 if result.failures and not parsed.keep_going else 0
 
 

@@ -16,6 +16,7 @@ from typing import Literal
 
 from analytics.config import Settings
 from analytics.errors import AnalyticsError
+from analytics.extractor import needs_sample
 from analytics.lake import Lake
 from analytics.lake.lock import probe_lock
 from analytics.local_key import KEY_BYTES
@@ -147,11 +148,16 @@ def _check_transcripts(settings: Settings) -> Finding:
         return Finding(
             "warning", "transcripts", f"{count:,} files; {len(problems)} cannot be read. Check their rights."
         )
+    if not count and settings.transcript_dirs:
+        named = ", ".join(map(str, roots))
+        return Finding("warning", "transcripts", f"none in {named}. Mend ANALYTICS_TRANSCRIPT_DIRS, or unset it.")
     if not count:
+        is_sample = needs_sample(settings, Lake(settings.data_dir, settings.host_id))
         return Finding(
             "warning",
             "transcripts",
-            "none found, runs use the sample. Use Claude Code on this machine, or set ANALYTICS_TRANSCRIPT_DIRS.",
+            f"none found, runs {'use the sample' if is_sample else 'go on without'}. "
+            "Use Claude Code on this machine, or set ANALYTICS_TRANSCRIPT_DIRS.",
         )
     return Finding("ok", "transcripts", f"{count:,} files")
 

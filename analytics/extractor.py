@@ -12,6 +12,7 @@ from analytics.config import Settings
 from analytics.errors import AnalyticsError, ConfigError
 from analytics.lake import Lake
 from analytics.result import Result
+from analytics.sample import has_own_data
 from analytics.sources import ExtractContext, ExtractResult, Progress, Source, iter_sources
 
 
@@ -34,6 +35,11 @@ def select_sources(settings: Settings, names: Sequence[str] = ()) -> list[Source
         if name not in available:
             raise ConfigError(f"--select {name}: there is no such source. There are: {', '.join(available)}.")
     return [source for name, source in available.items() if (name in names if names else source.is_enabled(settings))]
+
+
+def needs_sample(settings: Settings, lake: Lake) -> bool:
+    """Whether the sample stands in: there is nothing of the user's, neither in the lake nor to be read."""
+    return not has_own_data(lake) and not select_sources(settings)
 
 
 def import_archive(settings: Settings, lake: Lake, path: Path, *, run_id: str, select: Sequence[str]) -> Extraction:

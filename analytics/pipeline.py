@@ -17,7 +17,7 @@ from analytics.build_plan import BuildPlan
 from analytics.checks.gx import load_gx
 from analytics.config import Settings
 from analytics.errors import AnalyticsError
-from analytics.extractor import Extraction, extract, import_archive, select_sources
+from analytics.extractor import Extraction, extract, import_archive, needs_sample, select_sources
 from analytics.journal import StageRecord, record_stage, write_records
 from analytics.lake import Lake, new_run_id
 from analytics.lake.upkeep import compact_all
@@ -120,7 +120,7 @@ class PipelineRun:
         self._stages: list[StageRecord] = []
         self._plan = BuildPlan(is_full_refresh=False)
         lake = Lake(settings.data_dir, settings.host_id)
-        is_sample = not sample.has_own_data(lake) and not select_sources(settings)
+        is_sample = needs_sample(settings, lake)
         self._source_settings = sample.stand_in(settings) if is_sample else settings
         self._lake = Lake(settings.data_dir, self._source_settings.host_id)
         self._fingerprint = project_fingerprint(settings)

@@ -61,6 +61,8 @@ class Printer:
             notes.append(shown_path(self._settings.data_dir / result.dead_letters[0]))
         if result.waiting_count:
             notes.append(f"{result.waiting_count} half-written, read when complete")
+        if result.nothing_found:
+            notes.append(f"nothing found in {', '.join(result.nothing_found)}")
         self._line(
             "extract",
             result.source,

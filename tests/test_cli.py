@@ -195,6 +195,17 @@ def test_a_stage_tells_as_json_what_a_run_tells_of_it(built, capsys, settings):
         assert (code, json.loads(out).keys()) == (0, of_run.keys())
 
 
+def test_a_named_place_that_holds_nothing_is_told(capsys, settings):
+    code, out, _ = run(capsys, "extract", *flags_of(settings))
+    assert (code, out.split()[:4]) == (0, ["extract", "transcripts", "0", "rows"])
+    assert out.endswith(f"nothing found in {settings.transcript_dirs[0]}\n")
+
+
+def test_nothing_to_read_is_told(capsys, settings):
+    code, out, _ = run(capsys, "extract", "--data-dir", str(settings.data_dir))
+    assert (code, out) == (0, "extract    nothing to read: no source is named, none was found\n")
+
+
 def test_a_half_written_line_is_told(capsys, settings):
     path = write_transcript(settings, make_prompt())
     path.write_bytes(encode(make_prompt()) + b'{"half":')

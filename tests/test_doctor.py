@@ -105,6 +105,16 @@ def test_secret_rules_that_do_not_compile_are_named(settings, tmp_path):
     assert find(dataclasses.replace(settings, content="full"), "secret rules").verdict == "warning"
 
 
+def test_whether_the_sample_stands_in_is_told_as_a_run_will_see_it(settings):
+    """It told of the sample where a folder was named, or was the user's own data's. Found by review."""
+    assert find(settings, "transcripts").message.startswith(f"none in {settings.transcript_dirs[0]}. Mend")
+    by_itself = dataclasses.replace(settings, transcript_dirs=())
+    assert "none found, runs use the sample" in find(by_itself, "transcripts").message
+    write_transcript(settings, make_prompt())
+    run_extract(settings)
+    assert "none found, runs go on without" in find(by_itself, "transcripts").message
+
+
 def test_a_missing_transcript_folder_is_a_failure(settings, tmp_path):
     found = find(dataclasses.replace(settings, transcript_dirs=(tmp_path / "gone",)), "transcripts")
     assert found.verdict == "failed"

@@ -8,13 +8,22 @@ from datetime import UTC, datetime
 import pytest
 
 from analytics import pipeline, publisher, sample
+from analytics.capture import installer
 from analytics.errors import ChecksFailed, LockHeld, PublishError
 from analytics.lake import Lake, new_run_id
 from analytics.replay import Statement, keep_increment
 from analytics.targets import snapshot
 from analytics.transformer import TransformResult
 from analytics.validator import ValidateResult
-from tests.builders import WorkerInProcess, encode, make_gold, make_prompt, run_extract, run_load, write_transcript
+from tests.builders import (
+    WorkerInProcess,
+    encode,
+    make_gold,
+    make_prompt,
+    run_extract,
+    run_load,
+    write_transcript,
+)
 
 LINES = "select record_id, prompt_text, record_date from raw.conversations"
 
@@ -179,6 +188,47 @@ def test_the_sample_stands_in_where_there_is_nothing(settings):
     assert result.is_sample
     assert prompts(settings) == ["sample one", "sample two"]
     assert not pipeline.run(without_transcripts(settings)).extraction.rows_loaded
+
+
+@pytest.mark.parametrize("place", [".claude/projects", ".config/claude/projects/-home-dev-app"])
+def test_folders_that_hold_nothing_are_no_reason_to_leave_the_sample_out(settings, place):
+    """An empty `~/.claude/projects`, or hooks that did not fire yet, published empty dashboards. Found by review."""
+    (settings.home_dir / place).mkdir(parents=True)
+    capture = installer.install(settings.home_dir / ".claude" / "settings.json", data_dir=settings.data_dir)
+    assert capture.is_changed
+    result = pipeline.run(without_transcripts(settings))
+    assert result.is_sample
+    assert [entry.source for entry in result.extraction.results] == ["transcripts", "hooks"], "the sample's, once"
+    assert prompts(settings) == ["sample one", "sample two"]
+
+
+def test_a_first_event_of_a_hook_is_data_of_ones_own(settings):
+    incoming = settings.data_dir / "queue" / "incoming"
+    incoming.mkdir(parents=True)
+    (incoming / "a.json").write_text('{"session_id": "s1", "hook_event_name": "Stop"}')
+    for loaded in (1, 0):
+        result = pipeline.run(without_transcripts(settings))
+        assert (result.is_sample, result.extraction.rows_loaded) == (False, loaded)
+    assert prompts(settings) == []
+
+
+def test_an_event_that_comes_while_the_sample_is_read_waits_for_a_run_of_ones_own(settings):
+    """Taken from the queue by the sample's host, it would leave the lake with the sample."""
+    waiting = settings.data_dir / "queue" / "incoming" / "a.json"
+    with pipeline.open_run(without_transcripts(settings)) as run:
+        waiting.parent.mkdir(parents=True)
+        waiting.write_text('{"session_id": "s1", "hook_event_name": "Stop"}')
+        run.extract()
+    assert waiting.exists()
+    assert pipeline.run(without_transcripts(settings)).extraction.rows_loaded == 1
+
+
+def test_a_folder_that_is_named_is_read_even_if_it_is_empty(settings):
+    result = pipeline.run(settings)
+    assert not result.is_sample
+    assert [entry.nothing_found for entry in result.extraction.results] == [(str(settings.transcript_dirs[0]),)]
+    write_transcript(settings, make_prompt("mine"))
+    assert [entry.nothing_found for entry in pipeline.run(settings).extraction.results] == [()]
 
 
 def test_the_sample_leaves_with_the_first_real_line(settings):

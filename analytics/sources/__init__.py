@@ -103,6 +103,7 @@ class ExtractResult(Result):
 
     `unit_count` counts what the source reads in pieces (files, windows). `dead_letters` are paths
     below the data folder. `problems` name what could not be read at all, without content.
+    `nothing_found` are places that a setting names and that hold nothing to read, neither new nor old.
     """
 
     source: str
@@ -116,6 +117,7 @@ class ExtractResult(Result):
     dead_letters: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     rejected_by_reason: dict[str, int] = field(default_factory=dict)
+    nothing_found: tuple[str, ...] = ()
 
 
 @dataclass
@@ -133,6 +135,7 @@ class Tally:
     dead_letters: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     file_problems: Counter[str] = field(default_factory=Counter)
+    nothing_found: list[str] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
 
     def add(self, commit: Commit, rejections: Iterable[Rejection]) -> None:
@@ -158,6 +161,7 @@ class Tally:
             dead_letters=tuple(self.dead_letters),
             problems=(*self.problems, *(f"{count} files: {why}" for why, count in sorted(self.file_problems.items()))),
             rejected_by_reason=dict(self.rejections),
+            nothing_found=tuple(self.nothing_found),
         )
 
 
@@ -165,6 +169,8 @@ class Tally:
 class Source:
     """One source: its name in summaries and rows, the dataset it feeds, and how it is read.
 
+    `is_enabled` is whether a setting names a place to read, or there is something to read where the source
+    looks by itself. Where no source is, the sample stands in, so an empty folder of Claude Code's is nothing.
     `import_archive` reads events that were kept elsewhere, from a file or a folder, once. `prune` deletes
     what the source itself keeps of the days before a date, or with True only counts it, by kind.
     """

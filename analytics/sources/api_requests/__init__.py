@@ -65,7 +65,9 @@ def extract(
         if folder.is_dir():
             is_again = context.is_full_backfill or context.has_window
             known = {} if is_again else context.lake.read_state(DATASET, NAME)
-            for path in _find_archives(folder):
+            archives = _find_archives(folder)
+            batch.tally.nothing_found = [] if archives else [str(folder)]
+            for path in archives:
                 _read_new(batch, path, folder, known.get(path.relative_to(folder).as_posix()))
         else:
             batch.tally.problems.append(f"{folder} is missing")

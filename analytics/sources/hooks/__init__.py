@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from analytics.errors import AnalyticsError, ConfigError, ContractViolation
 from analytics.lake import Lake, Part, Rejection, State
 from analytics.records import instant_date
+from analytics.sample import SAMPLE_HOST
 from analytics.sources import ExtractContext, ExtractResult, Source, Tally
 from analytics.sources.hooks.archive import find_archives, import_files
 from analytics.sources.hooks.parse import flatten_event, parse_file, parse_file_name
@@ -44,8 +45,11 @@ def queue_of(settings: Settings) -> HookQueue:
 
 
 def is_enabled(settings: Settings) -> bool:
-    """Whether anything was ever captured here."""
-    return (settings.data_dir / "queue").is_dir()
+    """Whether anything was ever captured here.
+
+    A run of the sample leaves the queue alone: what it took would leave the lake with the sample.
+    """
+    return settings.host_id != SAMPLE_HOST and queue_of(settings).was_used
 
 
 def extract(context: ExtractContext) -> ExtractResult:

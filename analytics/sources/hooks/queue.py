@@ -100,6 +100,11 @@ class HookQueue:
         self.max_bytes = max_bytes
         self.keeps_archive = keeps_archive
 
+    @property
+    def was_used(self) -> bool:
+        """Whether an event waits, or a run has ever taken some. Installing the command alone leaves empty folders."""
+        return self.processing.is_dir() or any(True for _ in _iter_files(self.incoming))
+
     # ---- taking
 
     def list_incoming(self) -> list[QueuedFile]:

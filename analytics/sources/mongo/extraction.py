@@ -167,7 +167,7 @@ class MongoExtractor:
         self._total.started = time.monotonic()
         with open_server(self._settings) as server:
             self._backfill(server, self._start_backfill(server))
-        return self._total.result(NAME, DATASET)
+            return self._result(server)
 
     def incremental_extract(self, since: datetime | None = None) -> ExtractResult:
         """Read what was ingested since the mark, less the overlap; everything where there is no mark yet.
@@ -187,6 +187,11 @@ class MongoExtractor:
                 if mark.is_backfilling:
                     mark = self._backfill(server, mark)
                 self._increment(server, mark)
+            return self._result(server)
+
+    def _result(self, server: Server) -> ExtractResult:
+        if not server.collection.estimated_document_count():
+            self._total.nothing_found = [f"{server.name} at {server.address}"]
         return self._total.result(NAME, DATASET)
 
     # ---- the passes
@@ -275,7 +280,7 @@ class MongoExtractor:
                 dated = ingested_between(since_ms - WINDOW_SKEW_MS, MAX_MS)
                 where = {"$or": [dated, undated()]}
             self._commit(self._read(server, Scan("id", where), Overlap(), self._read_mark()))
-        return self._total.result(NAME, DATASET)
+            return self._result(server)
 
     def _newest_ms(self, server: Server, limit_ms: int) -> int:
         """Where the mark will be after a backfill; the limit where only a scan of a large collection would tell."""

@@ -79,6 +79,8 @@ def extract(context: ExtractContext) -> ExtractResult:
     writer = context.writer(NAME, DATASET, flatten_event)
     known = context.lake.read_state(DATASET, NAME)
     found = find_files(context.settings)
+    if not found.manifests and not found.archives:
+        reading.tally.nothing_found = [str(folder) for folder in context.settings.plan_dirs]
     for place, path in () if context.has_window else found.manifests:
         _read_manifest(context, writer, reading, place, path, known.get(place.key))
     for project, path in found.archives:

@@ -18,7 +18,14 @@ from analytics.records import parse_instant, parse_object
 from analytics.records.conversations import agent_id_of_path, flatten_agent_meta, flatten_line
 from analytics.records.writer import Place, RecordWriter, split_evenly
 from analytics.sources import ExtractContext, ExtractResult, Source, Tally
-from analytics.sources.transcripts.discovery import Task, TranscriptFile, find_files, plan_tasks, transcript_roots
+from analytics.sources.transcripts.discovery import (
+    Task,
+    TranscriptFile,
+    find_files,
+    has_files,
+    plan_tasks,
+    transcript_roots,
+)
 from analytics.sources.transcripts.reader import FileReader
 from analytics.workers import open_pool
 
@@ -51,8 +58,8 @@ class UnitResult:
 
 
 def is_enabled(settings: Settings) -> bool:
-    """Whether there is a folder to search."""
-    return bool(transcript_roots(settings))
+    """Whether folders are named, or there is a transcript in Claude Code's own."""
+    return bool(settings.transcript_dirs) or has_files(transcript_roots(settings))
 
 
 def extract(context: ExtractContext) -> ExtractResult:
@@ -63,17 +70,19 @@ def extract(context: ExtractContext) -> ExtractResult:
     """
     tally = Tally()
     settings = context.settings
-    for root in transcript_roots(settings):
+    roots = transcript_roots(settings)
+    for root in roots:
         if not root.is_dir():
             raise SourceUnavailable(
                 f"transcripts: {root} is missing. Set ANALYTICS_TRANSCRIPT_DIRS or run with --select another source."
             )
     problems: list[str] = []
-    files = find_files(transcript_roots(settings), problems)
+    files = find_files(roots, problems)
     state = context.lake.read_state(DATASET, NAME)
     is_from_start = context.is_full_backfill or context.has_window
     tasks = plan_tasks(files, state, is_from_start=is_from_start)
     tally.problems += [context.redactor.redact_path(problem) for problem in problems]
+    tally.nothing_found = [str(root) for root in roots if settings.transcript_dirs and not has_files([root])]
     tally.unit_count = len(tasks)
     pending = UnitResult()
 

@@ -66,6 +66,18 @@ def transcript_roots(settings: Settings) -> list[Path]:
 def find_files(roots: Iterable[Path], problems: list[str]) -> list[TranscriptFile]:
     """Every transcript below the roots, once, by path. Folders that cannot be listed become problems."""
     found: dict[str, TranscriptFile] = {}
+    for file in _iter_files(roots, problems):
+        found.setdefault(file.identity, file)
+    return sorted(found.values(), key=lambda file: file.path)
+
+
+def has_files(roots: Iterable[Path]) -> bool:
+    """Whether there is a transcript below the roots, or a folder that may hold some and cannot be listed."""
+    problems: list[str] = []
+    return any(True for _ in _iter_files(roots, problems)) or bool(problems)
+
+
+def _iter_files(roots: Iterable[Path], problems: list[str]) -> Iterator[TranscriptFile]:
     for root in roots:
         for entry in _walk(str(root), problems):
             if not entry.name.endswith((".jsonl", ".meta.json")):
@@ -78,9 +90,7 @@ def find_files(roots: Iterable[Path], problems: list[str]) -> list[TranscriptFil
             if stat.S_ISREG(status.st_mode):
                 name = _written_name(entry.path, str(root))
                 identity = f"{status.st_dev}:{status.st_ino}"
-                file = TranscriptFile(Path(entry.path), name, status.st_size, status.st_mtime_ns, identity)
-                found.setdefault(identity, file)
-    return sorted(found.values(), key=lambda file: file.path)
+                yield TranscriptFile(Path(entry.path), name, status.st_size, status.st_mtime_ns, identity)
 
 
 def _walk(root: str, problems: list[str]) -> Iterator[os.DirEntry[str]]:

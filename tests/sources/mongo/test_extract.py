@@ -356,6 +356,15 @@ def test_incremental_extract_since_an_instant_moves_the_mark_only_without_a_gap(
     assert MongoExtractor(context_of(settings)).incremental_extract().rows_read == 5
 
 
+def test_an_empty_collection_is_told(collection: Collection[Document], settings: Settings) -> None:
+    collection.insert_one({})
+    collection.delete_many({})
+    for _ in range(2):
+        assert extract(settings).nothing_found[0].startswith(collection.full_name)
+    collection.insert_one(make_document(make_line(1)))
+    assert extract(settings).nothing_found == ()
+
+
 def test_another_collection_starts_anew(collection: Collection[Document], settings: Settings) -> None:
     collection.insert_one(make_document(make_line(1)))
     extract(settings)

@@ -6,7 +6,7 @@ import stat
 import pytest
 
 from analytics.lake import Lake
-from analytics.sources.transcripts.discovery import find_files, plan_tasks, transcript_roots
+from analytics.sources.transcripts.discovery import find_files, has_files, plan_tasks, transcript_roots
 from tests.builders import make_prompt, make_settings, run_extract, write_transcript
 
 
@@ -50,6 +50,31 @@ def test_only_regular_files_are_opened(settings):
     assert [name for name in names if "folder" in name] == ["-a/folder.jsonl/inside.jsonl"]
     assert not any("fifo" in name or "socket" in name for name in names)
     assert problems == ["-a/dangling.jsonl: No such file or directory"]
+
+
+def test_to_know_that_there_are_transcripts_one_is_enough(settings, monkeypatch):
+    """Every quiet run asks. Thousands of files were listed to answer."""
+    roots = transcript_roots(settings)
+    assert not has_files(roots)
+    for number in range(50):
+        write_transcript(settings, name=f"-p{number}/s.jsonl")
+    opened = []
+
+    def scan(folder, scandir=os.scandir):
+        opened.append(folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    assert has_files(roots)
+    assert len(opened) == 2
+
+
+def test_a_folder_that_cannot_be_listed_may_hold_transcripts(settings, monkeypatch):
+    def refuse(_folder):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert has_files(transcript_roots(settings))
 
 
 def test_a_hard_link_and_overlapping_roots_are_one_file(settings, tmp_path):
