@@ -183,12 +183,13 @@ class PipelineRun:
 
     def _with_sample_archives(self, extraction: Extraction) -> Extraction:
         """The sample's transcripts come with hook events of their tool calls and with plans, each read once."""
-        if not self.result.is_sample or self._lake.last_number("hook_events"):
-            return extraction
         results = list(extraction.results)
-        for folder in sample.archive_folders():
+        for folder in sample.archive_folders() if self.result.is_sample else ():
+            (source,) = select_sources(self._source_settings, (folder.name,))
+            if self._lake.last_number(source.dataset):
+                continue
             archive = import_archive(
-                self._source_settings, self._lake, folder, run_id=self.result.run_id, select=(folder.name,)
+                self._source_settings, self._lake, folder, run_id=self.result.run_id, select=(source.name,)
             )
             if self._observer.on_extract:
                 self._observer.on_extract(archive.results[0])

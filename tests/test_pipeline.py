@@ -10,6 +10,7 @@ import pytest
 from analytics import pipeline, publisher, sample
 from analytics.capture import installer
 from analytics.errors import ChecksFailed, LockHeld, PublishError
+from analytics.extractor import import_archive
 from analytics.lake import Lake, new_run_id
 from analytics.replay import Statement, keep_increment
 from analytics.targets import snapshot
@@ -17,6 +18,7 @@ from analytics.transformer import TransformResult
 from analytics.validator import ValidateResult
 from tests.builders import (
     WorkerInProcess,
+    committed_rows,
     encode,
     make_gold,
     make_prompt,
@@ -229,6 +231,27 @@ def test_a_folder_that_is_named_is_read_even_if_it_is_empty(settings):
     assert [entry.nothing_found for entry in result.extraction.results] == [(str(settings.transcript_dirs[0]),)]
     write_transcript(settings, make_prompt("mine"))
     assert [entry.nothing_found for entry in pipeline.run(settings).extraction.results] == [()]
+
+
+def test_a_run_that_died_between_two_archives_of_the_sample_is_finished_by_the_next(settings, monkeypatch):
+    """Whether one was read was asked for both, so that the other never came. Found by review."""
+    hooks, plans = (sample.SAMPLE_DIR / name for name in ("hooks", "plans"))
+    plans.mkdir()
+    (hooks / "events.jsonl").write_text('{"session_id": "s1", "hook_event_name": "Stop"}\n')
+    (plans / "plan-events.jsonl").write_text('{"event_type": "plan_created", "plan_name": "login"}\n')
+
+    def die(*arguments, select, **named):
+        if select == ("plans",):
+            raise KeyboardInterrupt
+        return import_archive(*arguments, select=select, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "import_archive", die)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run(without_transcripts(settings))
+    read = [[entry.source for entry in pipeline.run(without_transcripts(settings)).extraction.results] for _ in "12"]
+    assert read == [["transcripts", "plans"], ["transcripts"]]
+    assert len(committed_rows(settings, "hook_events")) == len(committed_rows(settings, "plan_events")) == 1
 
 
 def test_the_sample_leaves_with_the_first_real_line(settings):
