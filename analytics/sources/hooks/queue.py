@@ -8,7 +8,7 @@
 
 A file is taken by rename, so two runs never take one twice. A run that dies leaves its claim behind;
 the lock of the claim is gone with the process, and the next run takes it back. Whether the claim was
-committed before that, the lake says (`finish_claim` repeats what is left to do, and twice is once).
+committed before that, the lake says (`HookQueue.finish` repeats what is left to do, and twice is once).
 
 Nothing in the queue is trusted: names come from listings, links are not followed, and only regular
 files of a bounded size are read.
