@@ -6,16 +6,18 @@ it answers while the pipeline runs, before the first run, and in well under a se
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analytics.config import Settings
 from analytics.errors import PublishError
-from analytics.lake import Lake
+from analytics.lake import Lake, Part
 from analytics.targets.snapshot import open_current, published_versions
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 Facts = dict[str, Any]
 SHOWN_RUNS = 5
+RUN_COLUMNS = ["_run_id", "stage_number", "stage", "result", "elapsed_ms"]
 
 
 def read_status(settings: Settings) -> dict[str, Facts]:
@@ -121,21 +124,37 @@ def _lake_facts(settings: Settings) -> Facts:
 
 def _run_facts(settings: Settings) -> Facts:
     """The last runs that did something, newest first: what became of each stage, and how long it took."""
+    facts: Facts = {}
+    for run_id, stages in sorted(_read_last_runs(settings).items(), reverse=True)[:SHOWN_RUNS]:
+        stages.sort(key=lambda stage: stage["stage_number"])
+        seconds = sum(stage["elapsed_ms"] for stage in stages) / 1000
+        failed = ", ".join(stage["stage"] for stage in stages if stage["result"] == "failed")
+        facts[run_id] = f"{f'failed in {failed}' if failed else 'ok'}, {seconds:.1f} s"
+    return facts
+
+
+def _read_last_runs(settings: Settings) -> dict[str, list[Facts]]:
+    """By run, the stages of at least those that are shown. A file may hold many runs, or a part of one."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     lake = Lake(settings.data_dir, settings.host_id)
-    newest = lake.last_number("pipeline_runs")
-    facts: Facts = {}
-    for commit in lake.iter_commits("pipeline_runs", after=newest - SHOWN_RUNS):
-        for part in commit.adds:
-            columns = ["_run_id", "stage_number", "stage", "result", "elapsed_ms"]
-            stages = pq.ParquetFile(lake.part_file(part.path)).read(columns).to_pylist()
-            stages.sort(key=lambda stage: stage["stage_number"])
-            seconds = sum(stage["elapsed_ms"] for stage in stages) / 1000
-            failed = [stage["stage"] for stage in stages if stage["result"] == "failed"]
-            verdict = f"failed in {', '.join(failed)}" if failed else "ok"
-            facts[stages[0]["_run_id"]] = f"{verdict}, {seconds:.1f} s"
-    return dict(reversed(facts.items()))
+    runs: dict[str, list[Facts]] = {}
+    parts = sorted(lake.snapshot("pipeline_runs").parts.values(), key=_day_of, reverse=True)
+    for _, parts_of_day in groupby(parts, key=_day_of):
+        if len(runs) > SHOWN_RUNS:  # the first of these may have begun the day before
+            break
+        for part in parts_of_day:
+            # A prune may have deleted it a moment ago; what is damaged is the next run's to tell.
+            with contextlib.suppress(FileNotFoundError, pa.ArrowInvalid):
+                table = pq.ParquetFile(lake.part_file(part.path)).read(RUN_COLUMNS)
+                for stage in table.to_pylist():
+                    runs.setdefault(stage["_run_id"], []).append(stage)
+    return runs
+
+
+def _day_of(part: Part) -> date:
+    return part.record_date
 
 
 def _queue_facts(settings: Settings) -> Facts:
@@ -154,10 +173,18 @@ def _disk_facts(settings: Settings) -> Facts:
     facts: Facts = {}
     for name in ("published", "dead_letter", "quarantine"):
         if (settings.data_dir / name).is_dir():
-            facts[f"{name}_bytes"] = sum(entry.stat().st_size for entry in _iter_files(settings.data_dir / name))
+            facts[f"{name}_bytes"] = sum(map(_size_of, _iter_files(settings.data_dir / name)))
     if settings.warehouse_file.exists():
-        facts["warehouse_bytes"] = settings.warehouse_file.stat().st_size
+        facts["warehouse_bytes"] = _size_of(settings.warehouse_file)
     return {**facts, "free_bytes": shutil.disk_usage(settings.data_dir).free}
+
+
+def _size_of(file: os.DirEntry[str] | Path) -> int:
+    """A file's size; 0 once it is gone."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _iter_files(folder: Path) -> Iterator[os.DirEntry[str]]:

@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
+from analytics import status
 from analytics.journal import StageRecord, write_records
 from analytics.lake import Lake
+from analytics.lake.upkeep import ORPHAN_AGE_S, compact, sweep_orphans
+from analytics.prune import prune
 from analytics.status import read_status
 from analytics.targets import snapshot
 from tests.builders import make_gold, make_prompt, run_extract, write_transcript
@@ -73,6 +77,81 @@ def test_status_shows_the_last_runs_and_which_stage_failed(settings):
         ("20260102T000000000000Z", "failed in load, 2.0 s"),
         ("20260101T000000000000Z", "ok, 2.0 s"),
     ]
+
+
+def write_run(settings, run_id: str, *stages: tuple[str, datetime, str]) -> None:
+    lake = Lake(settings.data_dir, settings.host_id)
+    records = [StageRecord(stage, at, result=result, elapsed_ms=1_000) for stage, at, result in stages]
+    write_records(lake, run_id=run_id, trigger="command", is_full_refresh=False, stages=records)
+
+
+def test_status_tells_compacted_runs_apart(settings):
+    """The part that stood for ten runs was shown as one, with the verdict of any of them. Found by review."""
+    for number in range(10):
+        result = "failed" if number == 9 else "ok"
+        write_run(settings, f"2026010{number // 5 + 1}T0{number % 5}", ("extract", NOON, result), ("load", NOON, "ok"))
+    lake = Lake(settings.data_dir, settings.host_id)
+    shown = list(read_status(settings)["runs"].items())
+    assert shown == [
+        ("20260102T04", "failed in extract, 2.0 s"),
+        ("20260102T03", "ok, 2.0 s"),
+        ("20260102T02", "ok, 2.0 s"),
+        ("20260102T01", "ok, 2.0 s"),
+        ("20260102T00", "ok, 2.0 s"),
+    ]
+    assert compact(lake, "pipeline_runs", run_id="c", before=date(2026, 1, 2)) is not None
+    assert list(read_status(settings)["runs"].items()) == shown
+    assert sweep_orphans(lake, now=time.time() + 2 * ORPHAN_AGE_S) == 10
+    assert list(read_status(settings)["runs"].items()) == shown
+
+
+def test_status_shows_a_run_across_midnight_whole(settings):
+    before, after = datetime(2026, 1, 1, 23, 59), datetime(2026, 1, 2, 0, 1)  # noqa: DTZ001 - naive UTC
+    write_run(settings, "20260101T2359", ("extract", before, "failed"), ("load", after, "ok"))
+    for number in range(4):
+        write_run(settings, f"20260102T010{number}", ("extract", after, "ok"))
+    runs = read_status(settings)["runs"]
+    assert (len(runs), runs["20260101T2359"]) == (5, "failed in extract, 2.0 s")
+
+
+def test_status_forgets_pruned_runs(settings):
+    """It failed for good: the log still names what was deleted. Found by review."""
+    write_run(settings, "20260101T0000", ("extract", NOON, "ok"))
+    write_run(settings, "20260103T0000", ("extract", NOON + timedelta(days=2), "ok"))
+    prune(settings, before=date(2026, 1, 2))
+    assert list(read_status(settings)["runs"]) == ["20260103T0000"]
+    prune(settings, before=date(2026, 1, 4))
+    assert "runs" not in read_status(settings)
+
+
+def test_status_leaves_damage_to_the_next_run(settings):
+    write_run(settings, "20260101T0000", ("extract", NOON, "ok"))
+    (part,) = Lake(settings.data_dir).raw_dir.glob("pipeline_runs/**/*.parquet")
+    part.write_bytes(part.read_bytes()[:-30])
+    assert "runs" not in read_status(settings)
+
+
+def test_status_goes_on_where_a_file_goes_away_meanwhile(settings, monkeypatch):
+    """It takes no lock: a prune or a run may delete what was just listed."""
+    write_run(settings, "20260101T0000", ("extract", NOON, "ok"))
+    (settings.data_dir / "published").mkdir()
+    (settings.data_dir / "published" / "old.parquet").write_text("x")
+    snapshot_of, files_of = Lake.snapshot, status._iter_files
+
+    def lose_parts(lake, dataset):
+        found = snapshot_of(lake, dataset)
+        for path in found.parts:
+            lake.part_file(path).unlink(missing_ok=True)
+        return found
+
+    def lose_files(folder):
+        for entry in files_of(folder):
+            Path(entry.path).unlink()
+            yield entry
+
+    monkeypatch.setattr(Lake, "snapshot", lose_parts)
+    monkeypatch.setattr(status, "_iter_files", lose_files)
+    assert read_status(settings)["disk"]["published_bytes"] == 0
 
 
 def test_status_counts_the_queue(settings):
