@@ -4,12 +4,14 @@ import base64
 import gzip
 import re
 from datetime import date
+from pathlib import Path
 
+import duckdb
 import orjson
 import pytest
 
 from analytics.cards import iter_cubes, load_dashboards
-from analytics.errors import ConfigError, PublishError
+from analytics.errors import AnalyticsError, ConfigError
 from analytics.targets import report
 
 
@@ -36,6 +38,15 @@ def test_restriction_quotes_the_project():
     assert "'it''s'" in clauses[2]
 
 
+def test_restriction_takes_every_letter_of_a_project_for_itself():
+    """`_` stood for any letter, so that a page of one project showed another one too. Found by review."""
+    (cube,) = [cube for cube in iter_cubes(load_dashboards()) if cube.query.name == "usage"]
+    (clause,) = report.Restriction(project="my_app").conditions(cube)
+    paths = "(values ('/a/my_app'), ('my_app'), ('/a/my-app'), ('/a/notmy_app'))"
+    taken = duckdb.sql(f"select project_path from {paths} as projects (project_path) where true {clause}").fetchall()
+    assert taken == [("/a/my_app",), ("my_app",)]
+
+
 def test_restriction_refuses_days_that_end_before_they_begin():
     with pytest.raises(ConfigError, match="--until must be a later day"):
         report.Restriction(date(2026, 1, 2), date(2026, 1, 2))
@@ -48,12 +59,28 @@ def test_a_page_of_some_data_takes_no_ones_place():
 
 def test_write_report_leaves_the_old_page_when_it_cannot_be_written(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "render_page", lambda *_: b"new")
-    with pytest.raises(PublishError, match=r"report: .* cannot be written"):
+    with pytest.raises(AnalyticsError, match=r"missing cannot be written \(No such file"):
         report.write_report(None, tmp_path / "missing" / "report.html")
     file = tmp_path / "report.html"
     report.write_report(None, file)
     assert file.read_bytes() == b"new"
     assert file.stat().st_mode & 0o777 == 0o600
+    assert [entry.name for entry in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_two_that_write_one_page_do_not_write_into_each_others(tmp_path, monkeypatch):
+    """A run and `analytics report` shared one unfinished file, and the first took it away. Found by review."""
+    file = tmp_path / "report.html"
+    monkeypatch.setattr(report, "render_page", lambda *_: b"new")
+    replace = Path.replace
+
+    def meanwhile_by_another(unfinished, target):
+        monkeypatch.setattr(Path, "replace", replace)
+        report.write_report(None, file)
+        return replace(unfinished, target)
+
+    monkeypatch.setattr(Path, "replace", meanwhile_by_another)
+    assert report.write_report(None, file) == 3
     assert [entry.name for entry in tmp_path.iterdir()] == ["report.html"]
 
 

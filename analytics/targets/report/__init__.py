@@ -13,7 +13,6 @@ import base64
 import dataclasses
 import gzip
 import importlib.metadata
-import os
 import time
 from contextlib import suppress
 from datetime import UTC, date, datetime
@@ -22,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from analytics.cards import DATE, PROJECT, Cube, Dashboard, has_column, iter_cubes, label, load_dashboards
 from analytics.config import PREPARED_DIR, Settings
-from analytics.errors import AnalyticsError, ConfigError, PublishError
-from analytics.files import keep_file, open_private, read_kept_file, shown_path
+from analytics.errors import AnalyticsError, ConfigError
+from analytics.files import keep_file, read_kept_file, shown_path, write_private_file
 from analytics.sample import is_synthetic
 from analytics.targets import Target, TargetResult
 from analytics.targets.snapshot import open_current
@@ -69,7 +68,7 @@ class Restriction:
             clauses.append(f"and {DATE} < date '{self.until.isoformat()}'")
         if self.project:
             text = self.project.replace("'", "''")
-            is_there = f"({PROJECT} = '{text}' or {PROJECT} like '%/' || '{text}')"
+            is_there = f"({PROJECT} = '{text}' or ends_with({PROJECT}, '/{text}'))"
             clauses.append(f"and {is_there}" if has_column(cube.query, PROJECT) else "and false")
         return clauses
 
@@ -100,16 +99,9 @@ TARGET = Target(name="report", is_enabled=lambda _: True, publish=publish, prepa
 
 
 def write_report(settings: Settings, file: Path, restriction: Restriction | None = None) -> int:
-    """Write the page, whole or not at all. Returns its size in bytes; raises PublishError."""
+    """Write the page, whole or not at all. Returns its size in bytes; raises AnalyticsError."""
     text = render_page(settings, restriction or Restriction())
-    unfinished = file.with_name(f".{file.name}.unfinished")
-    try:
-        with open_private(unfinished, "wb") as page:
-            page.write(text)
-        unfinished.replace(file)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise PublishError(f"report: {file} cannot be written ({os.strerror(error.errno or 0)}).") from error
+    write_private_file(file, text)
     return len(text)
 
 
