@@ -106,7 +106,8 @@ def _copy_project(files: Sequence[Path], folder: Path, project: Path) -> dict[st
     """A fresh working copy; identities that the files leave out follow from the names. Returns suite: query."""
     shutil.rmtree(folder, ignore_errors=True)
     make_private_folder(folder / "expectations")
-    shutil.copy(project / "great_expectations.yml", folder / "great_expectations.yml")
+    configuration = "great_expectations.yml"
+    write_private_file(folder / configuration, (project / configuration).read_bytes())
     queries = {}
     for file in files:
         suite = orjson.loads(file.read_bytes())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from analytics import cli, pipeline, validator
+from analytics.checks import suites
 from analytics.checks.suites import CheckResult
 from analytics.config import Settings
 from analytics.lake import Lake
@@ -18,7 +20,7 @@ from analytics.publisher import PublishResult
 from analytics.replay import keep_increment
 from analytics.targets import snapshot
 from analytics.transformer import TransformResult, project_fingerprint
-from analytics.validator import AuditFailed
+from analytics.validator import PROJECT, AuditFailed, suite_files
 from analytics.warehouse import open_warehouse
 from tests.builders import WorkerInProcess, make_answer, make_prompt, make_settings, write_transcript
 
@@ -182,6 +184,14 @@ def test_failed_run_leaves_its_record(settings: Settings, audits: list[CheckResu
     with pytest.raises(AuditFailed):
         run(settings)
     assert records(settings) == 4
+
+
+def test_working_copy_of_the_suites_is_private(tmp_path: Path) -> None:
+    """The one file that was copied kept the rights that it has in the repository. Found by review."""
+    folder = tmp_path / "validation"
+    suites._copy_project(suite_files(), folder, PROJECT)
+    shared = [path for path in [folder, *folder.rglob("*")] if stat.S_IMODE(path.stat().st_mode) & 0o077]
+    assert shared == []
 
 
 def test_command_ends_with_3_and_shows_no_rows(
