@@ -6,8 +6,11 @@ Builders fill the boring fields, so that a test shows only the odd one.
 from __future__ import annotations
 
 import json
+import socketserver
+import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -203,6 +206,25 @@ def make_gold(settings: Settings, **tables: str) -> None:
         loader.finish_build(run_id="build", fingerprint="f")
         for name, sql in tables.items():
             connection.execute(f"create or replace table gold.{name} as {sql}")
+
+
+@contextmanager
+def answering(content: bytes) -> Iterator[str]:
+    """The address of a server on loopback that answers everything with these bytes."""
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.connection.recv(1 << 16)
+            self.wfile.write(content)
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 class WorkerInProcess:

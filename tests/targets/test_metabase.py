@@ -12,7 +12,7 @@ from analytics.dictionary import read_tables
 from analytics.errors import ConfigError, PublishError
 from analytics.targets import metabase
 from analytics.targets.metabase import provisioner
-from tests.builders import TABLES_ABOUT_RUNS
+from tests.builders import TABLES_ABOUT_RUNS, answering
 from tests.targets import fake_metabase
 
 CATALOG = {table.name: table for table in read_tables()}
@@ -153,6 +153,13 @@ def test_publish_says_what_to_do_when_metabase_refuses(fake, settings):
     assert "wrong horse" not in str(caught.value)
     with pytest.raises(ConfigError, match="ANALYTICS_METABASE_PASSWORD"):
         metabase.publish(dataclasses.replace(settings, metabase_password=""), "run-3")
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 200 OK\r\n\r\n<html>Welcome</html>", b"220 mail ready\r\n"])
+def test_an_address_of_something_else_is_a_wrong_setting(settings, answer):
+    """A page of HTML was an exception of another kind, which stopped the run. Found by review."""
+    with answering(answer) as url, pytest.raises(ConfigError, match="is no Metabase"):
+        metabase.publish(dataclasses.replace(settings, metabase_url=url), "run-1")
 
 
 def test_a_filled_metabase_is_asked_one_thing_and_may_be_off(fake, settings):

@@ -13,19 +13,28 @@ import pytest
 from analytics.config import Settings
 from analytics.errors import PublishError
 from analytics.targets import alerts
+from tests.builders import answering
+
+ALERT = "alert_daily_cost_above_budget"
 
 
-def publish_alert(settings, rows):
+def publish_alert(settings, firings):
+    """What is published of one alert, in the shape of dbt/macros/alerts.sql: its firings, by subject and value."""
     version = settings.published_dir / "run"
     version.mkdir(parents=True, exist_ok=True)
     current = version.parent / "current"
     if not current.exists():
         current.symlink_to("run")
-    values = ", ".join(f"({row!r}, date '2026-01-0{number + 1}')" for number, row in enumerate(rows)) or "('', null)"
-    where = "" if rows else " where false"
-    duckdb.sql(f"select * from (values {values}) as firing (project_path, fired_date){where}").write_parquet(
-        str(version / "alert_daily_cost_above_budget.parquet")
-    )
+    measured = ", ".join(f"('{subject}', {value}::double)" for subject, value in firings.items()) or "(null, null)"
+    duckdb.sql(
+        f"""
+        select md5(subject_name || '2026-01-02') as alert_key, '{ALERT}' as alert_name, 'warning' as severity,
+            subject_name, 'usd' as unit_name, measured_value, 25.0::double as threshold_value,
+            date '2026-01-02' as measured_date
+        from (values {measured}) as measurements (subject_name, measured_value)
+        where measured_value > 25.0
+        """
+    ).write_parquet(str(version / f"{ALERT}.parquet"))
 
 
 @pytest.fixture
@@ -54,33 +63,66 @@ def test_target_is_off_without_alerts(tmp_path):
 
 def test_publish_names_what_fires(tmp_path):
     settings = Settings(data_dir=tmp_path)
-    publish_alert(settings, ["/a", "/b"])
+    publish_alert(settings, {"/a": 60, "/b": 60})
     assert alerts.TARGET.is_enabled(settings)
     result = alerts.publish(settings, "run")
     assert result.summary == "1 of 1 fire"
-    assert result.location == "alert_daily_cost_above_budget (2)"
-    publish_alert(settings, [])
+    assert result.location == f"{ALERT} (2)"
+    publish_alert(settings, {})
     assert alerts.publish(settings, "run").summary == "0 of 1 fire"
 
 
-def test_webhook_is_told_once_and_never_a_row(tmp_path, webhook):
+def test_webhook_is_told_once_of_a_firing_whose_value_changes_and_never_a_row(tmp_path, webhook):
+    """A day above its budget was told again with every cent. Found by review."""
     url, told = webhook
     settings = Settings(data_dir=tmp_path, webhook_url=url)
-    publish_alert(settings, ["/secret-project"])
-    for _ in range(3):
+    for value in (60, 61.5, 63):
+        publish_alert(settings, {"/secret-project": value})
         alerts.publish(settings, "run-1")
-    publish_alert(settings, ["/secret-project", "/other"])
+    publish_alert(settings, {"/secret-project": 64, "/other": 60})
     alerts.publish(settings, "run-2")
-    counts = [[(entry["firing_count"], entry["new_count"]) for entry in message["alerts"]] for message in told]
-    assert counts == [[(1, 1)], [(2, 1)]]
+    assert counts_in(told) == [(1, 1), (2, 1)]
     assert "secret" not in json.dumps(told)
 
 
-def test_webhook_that_does_not_answer_is_tried_again(tmp_path, webhook):
+def test_a_firing_that_ended_is_told_when_it_begins_again(tmp_path, webhook):
     url, told = webhook
+    settings = Settings(data_dir=tmp_path, webhook_url=url)
+    for value in (60, 20, 60):
+        publish_alert(settings, {"/a": value})
+        alerts.publish(settings, "run")
+    assert counts_in(told) == [(1, 1), (1, 1)]
+
+
+def test_a_firing_that_ended_is_told_again_even_if_another_could_not_be_told_meanwhile(tmp_path, webhook):
+    url, told = webhook
+    settings = Settings(data_dir=tmp_path, webhook_url=url)
+    publish_alert(settings, {"/a": 60})
+    alerts.publish(settings, "run-1")
+    publish_alert(settings, {"/b": 60})
+    with pytest.raises(PublishError):
+        alerts.publish(dataclasses.replace(settings, webhook_url="http://127.0.0.1:9/hook"), "run-2")
+    publish_alert(settings, {"/a": 60, "/b": 60})
+    alerts.publish(settings, "run-3")
+    assert counts_in(told) == [(1, 1), (2, 2)]
+
+
+def counts_in(told):
+    """(firings, new ones) of the one alert in each message."""
+    return [(entry["firing_count"], entry["new_count"]) for message in told for entry in message["alerts"]]
+
+
+def test_webhook_that_does_not_answer_is_an_error_for_a_person(tmp_path):
     settings = Settings(data_dir=tmp_path, webhook_url="http://127.0.0.1:9/hook")
-    publish_alert(settings, ["/a"])
+    publish_alert(settings, {"/a": 60})
     with pytest.raises(PublishError, match="did not take"):
         alerts.publish(settings, "run-1")
-    alerts.publish(dataclasses.replace(settings, webhook_url=url), "run-2")
-    assert len(told) == 1
+
+
+def test_webhook_that_answers_something_else_than_http_is_an_error_for_a_person(tmp_path):
+    """Its answer was an exception of another kind, which stopped the run. Found by review."""
+    with answering(b"220 mail ready\r\n") as url:
+        settings = Settings(data_dir=tmp_path, webhook_url=url)
+        publish_alert(settings, {"/a": 60})
+        with pytest.raises(PublishError, match="did not take"):
+            alerts.publish(settings, "run-1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import time
@@ -30,7 +31,10 @@ class Client:
         self.session = ""
 
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """The answer as JSON. Raises PublishError with the status and never with the body that was sent."""
+        """The answer as JSON. Raises PublishError with the status and never with the body that was sent.
+
+        Raises ConfigError for an answer that no Metabase gives: waiting would not help.
+        """
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if self.session:
             headers["X-Metabase-Session"] = self.session
@@ -39,13 +43,15 @@ class Client:
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
                 content = answer.read()
+            return json.loads(content) if content else None
         except urllib.error.HTTPError as error:
             raise PublishError(f"metabase: {method} {path} was answered {error.code}.{_reason(error)}") from error
         except OSError as error:
             raise PublishError(
                 f"metabase: {self._url} cannot be reached ({type(error).__name__}). Start it."
             ) from error
-        return json.loads(content) if content else None
+        except (http.client.HTTPException, ValueError) as error:
+            raise ConfigError(f"ANALYTICS_METABASE_URL: what answers at {self._url} is no Metabase.") from error
 
     def wait_until_healthy(self, timeout_s: float) -> None:
         """Wait for a Metabase that is still starting, which takes a minute the first time."""
