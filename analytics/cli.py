@@ -11,6 +11,7 @@ import contextlib
 import gc
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -201,6 +202,7 @@ def _run(parsed: argparse.Namespace, settings: Settings) -> int:
         on_transform=printer.on_transform,
         on_validate=printer.on_validate,
         on_publish=printer.on_publish,
+        on_bug=traceback.print_exception if parsed.debug else None,
     )
     options = RunOptions(
         select=parsed.select,
@@ -303,7 +305,8 @@ def _publish(parsed: argparse.Namespace, settings: Settings) -> int:
     printer = _printer(parsed, settings)
     with Lake(settings.data_dir, settings.host_id).lock():
         require_passed_audit(settings)
-        result = publish(settings, run_id=new_run_id(), on_result=printer.on_publish)
+        on_bug = traceback.print_exception if parsed.debug else None
+        result = publish(settings, run_id=new_run_id(), on_result=printer.on_publish, on_bug=on_bug)
     printer.failures(result.failures)
     printer.facts(result.as_json())
     return 1 if result.failures else 0

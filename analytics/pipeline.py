@@ -22,7 +22,7 @@ from analytics.journal import StageRecord, record_stage, write_records
 from analytics.lake import Lake, new_run_id
 from analytics.lake.upkeep import compact_all
 from analytics.loader import DuckDBLoader, LoadResult
-from analytics.publisher import PublishResult, prepare, publish
+from analytics.publisher import PublishResult, owed_targets, prepare, publish
 from analytics.replay import Increment, begin_warehouse, has_beginning, kept_increment
 from analytics.result import Result
 from analytics.sources import ExtractResult, Progress
@@ -56,11 +56,15 @@ class Observer:
     on_transform: Callable[[TransformResult], None] | None = None
     on_validate: Callable[[ValidateResult], None] | None = None
     on_publish: Callable[[TargetResult], None] | None = None
+    on_bug: Callable[[Exception], None] | None = None
 
 
 @dataclass(frozen=True)
 class RunResult(Result):
-    """A whole run. `load` and the stages after it are None where nothing was new."""
+    """A whole run. `load` and the stages after it are None where nothing was new.
+
+    `publish` then is what an earlier run owed to its targets, if it did.
+    """
 
     run_id: str
     extraction: Extraction
@@ -101,8 +105,9 @@ class PipelineRun:
 
     `extract` may be called source by source, and `publish` again after a PublishError; the others once.
     The command line and the flow call the same methods. `load` returns None when nothing is new;
-    then the run is over. A failing audit raises before anything is called clean or published, so the
-    next run builds, audits and publishes the same days again, even if nothing arrives.
+    then at most `publish` is left to do, as `is_publish_due` tells. A failing audit raises before anything is
+    called clean or published, so the next run builds, audits and publishes the same days again, even if
+    nothing arrives.
     """
 
     def __init__(self, settings: Settings, options: RunOptions, observer: Observer) -> None:
@@ -119,6 +124,8 @@ class PipelineRun:
         self._background = ThreadPoolExecutor(1)
         self._stages: list[StageRecord] = []
         self._plan = BuildPlan(is_full_refresh=False)
+        # The targets that an earlier run failed to write; None while all are to be written.
+        self._owed: frozenset[str] | None = None
         lake = Lake(settings.data_dir, settings.host_id)
         is_sample = needs_sample(settings, lake)
         self._source_settings = sample.stand_in(settings) if is_sample else settings
@@ -206,6 +213,7 @@ class PipelineRun:
             loader = DuckDBLoader(self._settings, self._lake, connection)
             build = loader.current_build(self._fingerprint)
             if build is not None and is_published(self._settings, build) and not self._options.is_full_refresh:
+                self._owed = owed_targets(self._settings)
                 return None
             load = loader.load(run_id=run_id)
             self._plan = loader.plan_build(
@@ -286,10 +294,21 @@ class PipelineRun:
         record_audit(self._settings, result, run_id=run_id)
         return require_success(result)
 
+    @property
+    def is_publish_due(self) -> bool:
+        """Whether something was built, or, where nothing was new, a target is owed what was built before."""
+        return self._owed is None or bool(self._owed)
+
     def publish(self) -> PublishResult:
-        """Hand gold to every target. May be called again after a PublishError."""
+        """Hand gold to every target, or to those that are owed it. May be called again after a PublishError."""
         with record_stage(self._stages, "publish") as record:
-            published = publish(self._settings, run_id=self.result.run_id, on_result=self._on_published)
+            published = publish(
+                self._settings,
+                run_id=self.result.run_id,
+                only=self._owed,
+                on_result=self._on_published,
+                on_bug=self._observer.on_bug,
+            )
             record.unit_count = len(published.targets) + len(published.failures)
             record.failed_count = len(published.failures)
             record.row_count = next(
@@ -318,7 +337,11 @@ class PipelineRun:
         """Write the run's own record, unless it found nothing to do, and tidy the lake."""
         elapsed_ms = round((time.monotonic() - self._started) * 1000)
         self.result = dataclasses.replace(self.result, elapsed_ms=elapsed_ms)
-        if self.result.load is not None or any(stage.result == "failed" for stage in self._stages):
+        if (
+            self.result.load is not None
+            or self.result.publish is not None
+            or any(stage.result == "failed" for stage in self._stages)
+        ):
             write_records(
                 self._lake,
                 run_id=self.result.run_id,
@@ -360,13 +383,15 @@ def run(settings: Settings, options: RunOptions | None = None, observer: Observe
     """Extract, load, transform, validate and publish what is new; rebuild and publish nothing when nothing is.
 
     Takes the folder's lock; raises LockHeld when another run has it. A source or a target that fails
-    is in `failures`, and the rest goes on; a failing check raises ChecksFailed before publishing.
+    is in `failures`, the rest goes on, and the next run tries it again, also when nothing is new; a failing
+    check raises ChecksFailed before publishing.
     """
     with open_run(settings, options, observer) as pipeline_run:
         pipeline_run.extract()
         if pipeline_run.load() is not None:
             pipeline_run.transform()
             pipeline_run.validate()
+        if pipeline_run.is_publish_due:
             pipeline_run.publish()
     return pipeline_run.result
 

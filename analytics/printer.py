@@ -128,7 +128,7 @@ class Printer:
             count = f"{result.removed_sample_rows:,}"
             self._line("note", f"the sample's {count} rows left the lake: it has your own data now")
         name = f"run {result.run_id}"
-        what = name if result.publish else f"{name}: nothing new, nothing rebuilt"
+        what = name if result.load else f"{name}: nothing new, nothing rebuilt"
         self._line("failed" if result.failures else "ok", what, elapsed_ms=result.elapsed_ms)
         self.facts(result.as_json())
 

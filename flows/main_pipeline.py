@@ -193,7 +193,7 @@ def analytics_pipeline(
 
 
 def run_stages(run: PipelineRun) -> None:
-    """The stages in their order; those after load only when there is something to build."""
+    """The stages in their order; those after load only when there is something for them to do."""
     states = [extract_source(run, source, return_state=True) for source in run.source_names]
     for state in states:
         # One source that stays away does not stop the others; anything else does.
@@ -203,6 +203,7 @@ def run_stages(run: PipelineRun) -> None:
     if load(run):
         transform(run)
         validate(run)
+    if run.is_publish_due:
         publish(run)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import logging
-import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
@@ -61,5 +61,5 @@ def post_failure(url: str, message: dict[str, str]) -> None:
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S):  # noqa: S310
             pass
-    except (urllib.error.URLError, OSError, ValueError) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
         _logger.warning("webhook not reached: %s", type(error).__name__)

@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from analytics import pipeline, publisher, sample
+from analytics import cli, pipeline, publisher, sample
 from analytics.capture import installer
 from analytics.errors import ChecksFailed, LockHeld, PublishError
 from analytics.extractor import import_archive
 from analytics.lake import Lake, new_run_id
 from analytics.replay import Statement, keep_increment
-from analytics.targets import snapshot
+from analytics.targets import Target, TargetResult, snapshot
 from analytics.transformer import TransformResult
 from analytics.validator import ValidateResult
 from tests.builders import (
@@ -180,6 +180,84 @@ def test_what_runs_wrote_about_themselves_is_no_reason_to_build_even_if_loaded_b
     pipeline.run(settings)
     run_load(settings, "by_hand")
     assert pipeline.run(settings).publish is None
+
+
+# ---- a target that fails
+
+
+@pytest.fixture
+def target(monkeypatch):
+    """A second target. It fails with what `errors` holds, one after the other, and then works; `runs` tried it."""
+
+    class Flaky:
+        def __init__(self):
+            self.errors, self.runs = [], []
+
+        def publish(self, settings, run_id):
+            self.runs.append(run_id)
+            if self.errors:
+                raise self.errors.pop(0)
+            return TargetResult("alerts", "done")
+
+    flaky = Flaky()
+    second = Target("alerts", lambda _: True, flaky.publish)
+    monkeypatch.setattr(publisher, "iter_targets", lambda: iter([snapshot.TARGET, second]))
+    return flaky
+
+
+def test_a_target_that_failed_is_tried_again_by_itself_though_nothing_is_new(settings, target):
+    """It waited for the next line, while its message said that the next run tries again. Found by review."""
+    write_transcript(settings, make_prompt("a"))
+    target.errors = [PublishError("alerts: down"), PublishError("alerts: still down")]
+    assert pipeline.run(settings).failures == {"alerts": "alerts: down"}
+    version = snapshot.current_version(settings)
+    again = pipeline.run(settings)
+    assert (again.load, again.failures) == (None, {"alerts": "alerts: still down"})
+    last = pipeline.run(settings)
+    assert (last.load, last.failures) == (None, {})
+    assert [result.target for result in last.publish.targets] == ["alerts"]
+    assert pipeline.run(settings).publish is None
+    assert len(target.runs) == 3
+    assert snapshot.current_version(settings) == version, "readers keep what they see"
+
+
+def test_a_publish_that_was_killed_between_two_targets_is_finished_by_the_next_run(settings, target):
+    """The snapshot was complete, so the report stayed as it was until something arrived. Found by review."""
+    write_transcript(settings, make_prompt("a"))
+    target.errors = [KeyboardInterrupt()]
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run(settings)
+    result = pipeline.run(settings)
+    assert (result.load, len(target.runs)) == (None, 2)
+    assert pipeline.run(settings).publish is None
+
+
+def test_a_bug_in_a_target_fails_alone_and_quotes_nothing(settings, target):
+    """It stopped the run, and the targets after it. Found by review."""
+    write_transcript(settings, make_prompt("a"))
+    target.errors = [ValueError("a row of the user's")]
+    bugs = []
+    result = pipeline.run(settings, observer=pipeline.Observer(on_bug=bugs.append))
+    assert [entry.target for entry in result.publish.targets] == ["snapshot"]
+    assert result.failures["alerts"].startswith("ValueError in test_pipeline.py")
+    assert "user's" not in result.failures["alerts"]
+    assert [str(bug) for bug in bugs] == ["a row of the user's"]
+    assert pipeline.run(settings).failures == {}
+
+
+def test_a_second_try_ends_as_it_went_and_says_that_nothing_was_new(settings, target, capsys, monkeypatch):
+    monkeypatch.setenv("HOME", str(settings.home_dir))
+    monkeypatch.setenv("ANALYTICS_HOST_ID", settings.host_id)
+    write_transcript(settings, make_prompt("a"))
+    target.errors = [PublishError("alerts: down"), PublishError("alerts: still down")]
+    pipeline.run(settings)
+    command = ["run", "--data-dir", str(settings.data_dir), "--transcript-dirs", str(settings.transcript_dirs[0])]
+    for code, verdict, told in ((1, "failed", "failed     alerts: still down\n"), (0, "ok", "")):
+        assert cli.main(command) == code
+        shown = capsys.readouterr()
+        assert shown.err == told
+        assert shown.out.splitlines()[-1].startswith(verdict)
+        assert "nothing new, nothing rebuilt" in shown.out.splitlines()[-1]
 
 
 # ---- the sample

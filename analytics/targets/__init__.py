@@ -1,7 +1,7 @@
 """Where results go: one module per target, found by being here.
 
-A target module holds `TARGET`. The snapshot comes first, because it is what the others read; a
-failing target fails alone.
+A target module holds `TARGET`. The snapshot comes first, because it is what the others read; any other
+that fails fails alone, and the next run tries it again.
 """
 
 from __future__ import annotations
@@ -41,9 +41,13 @@ class Target:
     prepare: Callable[[Settings], object] = lambda _: None
 
 
+def target_names() -> list[str]:
+    """Every target that has a module here: the snapshot, then the rest by name. Imports none."""
+    return sorted((info.name for info in pkgutil.iter_modules(__path__)), key=lambda name: (name != FIRST, name))
+
+
 def iter_targets() -> Iterator[Target]:
-    """Every target that has a module here: the snapshot, then the rest by name."""
-    names = sorted((info.name for info in pkgutil.iter_modules(__path__)), key=lambda name: (name != FIRST, name))
-    for name in names:
+    """The targets, in their order."""
+    for name in target_names():
         target: Target = importlib.import_module(f"{__name__}.{name}").TARGET
         yield target

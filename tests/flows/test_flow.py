@@ -11,7 +11,7 @@ import yaml
 
 from analytics import pipeline
 from analytics.config import Settings
-from analytics.errors import ChecksFailed, LockHeld, SourceUnavailable
+from analytics.errors import ChecksFailed, LockHeld, PublishError, SourceUnavailable
 from analytics.lake import Lake
 from analytics.publisher import PublishResult
 from analytics.reader import read_query
@@ -21,7 +21,8 @@ from analytics.workers import Worker
 from flows import main_pipeline
 from flows.backfill import iter_windows
 from flows.main_pipeline import analytics_pipeline
-from tests.builders import WorkerInProcess, make_answer, make_prompt, write_transcript
+from flows.notification import post_failure
+from tests.builders import WorkerInProcess, answering, make_answer, make_prompt, write_transcript
 
 MARKER = "xylophone-marker"
 
@@ -103,6 +104,32 @@ def test_flow_publishes_the_rest_and_fails_when_a_source_stays_away(
         analytics_pipeline()
     assert len(light) == 1
     assert [message["error"] for message in webhook] == ["SourceUnavailable"]
+
+
+def test_flow_tries_a_failed_target_again_though_nothing_is_new(
+    world: Settings, light: list[str], monkeypatch: pytest.MonkeyPatch, webhook: list[dict[str, Any]]
+) -> None:
+    """It waited until something arrived, and the flow was green meanwhile. Found by review."""
+    owed = [frozenset({"alerts"}), frozenset({"alerts"}), frozenset[str]()]
+    monkeypatch.setattr(pipeline, "owed_targets", lambda _: owed.pop(0))
+    write_transcript(world, make_prompt(), make_answer())
+    analytics_pipeline()
+    monkeypatch.setattr(pipeline, "is_published", lambda *_: True)
+    assert analytics_pipeline()["published"]
+    failed = PublishResult((), {"alerts": "alerts: down"})
+    with monkeypatch.context() as down:
+        down.setattr(pipeline, "publish", lambda *_, **__: failed)
+        with pytest.raises(PublishError, match="alerts: down"):
+            analytics_pipeline()
+    assert not analytics_pipeline()["published"]
+    assert [message["error"] for message in webhook] == ["PublishError"]
+    assert len(light) == 2
+
+
+def test_webhook_that_answers_no_http_changes_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+    with answering(b"220 mail ready\r\n") as url:
+        post_failure(url, {"error": "x"})
+    assert "webhook not reached: BadStatusLine" in caplog.text
 
 
 def test_flow_leaves_when_another_run_has_the_lock(world: Settings, webhook: list[dict[str, Any]]) -> None:

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from analytics import cli, pipeline, validator
+from analytics import cli, pipeline, publisher, validator
 from analytics.checks import suites
 from analytics.checks.suites import CheckResult
 from analytics.config import Settings
 from analytics.lake import Lake
 from analytics.pipeline import RunResult, run
-from analytics.publisher import PublishResult
+from analytics.publisher import PublishResult, publish
 from analytics.replay import keep_increment
 from analytics.targets import snapshot
 from analytics.transformer import TransformResult, project_fingerprint
@@ -52,6 +52,7 @@ def audits(monkeypatch: pytest.MonkeyPatch) -> list[CheckResult]:
         pipeline, "transform", lambda *_, **__: TransformResult(0, 0, is_full_refresh=False, elapsed_ms=0)
     )
     monkeypatch.setattr(pipeline, "publish", publish_only_the_build)
+    monkeypatch.setattr(publisher, "iter_targets", lambda: iter([snapshot.TARGET]))
     monkeypatch.setattr(validator, "run_suites", lambda *_, **__: iter(checks))
     return checks
 
@@ -61,8 +62,7 @@ def publish_only_the_build(settings: Settings, *, run_id: str, **_: Any) -> Publ
     with open_warehouse(settings) as connection:
         connection.execute("create schema if not exists gold")
         connection.execute("create or replace table gold.nothing as select 1 as one")
-    snapshot.publish(settings, run_id)
-    return PublishResult((), {})
+    return publish(settings, run_id=run_id)
 
 
 @pytest.fixture(autouse=True)
