@@ -22,6 +22,7 @@ from analytics.annotations import add_verbs as add_annotation_verbs
 from analytics.capture.command import add_arguments as add_capture_arguments
 from analytics.config import Settings, load_settings
 from analytics.errors import AnalyticsError, ConfigError, describe_bug
+from analytics.files import PRIVATE_UMASK
 from analytics.printer import Printer
 from analytics.workers import GC_THRESHOLD, without_pandas
 
@@ -39,7 +40,7 @@ QUIET_ENVIRONMENT = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    os.umask(0o077)
+    os.umask(PRIVATE_UMASK)
     os.environ.update(QUIET_ENVIRONMENT)
     # Arrow brings numpy, whose library for matrices starts threads that spin for a while: here nothing has matrices.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -12,7 +12,18 @@ from typing import Any
 
 from analytics.errors import AnalyticsError
 
+PRIVATE_UMASK = 0o077
 _DIGEST_BYTES = hashlib.sha256().digest_size
+
+
+@contextlib.contextmanager
+def private_umask() -> Iterator[None]:
+    """Whatever this process creates meanwhile is for this user only, also by libraries, which name no rights."""
+    previous = os.umask(PRIVATE_UMASK)
+    try:
+        yield
+    finally:
+        os.umask(previous)
 
 
 def make_private_folder(path: Path) -> None:

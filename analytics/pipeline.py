@@ -18,6 +18,7 @@ from analytics.checks.gx import load_gx
 from analytics.config import Settings
 from analytics.errors import AnalyticsError
 from analytics.extractor import Extraction, extract, import_archive, needs_sample, select_sources
+from analytics.files import private_umask
 from analytics.journal import StageRecord, record_stage, write_records
 from analytics.lake import Lake, new_run_id
 from analytics.lake.upkeep import compact_all
@@ -365,7 +366,7 @@ def open_run(
 
     Raises LockHeld when another run has the lock for longer than `lock_wait_s` seconds.
     """
-    with Lake(settings.data_dir, settings.host_id).lock(wait_s=lock_wait_s):
+    with private_umask(), Lake(settings.data_dir, settings.host_id).lock(wait_s=lock_wait_s):
         pipeline_run = PipelineRun(settings, options or RunOptions(), observer or Observer())
         try:
             yield pipeline_run

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from analytics.config import load_settings
 from analytics.errors import AnalyticsError, ConfigError
+from analytics.files import PRIVATE_UMASK
 
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
@@ -109,7 +110,7 @@ def serve_hourly() -> int:
     Ctrl-C reaches every process of a terminal, and would tear a run apart. So all the others live in a session of
     their own, and end in their order when this process closes its end of a pipe, or dies. Returns the exit code.
     """
-    os.umask(0o077)
+    os.umask(PRIVATE_UMASK)
     command = [sys.executable, "-m", "flows.deployments", _RUNNER]
     environment = {**os.environ, **QUIET_ENVIRONMENT}
     with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, start_new_session=True) as runner:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from datetime import UTC, datetime
 
 import pytest
@@ -16,6 +17,7 @@ from analytics.replay import Statement, keep_increment
 from analytics.targets import Target, TargetResult, snapshot
 from analytics.transformer import TransformResult
 from analytics.validator import ValidateResult
+from analytics.warehouse import open_warehouse
 from tests.builders import (
     WorkerInProcess,
     committed_rows,
@@ -86,6 +88,29 @@ def test_a_deleted_warehouse_or_publication_is_made_again(settings):
     shutil.rmtree(settings.published_dir)
     assert pipeline.run(settings).publish is not None
     assert prompts(settings) == ["a"]
+
+
+def test_what_a_run_writes_is_private_whoever_calls_it(settings, monkeypatch):
+    """From Python, and so in a work pool, the warehouse's log had everybody's rights. Found by review."""
+    seen = {}
+
+    def build(settings, *_, **__):
+        with open_warehouse(settings) as connection:
+            connection.execute("create table notes as select 'a prompt' as note")
+            seen.update({path.name: path.stat().st_mode & 0o077 for path in settings.data_dir.rglob("*")})
+        make_gold(settings, fct_lines=LINES)
+        return TransformResult(1, 0, is_full_refresh=False, elapsed_ms=1)
+
+    monkeypatch.setattr(pipeline, "transform", build)
+    write_transcript(settings, make_prompt("a"))
+    previous = os.umask(0o022)
+    try:
+        pipeline.run(settings)
+        assert os.umask(0o022) == 0o022, "the caller's own is as it was"
+    finally:
+        os.umask(previous)
+    assert "warehouse.duckdb.wal" in seen
+    assert [name for name, rights in seen.items() if rights] == []
 
 
 def test_a_held_lock_stops_the_run_before_it_reads(settings):
