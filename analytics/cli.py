@@ -301,11 +301,11 @@ def _validate(parsed: argparse.Namespace, settings: Settings) -> int:
 def _publish(parsed: argparse.Namespace, settings: Settings) -> int:
     from analytics.lake import Lake, new_run_id
     from analytics.publisher import publish
-    from analytics.validator import require_passed_audit
+    from analytics.validator import require_release
 
     printer = _printer(parsed, settings)
     with Lake(settings.data_dir, settings.host_id).lock():
-        require_passed_audit(settings)
+        require_release(settings)
         on_bug = traceback.print_exception if parsed.debug else None
         result = publish(settings, run_id=new_run_id(), on_result=printer.on_publish, on_bug=on_bug)
     printer.failures(result.failures)

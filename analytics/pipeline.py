@@ -36,8 +36,10 @@ from analytics.validator import (
     audit,
     begin_audit,
     note_build,
+    note_tests,
     reason_to_skip,
     record_audit,
+    release_builds,
     require_success,
 )
 from analytics.warehouse import open_warehouse
@@ -223,7 +225,7 @@ class PipelineRun:
             if self._plan.is_full_refresh or self._plan.row_count > REPLAY_ROW_LIMIT:
                 self._increment = None
                 self._dbt.start()
-            note_build(connection, self._plan, row_count=load.new_row_count)
+            note_build(connection, self._plan, run_id=run_id, row_count=load.new_row_count)
             if not self._options.is_audit_forced:
                 self._reason_to_skip_audit = reason_to_skip(self._settings, connection)
             if not self._reason_to_skip_audit:
@@ -277,6 +279,7 @@ class PipelineRun:
             with open_warehouse(self._settings) as connection:
                 loader = DuckDBLoader(self._settings, self._lake, connection)
                 loader.finish_build(run_id=self.result.run_id, fingerprint=self._fingerprint)
+                release_builds(connection)
         return result
 
     def _audit(self, record: StageRecord) -> ValidateResult:
@@ -404,5 +407,8 @@ def plan_and_transform(settings: Settings, lake: Lake, *, run_id: str, is_full_r
         plan = loader.plan_build(
             run_id=run_id, fingerprint=project_fingerprint(settings), is_full_refresh=is_full_refresh
         )
-        note_build(connection, plan, row_count=0)
-    return transform(settings, plan)
+        note_build(connection, plan, run_id=run_id, row_count=plan.row_count)
+    result = transform(settings, plan)
+    with open_warehouse(settings) as connection:
+        note_tests(settings, connection)
+    return result

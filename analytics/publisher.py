@@ -1,4 +1,8 @@
-"""Stage 5, publish: gold to every target. Whether gold may be published is the validator's to say."""
+"""Stage 5, publish: gold to every target.
+
+Whether gold may be published is the validator's to say: a run comes here only after its checks, and
+`analytics publish` asks `validator.require_release` first.
+"""
 
 from __future__ import annotations
 

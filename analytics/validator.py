@@ -72,15 +72,28 @@ def suite_files(project: Path = PROJECT) -> list[Path]:
 # ---- what to audit
 
 
-def note_build(connection: duckdb.DuckDBPyConnection, plan: BuildPlan, *, row_count: int) -> None:
-    """Remember what a build is about to change, until an audit has passed over it."""
+def note_build(connection: duckdb.DuckDBPyConnection, plan: BuildPlan, *, run_id: str, row_count: int) -> None:
+    """Remember what a build is about to change, until an audit has passed over it, and withhold it from readers."""
     _create_tables(connection)
+    connection.execute("insert into audit.withheld values (?, false)", [run_id])
     now = _now()
     if plan.is_full_refresh:
         connection.execute("insert into audit.pending values (null, ?, ?)", [row_count, now])
     elif plan.rebuild_dates:
         connection.execute("insert into audit.pending select unnest(?::date[]), 0, ?", [list(plan.rebuild_dates), now])
         connection.execute("insert into audit.pending values (?, ?, ?)", [plan.rebuild_dates[-1], row_count, now])
+
+
+def note_tests(settings: Settings, connection: duckdb.DuckDBPyConnection) -> None:
+    """Remember that what is built passed its dbt tests: it may be published once audited, if it is to be."""
+    connection.execute("update audit.withheld set is_tested = true")
+    if reason_to_skip(settings, connection):
+        release_builds(connection)
+
+
+def release_builds(connection: duckdb.DuckDBPyConnection) -> None:
+    """What is built may be published."""
+    connection.execute("delete from audit.withheld")
 
 
 def reason_to_skip(settings: Settings, connection: duckdb.DuckDBPyConnection) -> str:
@@ -101,6 +114,10 @@ def reason_to_skip(settings: Settings, connection: duckdb.DuckDBPyConnection) ->
     rows, full_builds = row or (0, 0)
     if full_builds or rows > AUDIT_ROW_LIMIT:
         return ""
+    untested = connection.execute("select count(*) from audit.withheld where not is_tested").fetchone()
+    if untested and untested[0] > 1:
+        # One before this failed, perhaps by a test that is only asked where an audit is due.
+        return ""
     return f"{rows:,} new {'row' if rows == 1 else 'rows'} since {last[0]:%H:%M} UTC"
 
 
@@ -112,6 +129,7 @@ def _create_tables(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(
         "create table if not exists audit.audits (run_id varchar, audited_at timestamp, has_passed boolean)"
     )
+    connection.execute("create table if not exists audit.withheld (run_id varchar, is_tested boolean)")
 
 
 def _write_scope(connection: duckdb.DuckDBPyConnection, lake: Lake, *, is_everything: bool) -> int:
@@ -229,11 +247,15 @@ def audit(
 
 
 def record_audit(settings: Settings, result: ValidateResult, *, run_id: str) -> None:
-    """Remember that an audit was made and, if it passed, that nothing waits for one any more."""
+    """Remember that an audit was made and, if it passed, that nothing waits for one any more.
+
+    What has not passed its tests stays withheld: an audit asks other things.
+    """
     with open_warehouse(settings) as connection:
         connection.execute("insert into audit.audits values (?, ?, ?)", [run_id, _now(), not result.failed])
         if not result.failed:
             connection.execute("delete from audit.pending")
+            connection.execute("delete from audit.withheld where is_tested")
 
 
 def require_success(result: ValidateResult) -> ValidateResult:
@@ -243,15 +265,27 @@ def require_success(result: ValidateResult) -> ValidateResult:
     return result
 
 
-def require_passed_audit(settings: Settings) -> None:
-    """Raise ChecksFailed when the last audit failed: gold may not be published as it is."""
+def require_release(settings: Settings) -> None:
+    """Raise ChecksFailed where gold may not be published as it is: what judges it objected, or was not asked."""
     with open_warehouse(settings) as connection:
         _create_tables(connection)
         last = connection.execute("select has_passed from audit.audits order by audited_at desc limit 1").fetchone()
+        withheld = connection.execute("select count(*), bool_and(is_tested) from audit.withheld").fetchone()
     if last is not None and not last[0]:
         raise ChecksFailed(
             "publish: the last audit failed, so readers keep what they have. See the report of "
             "`analytics validate`; after mending, `analytics run` builds, audits and publishes."
+        )
+    build_count, is_tested = withheld or (0, None)
+    if build_count and not is_tested:
+        raise ChecksFailed(
+            "publish: the last build did not pass its tests, or did not get to its end, so readers keep what they "
+            "have. After mending, `analytics run` builds, audits and publishes."
+        )
+    if build_count:
+        raise ChecksFailed(
+            "publish: what was built is still to be audited, so readers keep what they have. "
+            "Run `analytics validate`, then: analytics publish"
         )
 
 

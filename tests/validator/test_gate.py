@@ -14,6 +14,7 @@ from analytics import cli, pipeline, publisher, validator
 from analytics.checks import suites
 from analytics.checks.suites import CheckResult
 from analytics.config import Settings
+from analytics.errors import ChecksFailed
 from analytics.lake import Lake
 from analytics.pipeline import RunResult, run
 from analytics.publisher import PublishResult, publish
@@ -59,10 +60,14 @@ def audits(monkeypatch: pytest.MonkeyPatch) -> list[CheckResult]:
 
 def publish_only_the_build(settings: Settings, *, run_id: str, **_: Any) -> PublishResult:
     """What the next run asks of a published version: which build it shows."""
+    make_some_gold(settings)
+    return publish(settings, run_id=run_id)
+
+
+def make_some_gold(settings: Settings) -> None:
     with open_warehouse(settings) as connection:
         connection.execute("create schema if not exists gold")
         connection.execute("create or replace table gold.nothing as select 1 as one")
-    return publish(settings, run_id=run_id)
 
 
 @pytest.fixture(autouse=True)
@@ -184,6 +189,109 @@ def test_failed_run_leaves_its_record(settings: Settings, audits: list[CheckResu
     with pytest.raises(AuditFailed):
         run(settings)
     assert records(settings) == 4
+
+
+# ---- publishing by hand
+
+
+@pytest.fixture
+def by_hand(settings: Settings, audits: list[CheckResult], monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Runs a verb on the world of the test, in which there is one line and some gold. Returns the exit code."""
+    monkeypatch.setenv("HOME", str(settings.home_dir))
+    write_transcript(settings, make_prompt())
+    flags = ["--data-dir", str(settings.data_dir), "--transcript-dirs", str(settings.transcript_dirs[0]), "--quiet"]
+    make_some_gold(settings)
+    return lambda *words: cli.main([*words, *flags])
+
+
+def add_a_line(settings: Settings) -> None:
+    write_transcript(settings, make_prompt(), make_answer())
+
+
+def refuse_the_build(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def refuse(*_: Any, **__: Any) -> TransformResult:
+        raise error
+
+    monkeypatch.setattr(pipeline, "transform", refuse)
+
+
+def test_publish_by_hand_shows_what_was_built_and_audited_by_hand(
+    settings: Settings, by_hand: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for verb in ("extract", "load", "transform"):
+        assert by_hand(verb) == 0
+    assert by_hand("publish") == 3, "a first build is to be audited"
+    assert "analytics validate" in capsys.readouterr().err
+    assert by_hand("validate") == 0
+    assert by_hand("publish") == 0
+    assert snapshot.current_version(settings)
+
+
+@pytest.mark.parametrize("policy", ["auto", "never"])
+def test_publish_by_hand_needs_no_audit_where_the_policy_wants_none(
+    settings: Settings, by_hand: Callable[..., int], monkeypatch: pytest.MonkeyPatch, policy: str
+) -> None:
+    monkeypatch.setenv("ANALYTICS_VALIDATE", policy)
+    assert by_hand("run") == 0
+    add_a_line(settings)
+    for verb in ("extract", "load", "transform", "publish"):
+        assert by_hand(verb) == 0
+
+
+def test_publish_by_hand_wants_an_audit_of_many_rows_that_were_loaded_by_hand(
+    settings: Settings, by_hand: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert by_hand("run") == 0
+    monkeypatch.setattr(validator, "AUDIT_ROW_LIMIT", 1)
+    add_a_line(settings)
+    for verb in ("extract", "load", "transform"):
+        assert by_hand(verb) == 0
+    assert by_hand("publish") == 3
+
+
+def test_what_a_run_left_to_the_dbt_tests_may_be_published_again_at_any_time(
+    settings: Settings, by_hand: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert by_hand("run") == 0
+    add_a_line(settings)
+    assert by_hand("run") == 0
+    monkeypatch.setattr(validator, "AUDIT_AGE", timedelta(0))
+    assert by_hand("publish") == 0
+
+
+@pytest.mark.parametrize("error", [ChecksFailed("transform: 1 tests failed"), KeyboardInterrupt()])
+def test_publish_by_hand_refuses_what_its_tests_refused_or_did_not_see(
+    settings: Settings, by_hand: Callable[..., int], monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """Only the last audit was asked, which had passed before that build. Found by review."""
+    assert by_hand("run") == 0
+    seen = snapshot.current_version(settings)
+    add_a_line(settings)
+    with monkeypatch.context() as broken:
+        refuse_the_build(broken, error)
+        assert by_hand("run") != 0
+    assert by_hand("publish") == 3
+    assert by_hand("validate") == 0
+    assert by_hand("publish") == 3, "an audit is no judge of a build's own tests"
+    assert snapshot.current_version(settings) == seen
+    assert by_hand("transform") == 0
+    assert by_hand("publish") == 0
+
+
+def test_build_after_one_that_its_tests_refused_is_audited(
+    settings: Settings, audits: list[CheckResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A test that only runs where an audit follows may have been the one that objected."""
+    write_transcript(settings, make_prompt())
+    run(settings)
+    add_a_line(settings)
+    with monkeypatch.context() as broken:
+        refuse_the_build(broken, ChecksFailed("transform: 1 tests failed"))
+        with pytest.raises(ChecksFailed):
+            run(settings)
+    result = run(settings)
+    assert result.validate is not None
+    assert not result.validate.skipped
 
 
 def test_working_copy_of_the_suites_is_private(tmp_path: Path) -> None:
