@@ -8,6 +8,7 @@ from typing import Any
 
 from analytics.config import Settings
 from analytics.errors import ConfigError
+from analytics.files import shown_name
 from analytics.printer import Printer
 
 # The same as the source's own checks, without importing it for every other verb.
@@ -50,12 +51,11 @@ def run_tag(parsed: argparse.Namespace, settings: Settings) -> int:
 
 def run_note(parsed: argparse.Namespace, settings: Settings) -> int:
     """`analytics note SESSION "text"`."""
-    note = parsed.note.strip()
+    note = shown_name(parsed.note.strip())
     if not 0 < len(note) <= NOTE_LIMIT:
         raise ConfigError(f"note: a note has 1 to {NOTE_LIMIT:,} characters; this one has {len(note):,}.")
-    return _annotate(
-        parsed, settings, [{"event_type": "noted", "note": _whole_text(note)}], f"noted {len(note):,} characters"
-    )
+    event = {"event_type": "noted", "note": note}
+    return _annotate(parsed, settings, [event], f"noted {len(note):,} characters")
 
 
 def clean_tag(tag: str) -> str:
@@ -109,8 +109,3 @@ def _annotate(parsed: argparse.Namespace, settings: Settings, events: list[dict[
     facts = {"session_id": session, "is_known": is_known, "event_count": len(events)}
     printer.facts(facts, [f"ok         {session}: {done}; in the marts after the next run"])
     return 0
-
-
-def _whole_text(text: str) -> str:
-    """Text that UTF-8 can hold: what the shell gave as odd bytes becomes U+FFFD."""
-    return text.encode("utf-8", "replace").decode("utf-8")

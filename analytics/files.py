@@ -1,4 +1,4 @@
-"""Files that only this user can read, and that are there whole or not at all."""
+"""Files that only this user can read, that are there whole or not at all, and what may be written of their names."""
 
 from __future__ import annotations
 
@@ -106,6 +106,16 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def shown_name(name: str) -> str:
+    """A file name, or another word of the system's, as text: it is bytes, and where they are no UTF-8 U+FFFD stands."""
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
+def file_key(name: str) -> str:
+    """What a file is known by where its name must not be written: it may be no UTF-8, or hold a secret."""
+    return hashlib.sha256(os.fsencode(name)).hexdigest()[:24]
 
 
 def shown_path(path: Path) -> str:

@@ -21,7 +21,8 @@ from typing import Any
 
 from analytics.config import Settings
 from analytics.contracts import load_contract
-from analytics.lake import Commit, Lake, Rejection
+from analytics.files import file_key, shown_name
+from analytics.lake import Commit, Lake, Rejection, State
 from analytics.records import EPOCH
 from analytics.records.writer import Place, RecordWriter
 from analytics.redactor import Redactor
@@ -73,6 +74,10 @@ class ExtractContext:
     @cached_property
     def redactor(self) -> Redactor:
         return _load_redactor(self.settings.secret_rules_file, self.lake.key)
+
+    def written_name(self, name: str) -> str:
+        """The name of a file or its path as it may be written, in a row, a message or a dead letter."""
+        return self.redactor.redact_path(shown_name(name))
 
     def reject(self, source: str, file: str, position: int, reason: str, content: bytes = b"") -> Rejection:
         """A dead letter under the content policy: redacted, cut at 1 MB, without content under `metadata`."""
@@ -181,6 +186,14 @@ class Source:
     extract: Callable[[ExtractContext], ExtractResult]
     import_archive: Callable[[ExtractContext, Path], ExtractResult] | None = None
     prune: Callable[[Settings, date, bool], dict[str, int]] | None = None
+
+
+def refile(state: State, is_name: Callable[[str], bool]) -> tuple[State, State]:
+    """Positions of which an earlier version filed some under names, all under keys; and what a commit says of that."""
+    keys = {name: file_key(name) for name in state if is_name(name)}
+    moved = {key: state[name] for name, key in keys.items()}
+    kept = {key: position for key, position in state.items() if key not in keys}
+    return kept | moved, moved | dict.fromkeys(keys)
 
 
 def iter_sources() -> Iterator[Source]:

@@ -172,7 +172,7 @@ def _read(context: ExtractContext, files: list[Path], *, is_consumed: bool) -> E
 
 def _read_file(context: ExtractContext, writer: RecordWriter, path: Path, rejections: list[Rejection]) -> int:
     day = datetime.fromtimestamp(path.stat().st_mtime, UTC).date()
-    name = context.redactor.redact_path(path.name)
+    name = context.written_name(path.name)
     loaded = 0
     for position, line in split_lines(path.read_bytes()):
         if not line.strip():

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from analytics.errors import ConfigError, ContractViolation
+from analytics.files import file_key
 from analytics.lake import Rejection, State
 from analytics.records import BLANKS, BOM, parse_json
 from analytics.records.writer import Place
-from analytics.sources import ExtractContext, ExtractResult, Source, Tally
+from analytics.sources import ExtractContext, ExtractResult, Source, Tally, refile
 from analytics.sources.api_requests.parse import NO_EVENT, flatten_event, identity_of, iter_events
 from analytics.sources.api_requests.stream import EventStream
 
@@ -38,6 +39,7 @@ STREAM_COMMIT_EVENTS = 500
 STREAM_COMMIT_S = 60.0
 STREAM_MESSAGE_BYTES = 16 << 20
 STREAM_KEY = "stream"
+_ENDINGS = (".json", ".jsonl", ".ndjson")
 _HEAD_BYTES = 4_096
 _REMEMBERED_EVENTS = 200_000
 
@@ -63,14 +65,17 @@ def extract(
     folder = context.settings.api_requests_dir
     if folder is not None:
         if folder.is_dir():
-            is_again = context.is_full_backfill or context.has_window
-            known = {} if is_again else context.lake.read_state(DATASET, NAME)
+            known, moved = refile(context.lake.read_state(DATASET, NAME), lambda key: key.endswith(_ENDINGS))
+            if not context.has_window:
+                batch.state.update(moved)
+            if context.is_full_backfill or context.has_window:
+                known = {}
             archives = _find_archives(folder)
-            batch.tally.nothing_found = [] if archives else [str(folder)]
+            batch.tally.nothing_found = [] if archives else [context.written_name(str(folder))]
             for path in archives:
-                _read_new(batch, path, folder, known.get(path.relative_to(folder).as_posix()))
+                _read_new(batch, path, folder, known)
         else:
-            batch.tally.problems.append(f"{folder} is missing")
+            batch.tally.problems.append(f"{context.written_name(str(folder))} is missing")
     batch.commit()
     if context.settings.api_requests_url and not context.has_window:
         _read_stream(batch, clock, sleep)
@@ -78,7 +83,7 @@ def extract(
 
 
 def import_events(context: ExtractContext, path: Path) -> ExtractResult:
-    """Bring an archive of request events into the lake: a file, or every .jsonl and .json file below a folder.
+    """Bring an archive of request events into the lake: a file, or those below a folder that end in `_ENDINGS`.
 
     Raises:
         ConfigError: there is no such file or folder.
@@ -88,7 +93,7 @@ def import_events(context: ExtractContext, path: Path) -> ExtractResult:
     batch = _Batch(context)
     root = path if path.is_dir() else path.parent
     for file in _find_archives(path) if path.is_dir() else [path]:
-        _read_new(batch, file, root, None, is_final=True)
+        _read_new(batch, file, root, {}, is_final=True)
         batch.state.clear()
     batch.commit()
     return batch.tally.result(NAME, DATASET)
@@ -170,22 +175,20 @@ class _Batch:
 
 def _find_archives(folder: Path) -> list[Path]:
     return sorted(
-        path
-        for path in folder.rglob("*.json*")
-        if path.suffix in (".json", ".jsonl", ".ndjson") and path.is_file() and not path.is_symlink()
+        path for path in folder.rglob("*.json*") if path.suffix in _ENDINGS and path.is_file() and not path.is_symlink()
     )
 
 
-def _read_new(batch: _Batch, path: Path, root: Path, known: State | None, *, is_final: bool = False) -> None:
+def _read_new(batch: _Batch, path: Path, root: Path, known: State, *, is_final: bool = False) -> None:
     """The lines of a file that were not read before. A file that is another than it was is read from its start."""
-    key = path.relative_to(root).as_posix()
+    name = path.relative_to(root).as_posix()
+    key, file = file_key(name), batch.context.written_name(name)
     limit = batch.context.settings.max_line_mb << 20
     try:
         with path.open("rb") as opened:
             status = os.fstat(opened.fileno())
             day = datetime.fromtimestamp(status.st_mtime, UTC).date()
-            file = batch.context.redactor.redact_path(key)
-            start = known["offset"] if known and _is_same(opened, known, status.st_size) else 0
+            start = known[key]["offset"] if key in known and _is_same(opened, known[key], status.st_size) else 0
             if start == status.st_size:
                 return
             end = _read_lines(batch, opened, start, limit, file, day, is_final=is_final or path.suffix == ".json")
@@ -193,7 +196,7 @@ def _read_new(batch: _Batch, path: Path, root: Path, known: State | None, *, is_
                 batch.state[key] = {"offset": end, "head": _head(opened, end)}
             batch.tally.unit_count += 1
     except OSError as error:
-        batch.tally.problems.append(f"{batch.context.redactor.redact_path(key)}: {error.strerror or 'cannot be read'}")
+        batch.tally.problems.append(f"{file}: {error.strerror or 'cannot be read'}")
         return
     if batch.pending_bytes >= COMMIT_BYTES:
         batch.commit()

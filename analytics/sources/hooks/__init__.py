@@ -11,13 +11,14 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from analytics.errors import AnalyticsError, ConfigError, ContractViolation
+from analytics.files import file_key
 from analytics.lake import Lake, Part, Rejection, State
 from analytics.records import instant_date
 from analytics.sample import SAMPLE_HOST
 from analytics.sources import ExtractContext, ExtractResult, Source, Tally
 from analytics.sources.hooks.archive import find_archives, import_files
 from analytics.sources.hooks.parse import flatten_event, parse_file, parse_file_name
-from analytics.sources.hooks.queue import Claim, HookQueue, PassingFailure, QueuedFile, file_key, iter_batches
+from analytics.sources.hooks.queue import Claim, HookQueue, PassingFailure, QueuedFile, iter_batches
 from analytics.sources.hooks.rows import DATASET, NAME, add_event, safe_name
 from analytics.workers import open_pool
 

@@ -9,7 +9,7 @@ from analytics.lake import Rejection
 from analytics.records import instant_date
 from analytics.sources import ExtractContext, Tally
 from analytics.sources.hooks.parse import EventReader, HookEvent, flatten_event, parse_file, parse_file_name
-from analytics.sources.hooks.queue import REASON_SUFFIX, shown_name
+from analytics.sources.hooks.queue import REASON_SUFFIX
 from analytics.sources.hooks.rows import DATASET, NAME, add_event
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def import_files(context: ExtractContext, paths: Iterable[Path], tally: Tally, *
     batch = _Batch(context)
     for path in paths:
         try:
-            batch.read(path, context.redactor.redact_path(shown_name(str(path.relative_to(root)))))
+            batch.read(path, context.written_name(str(path.relative_to(root))))
         except OSError as error:
             tally.file_problems[error.strerror or "cannot be read"] += 1
             continue

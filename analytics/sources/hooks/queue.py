@@ -19,7 +19,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import os
 import re
 import stat
@@ -32,6 +31,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import orjson
 
 from analytics.errors import ContractViolation
+from analytics.files import file_key, shown_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -404,16 +404,6 @@ def _rewrite(path: Path, content: bytes, mtime_ns: int) -> None:
         file.write(content)
     os.utime(unfinished, ns=(mtime_ns, mtime_ns))
     unfinished.replace(path)
-
-
-def file_key(name: str) -> str:
-    """What a file is known by where its name must not be written."""
-    return hashlib.sha256(os.fsencode(name)).hexdigest()[:24]
-
-
-def shown_name(name: str) -> str:
-    """A file name as text: names are bytes, and not always UTF-8."""
-    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def _short_name(name: str) -> str:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, cast
 
 from analytics.sources import ExtractContext
 from analytics.sources.hooks.parse import OWN_NAME, FileName, HookEvent, HookPlace
-from analytics.sources.hooks.queue import shown_name
 
 if TYPE_CHECKING:
     from analytics.records.writer import Place, RecordWriter
@@ -35,4 +34,4 @@ def safe_name(context: ExtractContext, name: str) -> str:
     """A file name as it may be written. Ours hold nothing but a clock and chance."""
     if OWN_NAME.fullmatch(name):
         return name
-    return context.redactor.redact_path(shown_name(name))
+    return context.written_name(name)

@@ -19,11 +19,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analytics.errors import ConfigError, ContractViolation
+from analytics.files import file_key, shown_name
 from analytics.lake import Rejection, State
 from analytics.records import canonical_json, parse_instant, record_id
-from analytics.sources import ExtractContext, ExtractResult, Source, Tally
+from analytics.sources import ExtractContext, ExtractResult, Source, Tally, refile
 from analytics.sources.plans.archive import ArchiveReader, PlanEvent, PlanEventPlace, flatten_event, identity_of
-from analytics.sources.plans.manifest import ACTIVE, COMPLETE, Manifest, PlanPlace, diff_plan, parse_manifest
+from analytics.sources.plans.manifest import ACTIVE, COMPLETE, Manifest, PlanPlace, diff_plan, hide_ids, parse_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +49,7 @@ class _Found:
     """The files of all projects: of each plan the manifest that counts, and the archives with their project."""
 
     manifests: list[tuple[PlanPlace, Path]] = field(default_factory=list)
-    archives: list[tuple[str, Path]] = field(default_factory=list)
+    archives: list[tuple[Path, Path]] = field(default_factory=list)
 
 
 @dataclass
@@ -77,15 +78,20 @@ def extract(context: ExtractContext) -> ExtractResult:
     """
     reading = _Reading()
     writer = context.writer(NAME, DATASET, flatten_event)
-    known = context.lake.read_state(DATASET, NAME)
+    known, moved = refile(context.lake.read_state(DATASET, NAME), lambda key: "/" in key)
+    for key in moved:
+        if "features" in known.get(key, ()):
+            known[key] = moved[key] = hide_ids(known[key])
+    if not context.has_window:
+        reading.state.update(moved)
     found = find_files(context.settings)
     if not found.manifests and not found.archives:
-        reading.tally.nothing_found = [str(folder) for folder in context.settings.plan_dirs]
+        reading.tally.nothing_found = [context.written_name(str(folder)) for folder in context.settings.plan_dirs]
     for place, path in () if context.has_window else found.manifests:
-        _read_manifest(context, writer, reading, place, path, known.get(place.key))
+        _read_manifest(context, writer, reading, place, path, known)
     for project, path in found.archives:
         is_again = context.is_full_backfill or context.has_window
-        _read_archive(context, writer, reading, path, project=project, known=None if is_again else known.get(str(path)))
+        _read_archive(context, writer, reading, path, project=project, known={} if is_again else known)
     return _commit(context, writer, reading)
 
 
@@ -101,7 +107,7 @@ def import_events(context: ExtractContext, path: Path) -> ExtractResult:
     writer = context.writer(NAME, DATASET, flatten_event)
     files = sorted(file for file in path.rglob("*.jsonl") if file.name != MANIFEST) if path.is_dir() else [path]
     for file in files:
-        _read_archive(context, writer, reading, file, project=None, known=None)
+        _read_archive(context, writer, reading, file, project=None, known={})
     reading.state.clear()
     return _commit(context, writer, reading)
 
@@ -180,7 +186,7 @@ def _find_in_project(project: Path, found: _Found) -> None:
     for stage in (COMPLETE, ACTIVE):
         for path in sorted(_glob(project, f"dev/{stage}/*/{MANIFEST}")):
             name = path.parent.name
-            manifests[name] = (PlanPlace(project.as_posix(), name, stage), path)
+            manifests[name] = (PlanPlace(shown_name(project.as_posix()), shown_name(name), stage), path)
     found.manifests += [manifests[name] for name in sorted(manifests)]
     patterns = (
         ARCHIVE,
@@ -189,7 +195,7 @@ def _find_in_project(project: Path, found: _Found) -> None:
         f"dev/{ACTIVE}/*/{ARCHIVE}",
         f"dev/{COMPLETE}/*/{ARCHIVE}",
     )
-    found.archives += [(project.as_posix(), path) for pattern in patterns for path in sorted(_glob(project, pattern))]
+    found.archives += [(project, path) for pattern in patterns for path in sorted(_glob(project, pattern))]
 
 
 def _glob(project: Path, pattern: str) -> list[Path]:
@@ -203,13 +209,14 @@ def _glob(project: Path, pattern: str) -> list[Path]:
 
 
 def _read_manifest(
-    context: ExtractContext, writer: RecordWriter, reading: _Reading, place: PlanPlace, path: Path, known: State | None
+    context: ExtractContext, writer: RecordWriter, reading: _Reading, place: PlanPlace, path: Path, positions: State
 ) -> None:
     read = _read_whole(reading, path)
     if read is None:
         return
     content, mtime_ns = read
-    digest = hashlib.sha256(content).hexdigest()[:32]
+    key, digest = _plan_key(path), _digest(content)
+    known = positions.get(key)
     if known is not None and known["digest"] == digest and known["stage"] == place.stage:
         return
     manifest = parse_manifest(content)
@@ -219,10 +226,11 @@ def _read_manifest(
         return
     timestamp = datetime.fromtimestamp(mtime_ns // 1_000 / 1e6, UTC).isoformat()
     events, state = diff_plan(known, place, manifest, timestamp)
+    file = context.written_name(f"{place.path}/{MANIFEST}")
     for event in events:
-        _add(context, writer, reading, event, file=f"{place.path}/{MANIFEST}", project=place.project, mtime_ns=mtime_ns)
-    _reject_lines(context, reading, manifest, f"{place.path}/{MANIFEST}")
-    reading.state[place.key] = {**state, "digest": digest}
+        _add(context, writer, reading, event, file=file, project=place.project, mtime_ns=mtime_ns)
+    _reject_lines(context, reading, manifest, file)
+    reading.state[key] = {**state, "digest": digest}
     reading.tally.unit_count += 1
 
 
@@ -240,11 +248,11 @@ def _add(
     identity = identity_of(event, project=project, number=number)
     record = {"id": record_id(canonical_json(identity)), "session_id": None, **event}
     place = PlanEventPlace(
-        context.redactor.redact_path(file),
+        file,
         None,
         datetime.fromtimestamp(mtime_ns / 1e9, UTC).date(),
         detected_by="manifest",
-        project=context.redactor.redact_path(project),
+        project=context.written_name(project),
         number=number,
         sequence=sequence,
     )
@@ -267,10 +275,11 @@ def _read_archive(
     reading: _Reading,
     path: Path,
     *,
-    project: str | None,
-    known: State | None,
+    project: Path | None,
+    known: State,
 ) -> None:
     """The events of an archive that were not read before. Events are numbered from the start of the file."""
+    key = file_key(str(path))
     read = _read_whole(reading, path)
     if read is None:
         return
@@ -281,12 +290,12 @@ def _read_archive(
             reading.tally.waiting_count += 1  # a line being written
             content = content[:whole]
     done = 0
-    if known is not None and _digest(content[: known["size"]]) == known["digest"]:
-        done = known["size"]
+    if key in known and _digest(content[: known[key]["size"]]) == known[key]["digest"]:
+        done = known[key]["size"]
         if done == len(content):
             return
-    reader = ArchiveReader(project)
-    file = context.redactor.redact_path(path.name if project is None else _below(path, project))
+    reader = ArchiveReader(None if project is None else shown_name(project.as_posix()))
+    file = context.written_name(path.name if project is None else path.relative_to(project).as_posix())
     for event in reader.read(content):
         is_new = event.position >= done or content.lstrip().startswith(b"[")
         if is_new and context.is_in_window(parse_instant(event.record.get("timestamp"))):
@@ -296,7 +305,7 @@ def _read_archive(
             reading.rejections.append(context.reject(NAME, file, position, reason, line))
             reading.rows_read += 1
     if not context.has_window:
-        reading.state[str(path)] = {"size": len(content), "digest": _digest(content)}
+        reading.state[key] = {"size": len(content), "digest": _digest(content)}
     reading.tally.unit_count += 1
 
 
@@ -310,7 +319,7 @@ def _add_archived(
         datetime.fromtimestamp(mtime_ns / 1e9, UTC).date(),
         source_record_id=own_id if isinstance(own_id, str) and len(own_id) <= 200 else None,
         detected_by="archive",
-        project=None if event.project is None else context.redactor.redact_path(event.project),
+        project=None if event.project is None else context.written_name(event.project),
         number=event.number,
         sequence=event.sequence,
     )
@@ -322,8 +331,10 @@ def _add_archived(
         reading.rejections.append(context.reject(NAME, file, event.position, str(violation), b""))
 
 
-def _below(path: Path, project: str) -> str:
-    return path.relative_to(project).as_posix()
+def _plan_key(manifest: Path) -> str:
+    """What a plan is filed under, whether it is active or complete."""
+    plan = manifest.parent
+    return file_key(f"{plan.parents[2].as_posix()}/dev/*/{plan.name}")
 
 
 def _digest(content: bytes) -> str:

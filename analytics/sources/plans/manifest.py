@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -53,11 +54,6 @@ class PlanPlace(NamedTuple):
     stage: str
 
     @property
-    def key(self) -> str:
-        """What the plan is called in the state, wherever it is moved."""
-        return f"{self.project}/dev/*/{self.name}"
-
-    @property
     def path(self) -> str:
         return f"dev/{self.stage}/{self.name}"
 
@@ -81,8 +77,7 @@ class PlanDiff:
 
     def emit(self, event_type: str, feature: Event | None = None, *, status: str | None = None) -> None:
         """Add an event. `number` counts the events of this kind of this feature, `sequence` those of the plan."""
-        feature_id = None if feature is None else feature["id"]
-        counter = event_type if feature_id is None else f"{event_type} {feature_id}"
+        counter = event_type if feature is None else f"{event_type} {feature_key(feature['id'])}"
         self.counts[counter] = self.counts.get(counter, 0) + 1
         self.counts["events"] = self.counts.get("events", 0) + 1
         event: Event = {
@@ -97,7 +92,7 @@ class PlanDiff:
         }
         if feature is not None:
             event |= {
-                "feature_id": feature_id,
+                "feature_id": feature["id"],
                 "feature_description": feature.get("description"),
                 "data": {"depends_on": feature.get("depends_on"), "verification": feature.get("verification")},
             }
@@ -131,22 +126,38 @@ def diff_plan(state: State | None, place: PlanPlace, manifest: Manifest, timesta
     """The events that lead from the state last seen to the manifest as it is now, and the state after them.
 
     A feature that left the manifest is remembered: it may be back when a half-written file is whole.
-    A status outside the format is remembered and means no event.
+    A status outside the format counts as pending and means no event.
     """
     diff = PlanDiff(place, timestamp, dict(state["counts"]) if state else {})
     statuses: dict[str, str] = dict(state["features"]) if state else {}
     if state is None:
         diff.emit("plan_created", status=ACTIVE)
     for feature in manifest.features:
-        before = statuses.get(feature["id"])
+        key = feature_key(feature["id"])
+        before = statuses.get(key)
         if before is None:
             diff.emit("feature_created", feature)
         for event_type in _STEPS.get((_known(before), feature["status"]), ()):
             diff.emit(event_type, feature)
-        statuses[feature["id"]] = feature["status"]
+        statuses[key] = _known(feature["status"])
     if place.stage == COMPLETE and (state is None or state["stage"] != COMPLETE):
         diff.emit("orchestration_completed", status="completed")
     return diff.events, {"stage": place.stage, "features": statuses, "counts": diff.counts}
+
+
+def feature_key(feature_id: str) -> str:
+    """What a feature is called in the state: its id is what somebody wrote."""
+    return hashlib.sha256(feature_id.encode()).hexdigest()[:16]
+
+
+def hide_ids(state: State) -> State:
+    """A state as earlier versions kept it, with the ids of features and their statuses spelt out, as it is kept now."""
+    features = {feature_key(feature_id): _known(status) for feature_id, status in state["features"].items()}
+    counts = {}
+    for counter, count in state["counts"].items():
+        event_type, blank, feature_id = counter.partition(" ")
+        counts[f"{event_type} {feature_key(feature_id)}" if blank else counter] = count
+    return {**state, "features": features, "counts": counts}
 
 
 def _known(status: str | None) -> str:

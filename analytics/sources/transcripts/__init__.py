@@ -81,8 +81,9 @@ def extract(context: ExtractContext) -> ExtractResult:
     state = context.lake.read_state(DATASET, NAME)
     is_from_start = context.is_full_backfill or context.has_window
     tasks = plan_tasks(files, state, is_from_start=is_from_start)
-    tally.problems += [context.redactor.redact_path(problem) for problem in problems]
-    tally.nothing_found = [str(root) for root in roots if settings.transcript_dirs and not has_files([root])]
+    tally.problems += [context.written_name(problem) for problem in problems]
+    named = roots if settings.transcript_dirs else ()
+    tally.nothing_found = [context.written_name(str(root)) for root in named if not has_files([root])]
     tally.unit_count = len(tasks)
     pending = UnitResult()
 
@@ -187,7 +188,7 @@ def read_unit(context: ExtractContext, tasks: list[Task]) -> UnitResult:
     flatten = _Flattener(keep_text=context.settings.content != "metadata")
     writer = context.writer(NAME, DATASET, flatten)
     for task in tasks:
-        name = context.redactor.redact_path(task.file.name)
+        name = context.written_name(task.file.name)
         try:
             with task.file.path.open("rb") as opened:
                 _read_file(context, task, opened, name, writer, result)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from analytics.config import Settings
+from analytics.files import file_key, shown_name
 from analytics.lake import State
 from analytics.records.conversations import transcript_name
 
@@ -31,8 +32,8 @@ class TranscriptFile:
 
     @property
     def key(self) -> str:
-        """What its position is filed under. A hash: a path may hold what must not be written."""
-        return hashlib.sha256(os.fsencode(self.path)).hexdigest()[:24]
+        """What its position is filed under."""
+        return file_key(str(self.path))
 
     @property
     def is_meta(self) -> bool:
@@ -85,10 +86,12 @@ def _iter_files(roots: Iterable[Path], problems: list[str]) -> Iterator[Transcri
             try:
                 status = entry.stat()
             except OSError as error:
-                problems.append(f"{_written_name(entry.path, str(root))}: {os.strerror(error.errno or 0)}")
+                problems.append(
+                    f"{shown_name(transcript_name(entry.path, str(root)))}: {os.strerror(error.errno or 0)}"
+                )
                 continue
             if stat.S_ISREG(status.st_mode):
-                name = _written_name(entry.path, str(root))
+                name = shown_name(transcript_name(entry.path, str(root)))
                 identity = f"{status.st_dev}:{status.st_ino}"
                 yield TranscriptFile(Path(entry.path), name, status.st_size, status.st_mtime_ns, identity)
 
@@ -111,12 +114,11 @@ def _walk(root: str, problems: list[str]) -> Iterator[os.DirEntry[str]]:
                     else:
                         yield entry
         except OSError as error:
-            problems.append(f"{_written_name(folder, root)}: {os.strerror(error.errno or 0)}")
+            problems.append(_problem(folder, root, error))
 
 
-def _written_name(path: str, root: str) -> str:
-    """The name of a transcript as UTF-8, which a name on disk need not be."""
-    return os.fsencode(transcript_name(path, root)).decode("utf-8", "replace")
+def _problem(path: str, root: Path | str, error: OSError) -> str:
+    return f"{shown_name(transcript_name(path, str(root)))}: {os.strerror(error.errno or 0)}"
 
 
 def plan_tasks(files: Iterable[TranscriptFile], state: State, *, is_from_start: bool) -> list[Task]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import date
 
 import pyarrow as pa
@@ -134,6 +135,15 @@ def test_annotations_alone_do_not_take_the_place_of_the_sample(data_dir):
         part = lake.write_part(load_contract("conversations").schema.empty_table(), "conversations", date(2026, 1, 1))
         lake.commit("conversations", "transcripts", run_id="run", adds=[part])
         assert is_enabled(make_context(data_dir.parent).settings) is is_own
+
+
+def test_a_file_name_that_is_not_utf8_is_read_all_the_same(tmp_path, data_dir):
+    """It raised UnicodeEncodeError and ended every run. Found by review."""
+    path = tmp_path / os.fsdecode(b"\xff.jsonl")
+    event = {"timestamp": "2026-01-01T00:00:00Z", "event_type": "rated", "session_id": "s", "rating": 2}
+    path.write_text(json.dumps(event))
+    assert import_events(make_context(data_dir.parent), path).rows_loaded == 1
+    assert [row["_source_file"] for row in rows(data_dir)] == ["\ufffd.jsonl"]
 
 
 def test_import_checks_what_it_reads(tmp_path, data_dir):

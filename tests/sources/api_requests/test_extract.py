@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import socket
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -121,6 +123,52 @@ def test_opentelemetry_events_are_read():
     assert (row["session_id"], row["request_id"], row["input_tokens"]) == ("s1", "req_1", 10)
     assert (row["reported_cost_nusd"], row["latency_ms"]) == (250_000_000, 900)
     assert flatten_event({"name": "claude_code.api_error", "attributes": {"status_code": 529}})["status"] == "error"
+
+
+def test_names_that_are_not_utf8_are_read_all_the_same(tmp_path, monkeypatch):
+    """One such file ended every run with a UnicodeEncodeError. Found by review."""
+    folder = tmp_path / "proxy"
+    write_lines(folder / os.fsdecode(b"\xff.jsonl"), make_event(0), b"broken\n")
+    context = make_context(tmp_path, api_requests_dir=str(folder))
+    first, second = extract(context), extract(context)
+    assert (first.rows_loaded, first.rows_rejected, second.rows_read) == (1, 1, 0)
+    assert [row["_source_file"] for row in rows(context)] == ["\ufffd.jsonl"]
+    assert import_events(context, folder).rows_loaded == 1
+
+    def refuse(path, *arguments, real_open=Path.open, **named):
+        if path.parent == folder:
+            raise PermissionError(13, "Permission denied")
+        return real_open(path, *arguments, **named)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    assert extract(context).problems == ("\ufffd.jsonl: Permission denied",)
+
+
+def test_a_secret_in_a_name_is_written_nowhere(tmp_path):
+    secret = "ghp_" + "a1B2c3D4e5" * 3 + "f6G7h8"
+    write_lines(tmp_path / "proxy" / secret / f"{secret}.jsonl", make_event(0), b"broken\n")
+    context = make_context(tmp_path, api_requests_dir=str(tmp_path / "proxy"))
+    assert extract(context).rows_read == 2
+    assert not [where for where, content in iter_contents(context.settings.data_dir) if secret.encode() in content]
+
+
+def test_positions_of_earlier_versions_go_on_under_their_new_keys(tmp_path):
+    """They were filed under the names of files. An upgrade reads nothing again, and forgets no position."""
+    path = write_lines(tmp_path / "proxy" / "day" / "a.jsonl", make_event(0))
+    context = make_context(tmp_path, api_requests_dir=str(tmp_path / "proxy"))
+    assert extract(context).rows_loaded == 1
+    new = context.lake.read_state("api_requests", "api_requests")
+    [position] = new.values()
+    stream = {"stream": {"last_id": "41"}}
+    old = {"day/a.jsonl": position, "gone.ndjson": {"offset": 1, "head": "x"}, **stream}
+    context.lake.commit("api_requests", "api_requests", run_id="old", state={**dict.fromkeys(new), **old})
+    assert [extract(context).rows_loaded for _ in range(2)] == [0, 0]
+    state = context.lake.read_state("api_requests", "api_requests")
+    assert state == {**state, **new, **stream}
+    assert (len(state), set(old) & set(state)) == (len(old), {"stream"})
+    write_lines(path, make_event(0), make_event(1))
+    assert extract(context).rows_loaded == 1
+    assert len({row["record_id"] for row in rows(context)}) == len(rows(context)) == 2
 
 
 def test_a_snapshot_repeats_and_counts_once(tmp_path):

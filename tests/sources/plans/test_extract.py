@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 from datetime import UTC, datetime
@@ -17,7 +18,14 @@ from hypothesis import strategies as st
 from analytics import lake as lake_module
 from analytics.errors import ConfigError
 from analytics.sources.plans import extract, find_files, import_events, is_enabled
-from analytics.sources.plans.manifest import Manifest, PlanPlace, diff_plan, normalise_status, parse_manifest
+from analytics.sources.plans.manifest import (
+    Manifest,
+    PlanPlace,
+    diff_plan,
+    feature_key,
+    normalise_status,
+    parse_manifest,
+)
 from tests.builders import committed_rows, dead_letters, die_at, iter_contents, make_context
 
 MTIME_NS = 1_767_355_200_000_000_000  # 2026-01-02T12:00Z
@@ -153,7 +161,7 @@ def test_projects_are_those_that_were_published(tmp_path, project):
     assert is_enabled(context.settings)
     assert extract(context).rows_loaded == 2
     [[place, _]] = find_files(context.settings).manifests
-    assert place.key == f"{project}/dev/*/login"
+    assert place == PlanPlace(str(project), "login", "active")
 
 
 def test_a_project_with_two_names_is_read_once(tmp_path, project):
@@ -165,6 +173,75 @@ def test_a_project_with_two_names_is_read_once(tmp_path, project):
     assert len(find_files(context.settings).manifests) == 1
 
 
+SECRET = "ghp_" + "a1B2c3D4e5" * 3 + "f6G7h8"
+
+
+def test_names_that_are_not_utf8_are_read_all_the_same(tmp_path):
+    """One such folder ended every run with a TypeError in the commit. Found by review."""
+    project = tmp_path / "work" / os.fsdecode(b"app\xff")
+    write_manifest(project, make_feature(), b"broken\n", plan=os.fsdecode(b"log\xffin"))
+    write_archive(project / "dev" / "active" / os.fsdecode(b"log\xffin") / "plan-events.jsonl", archived())
+    context = plan_context(tmp_path)
+    first, second = extract(context), extract(context)
+    assert (first.rows_loaded, first.rows_rejected, second.rows_read) == (4, 1, 0)
+    created = committed_rows(context.settings, "plan_events")[0]
+    assert created["project_path"] == f"{tmp_path}/work/app\ufffd"
+    assert {(row["plan_name"], row["plan_path"]) for row in committed_rows(context.settings, "plan_events")} == {
+        ("log\ufffdin", "dev/active/log\ufffdin"),
+        ("login", "dev/active/login"),
+    }
+    [letter] = dead_letters(context.settings, "plan_events")
+    assert letter["file"] == "dev/active/log\ufffdin/manifest.jsonl"
+    for name in ("a", os.fsdecode(b"\xfe")):
+        write_archive(tmp_path / "kept" / f"{name}.jsonl", archived("plan_created", plan_name=f"kept in {len(name)}"))
+    assert import_events(context, tmp_path / "kept").rows_loaded == 2
+
+
+def test_secrets_in_names_are_written_nowhere(tmp_path):
+    """Positions were filed under whole paths, and a dead letter named its manifest. Found by review."""
+    project = tmp_path / "work" / SECRET
+    write_manifest(project, make_feature(), b"broken\n", plan=f"use {SECRET}")
+    write_manifest(project, make_feature(SECRET, status=SECRET))
+    write_archive(project / "plan-events.jsonl", archived(), b"broken\n")
+    context = plan_context(tmp_path)
+    result = extract(context)
+    assert (result.rows_loaded, result.rows_rejected, extract(context).rows_read) == (5, 2, 0)
+    assert not [where for where, content in iter_contents(context.settings.data_dir) if SECRET.encode() in content]
+
+
+def test_positions_of_earlier_versions_go_on_under_their_new_keys(tmp_path, project):
+    """They were filed under paths, with the ids of features spelt out. An upgrade doubles and forgets nothing."""
+    manifest = write_manifest(project, make_feature("F 1", "failed"), make_feature("F2", "blocked"))
+    archive = project / "plan-events.jsonl"
+    write_archive(archive, archived())
+    context = plan_context(tmp_path)
+    assert extract(context).rows_loaded == 6
+    new = context.lake.read_state("plan_events", "plans")
+    counts = {"plan_created": 1, "feature_created F 1": 1, "feature_created F2": 1, "feature_started F 1": 1,
+              "feature_failed F 1": 1, "events": 5}  # fmt: skip
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest()[:32] for path in (manifest, archive)]
+    features = {"F 1": "failed", "F2": "blocked"}
+    old = {
+        f"{project}/dev/*/login": {"stage": "active", "features": features, "counts": counts, "digest": digests[0]},
+        str(archive): {"size": archive.stat().st_size, "digest": digests[1]},
+        f"{project}/dev/*/gone": {"stage": "active", "features": {}, "counts": {"events": 1}, "digest": ""},
+    }
+    context.lake.commit("plan_events", "plans", run_id="old", state={**dict.fromkeys(new), **old})
+    windowed = dataclasses.replace(context, since=datetime(2030, 1, 1, tzinfo=UTC))
+    assert extract(windowed).rows_loaded == 0
+    assert context.lake.read_state("plan_events", "plans") == old
+    assert [extract(context).rows_loaded for _ in range(2)] == [0, 0]
+    state = context.lake.read_state("plan_events", "plans")
+    assert {key: state[key] for key in new} == new
+    assert len(state) == len(old)
+    write_manifest(project, make_feature("F 1", "completed"), make_feature("F2", "blocked"), mtime_ns=MTIME_NS + 10**9)
+    write_archive(archive, archived(), archived("feature_failed"))
+    assert extract(context).rows_loaded == 3
+    rows = committed_rows(context.settings, "plan_events")
+    assert len({row["record_id"] for row in rows}) == len(rows) == 9
+    assert len(context.lake.read_state("plan_events", "plans")) == len(old)
+
+
 def archived(event_type="feature_started", at="2026-01-02T11:00:00Z", **fields):
     known = {"id": "e1", "timestamp": at, "session_id": "s1", "event_type": event_type, "plan_name": "login"}
     return {**known, "plan_path": "dev/active/login", "feature_id": "F001", "status": "in_progress", **fields}
@@ -172,7 +249,7 @@ def archived(event_type="feature_started", at="2026-01-02T11:00:00Z", **fields):
 
 def write_archive(path, *lines):
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+    path.write_bytes(b"".join(line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n" for line in lines))
 
 
 def test_an_event_found_two_ways_has_one_id(tmp_path, project):
@@ -244,11 +321,10 @@ def test_metadata_keeps_no_description(tmp_path, project):
 
 
 def test_secrets_in_a_description_are_redacted(tmp_path, project):
-    secret = "ghp_" + "a1B2c3D4e5" * 3 + "f6G7h8"
-    write_manifest(project, make_feature(description=f"use {secret}"), b'{"broken": "' + secret.encode() + b'"\n')
+    write_manifest(project, make_feature(description=f"use {SECRET}"), b'{"broken": "' + SECRET.encode() + b'"\n')
     context = plan_context(tmp_path)
     extract(context)
-    assert not [where for where, content in iter_contents(context.settings.data_dir) if secret.encode() in content]
+    assert not [where for where, content in iter_contents(context.settings.data_dir) if SECRET.encode() in content]
 
 
 @pytest.mark.parametrize(
@@ -278,8 +354,12 @@ def test_any_history_of_statuses_is_a_history_of_steps(snapshots):
         assert (repeated, same) == ([], state)
     assert [event["sequence"] for event in seen] == list(range(1, len(seen) + 1))
     assert sum(event["event_type"] == "plan_created" for event in seen) == (1 if snapshots else 0)
-    for feature_id, status in (state or {"features": {}})["features"].items():
-        kinds = [event["event_type"] for event in seen if event.get("feature_id") == feature_id]
+    statuses = (state or {"features": {}})["features"]
+    feature_ids = {event["feature_id"] for event in seen if "feature_id" in event}
+    assert {feature_key(feature_id) for feature_id in feature_ids} == set(statuses)
+    for feature_id in feature_ids:
+        kinds, status = [], statuses[feature_key(feature_id)]
+        kinds += [event["event_type"] for event in seen if event.get("feature_id") == feature_id]
         assert kinds[0] == "feature_created"
         assert kinds.count("feature_created") == 1
         for before, after in pairwise(kinds):
