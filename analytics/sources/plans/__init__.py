@@ -37,6 +37,7 @@ DATASET = "plan_events"
 
 MANIFEST = "manifest.jsonl"
 ARCHIVE = "plan-events.jsonl"
+_OWN_ARCHIVES = (ARCHIVE, f"dev/{ARCHIVE}", f".claude/{ARCHIVE}")
 MAX_BYTES = 64 << 20
 # A manifest that does not parse is taken for half-written this long after it changed.
 SETTLE_S = 60
@@ -135,7 +136,10 @@ def _commit(context: ExtractContext, writer: RecordWriter, reading: _Reading) ->
 
 
 def find_files(settings: Settings) -> _Found:
-    """The manifests and archives of every known project, each once, whatever names lead to it."""
+    """The manifests and archives of every known project, each once, whatever names lead to it.
+
+    What lies in a project is the project's, although a folder with an archive would be a project by itself.
+    """
     found = _Found()
     seen: set[str] = set()
     for project in _iter_projects(settings):
@@ -143,7 +147,7 @@ def find_files(settings: Settings) -> _Found:
         if real in seen:
             continue
         seen.add(real)
-        _find_in_project(project, found)
+        _find_in_project(project, found, seen)
     return found
 
 
@@ -166,11 +170,12 @@ def _published_projects(settings: Settings) -> list[str]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Every folder that holds a `dev/active` or `dev/complete`, without links and the folders of tools."""
+    """Every folder that holds plans or an archive, those above first, without links and the folders of tools."""
     base = len(folder.parts)
     for root, folders, _ in os.walk(folder):
         path = Path(root)
-        if (path / "dev" / ACTIVE).is_dir() or (path / "dev" / COMPLETE).is_dir() or (path / ARCHIVE).is_file():
+        has_plans = (path / "dev" / ACTIVE).is_dir() or (path / "dev" / COMPLETE).is_dir()
+        if has_plans or any((path / archive).is_file() for archive in _OWN_ARCHIVES):
             yield path
         depth = len(path.parts) - base
         folders[:] = sorted(
@@ -180,7 +185,7 @@ def _walk(folder: Path) -> Iterator[Path]:
         )
 
 
-def _find_in_project(project: Path, found: _Found) -> None:
+def _find_in_project(project: Path, found: _Found, seen: set[str]) -> None:
     manifests: dict[str, tuple[PlanPlace, Path]] = {}
     # A plan that is in both folders was taken up again under its name: the active one is its present.
     for stage in (COMPLETE, ACTIVE):
@@ -188,14 +193,11 @@ def _find_in_project(project: Path, found: _Found) -> None:
             name = path.parent.name
             manifests[name] = (PlanPlace(shown_name(project.as_posix()), shown_name(name), stage), path)
     found.manifests += [manifests[name] for name in sorted(manifests)]
-    patterns = (
-        ARCHIVE,
-        f"dev/{ARCHIVE}",
-        f".claude/{ARCHIVE}",
-        f"dev/{ACTIVE}/*/{ARCHIVE}",
-        f"dev/{COMPLETE}/*/{ARCHIVE}",
-    )
-    found.archives += [(project, path) for pattern in patterns for path in sorted(_glob(project, pattern))]
+    patterns = (*_OWN_ARCHIVES, f"dev/{ACTIVE}/*/{ARCHIVE}", f"dev/{COMPLETE}/*/{ARCHIVE}")
+    for path in [path for pattern in patterns for path in sorted(_glob(project, pattern))]:
+        if (real := os.path.realpath(path)) not in seen:
+            seen.add(real)
+            found.archives.append((project, path))
 
 
 def _glob(project: Path, pattern: str) -> list[Path]:

@@ -183,7 +183,7 @@ def test_names_that_are_not_utf8_are_read_all_the_same(tmp_path):
     write_archive(project / "dev" / "active" / os.fsdecode(b"log\xffin") / "plan-events.jsonl", archived())
     context = plan_context(tmp_path)
     first, second = extract(context), extract(context)
-    assert (first.rows_loaded, first.rows_rejected, second.rows_read) == (4, 1, 0)
+    assert (first.rows_loaded, first.rows_rejected, second.rows_read) == (3, 1, 0)
     created = committed_rows(context.settings, "plan_events")[0]
     assert created["project_path"] == f"{tmp_path}/work/app\ufffd"
     assert {(row["plan_name"], row["plan_path"]) for row in committed_rows(context.settings, "plan_events")} == {
@@ -274,6 +274,16 @@ def test_an_archive_gives_only_what_is_new(tmp_path, project):
     assert (result.rows_loaded, result.waiting_count) == (2, 1)
     numbers = [row["occurrence_number"] for row in committed_rows(context.settings, "plan_events")]
     assert sorted(numbers) == [1, 1, 2]
+
+
+@pytest.mark.parametrize("place", [".", "dev", ".claude", "dev/active/login", "dev/complete/old"])
+def test_an_archive_is_read_once_for_its_own_project(tmp_path, project, place):
+    """The folder it lies in was taken for a project too, so that each of its events counted twice. Found by a test."""
+    write_manifest(project, make_feature())
+    write_archive(project / place / "plan-events.jsonl", archived())
+    context = plan_context(tmp_path)
+    assert extract(context).rows_loaded == 3
+    assert {row["project_path"] for row in committed_rows(context.settings, "plan_events")} == {str(project)}
 
 
 def test_import_reads_absolute_plan_paths_and_rejects_what_is_no_event(tmp_path, project):
