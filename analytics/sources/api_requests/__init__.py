@@ -175,7 +175,7 @@ class _Batch:
 
 def _find_archives(folder: Path) -> list[Path]:
     return sorted(
-        path for path in folder.rglob("*.json*") if path.suffix in _ENDINGS and path.is_file() and not path.is_symlink()
+        path for path in folder.rglob("*") if path.suffix in _ENDINGS and path.is_file() and not path.is_symlink()
     )
 
 

@@ -171,6 +171,15 @@ def test_positions_of_earlier_versions_go_on_under_their_new_keys(tmp_path):
     assert len({row["record_id"] for row in rows(context)}) == len(rows(context)) == 2
 
 
+def test_every_ending_that_is_taken_is_found(tmp_path):
+    """Files that end in .ndjson were passed over without a word. Found by review."""
+    for number, ending in enumerate((".json", ".jsonl", ".ndjson")):
+        write_lines(tmp_path / "proxy" / f"a{ending}", make_event(number))
+    write_lines(tmp_path / "proxy" / "notes.txt", make_event(9))
+    assert extract(make_context(tmp_path, api_requests_dir=str(tmp_path / "proxy"))).rows_loaded == 3
+    assert import_events(make_context(tmp_path / "other"), tmp_path / "proxy").rows_loaded == 3
+
+
 def test_a_snapshot_repeats_and_counts_once(tmp_path):
     snapshot = {"type": "snapshot", "recent": {"requests": [make_event(0), make_event(1)]}}
     write_lines(tmp_path / "a.jsonl", make_event(0), snapshot, snapshot, make_event(1))
