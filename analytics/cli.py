@@ -21,7 +21,7 @@ from analytics import __version__
 from analytics.annotations import add_verbs as add_annotation_verbs
 from analytics.capture.command import add_arguments as add_capture_arguments
 from analytics.config import Settings, load_settings
-from analytics.errors import AnalyticsError, ConfigError, describe_bug
+from analytics.errors import AnalyticsError, ConfigError, describe_bug, reason_of
 from analytics.files import PRIVATE_UMASK
 from analytics.printer import Printer
 from analytics.workers import GC_THRESHOLD, without_pandas
@@ -67,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if parsed.debug:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        print(f"error      {where}{os.strerror(error.errno or 0)}. Mend that, then run again.", file=sys.stderr)
+        told = f"{where}{reason_of(error)}. Mend that, then run again." if error.errno else describe_bug(error)
+        print(f"error      {told}", file=sys.stderr)
         return 1
     except Exception as error:
         if parsed.debug:

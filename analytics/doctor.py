@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from analytics.config import Settings
-from analytics.errors import AnalyticsError
+from analytics.errors import AnalyticsError, reason_of
 from analytics.extractor import needs_sample
 from analytics.lake import Lake
 from analytics.lake.lock import probe_lock
@@ -70,7 +70,7 @@ def _examine_one(check: Callable[[Settings], Finding], settings: Settings) -> Fi
     except OSError as error:
         subject = check.__name__.removeprefix("_check_").replace("_", " ")
         where = f"{error.filename}: " if error.filename else ""
-        return Finding("failed", subject, f"{where}{os.strerror(error.errno or 0)}. Mend that first.")
+        return Finding("failed", subject, f"{where}{reason_of(error)}. Mend that first.")
 
 
 def _check_python(_: Settings) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 
 
@@ -44,6 +45,11 @@ class LockHeld(AnalyticsError):
     """Another pipeline is writing to the same data folder: wait for it or stop it."""
 
     exit_code = 75
+
+
+def reason_of(error: OSError) -> str:
+    """What the system says of a failure, or its kind where it gave no number. The error's own text may quote a row."""
+    return os.strerror(error.errno) if error.errno else type(error).__name__
 
 
 def describe_bug(error: Exception) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -162,6 +163,29 @@ sys.exit(main(["extract", "--select", "transcripts", *{flags_of(settings)!r}]))
     assert list(settings.data_dir.rglob("*.parquet")) == []
     assert main(["extract", "--quiet", "--select", "transcripts", *flags_of(settings)]) == 0
     assert Lake(settings.data_dir).snapshot("conversations").parts
+
+
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        (
+            OSError(errno.ENOSPC, "quixotic", "/a/b"),
+            "error      /a/b: No space left on device. Mend that, then run again.\n",
+        ),
+        (OSError("quixotic"), "error      OSError in test_cli.py, line "),
+    ],
+)
+def test_a_failure_of_the_system_is_told_by_its_reason_or_else_as_a_bug(capsys, settings, monkeypatch, failure, told):
+    """One that the system gave no number was told as: Success. Found by review."""
+
+    def fail(_settings):
+        raise failure
+
+    monkeypatch.setattr("analytics.status.read_status", fail)
+    code, out, err = run(capsys, "status", *flags_of(settings))
+    assert (code, out) == (1, "")
+    assert err.startswith(told)
+    assert "quixotic" not in err
 
 
 def test_an_unreadable_setting_file_is_named(capsys, tmp_path):

@@ -190,6 +190,14 @@ def test_models_without_a_price_are_named(settings):
     assert "glm-4.7 (1 requests)" in find(settings, "prices").message
 
 
+def test_a_failure_without_a_number_is_told_by_its_kind(settings, monkeypatch):
+    def fail(_path):
+        raise OSError("quixotic")
+
+    monkeypatch.setattr(doctor.shutil, "disk_usage", fail)
+    assert find(settings, "disk").message == "OSError. Mend that first."
+
+
 def test_findings_hold_no_content(tmp_path):
     settings = make_settings(tmp_path)
     write_transcript(settings, make_prompt("quixotic-marmalade"), b"quixotic-marmalade")

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
-from analytics.errors import ContractViolation
+from analytics.errors import ContractViolation, reason_of
 from analytics.files import file_key, shown_name
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class HookQueue:
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENXIO):
                 raise ContractViolation("not a regular file") from error
-            raise PassingFailure(os.strerror(error.errno or 0)) from error
+            raise PassingFailure(reason_of(error)) from error
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
@@ -188,7 +188,7 @@ class HookQueue:
             while len(content) < status.st_size and (more := os.read(descriptor, status.st_size - len(content))):
                 content += more
         except OSError as error:
-            raise PassingFailure(os.strerror(error.errno or 0)) from error
+            raise PassingFailure(reason_of(error)) from error
         finally:
             os.close(descriptor)
         return content

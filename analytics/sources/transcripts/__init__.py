@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from analytics.config import Settings
-from analytics.errors import ContractViolation, SourceUnavailable
+from analytics.errors import ContractViolation, SourceUnavailable, reason_of
 from analytics.lake import Lake, Part, Rejection, State
 from analytics.records import parse_instant, parse_object
 from analytics.records.conversations import agent_id_of_path, flatten_agent_meta, flatten_line
@@ -74,7 +73,8 @@ def extract(context: ExtractContext) -> ExtractResult:
     for root in roots:
         if not root.is_dir():
             raise SourceUnavailable(
-                f"transcripts: {root} is missing. Set ANALYTICS_TRANSCRIPT_DIRS or run with --select another source."
+                f"transcripts: {context.written_name(str(root))} is missing. "
+                "Set ANALYTICS_TRANSCRIPT_DIRS or run with --select another source."
             )
     problems: list[str] = []
     files = find_files(roots, problems)
@@ -193,7 +193,7 @@ def read_unit(context: ExtractContext, tasks: list[Task]) -> UnitResult:
             with task.file.path.open("rb") as opened:
                 _read_file(context, task, opened, name, writer, result)
         except OSError as error:
-            result.problems.append(f"{name}: {os.strerror(error.errno or 0)}")
+            result.problems.append(f"{name}: {reason_of(error)}")
         result.byte_count += task.byte_count
     result.parts = writer.flush()
     return result

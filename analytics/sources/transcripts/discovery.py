@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from analytics.config import Settings
+from analytics.errors import reason_of
 from analytics.files import file_key, shown_name
 from analytics.lake import State
 from analytics.records.conversations import transcript_name
@@ -86,9 +87,7 @@ def _iter_files(roots: Iterable[Path], problems: list[str]) -> Iterator[Transcri
             try:
                 status = entry.stat()
             except OSError as error:
-                problems.append(
-                    f"{shown_name(transcript_name(entry.path, str(root)))}: {os.strerror(error.errno or 0)}"
-                )
+                problems.append(_problem(entry.path, root, error))
                 continue
             if stat.S_ISREG(status.st_mode):
                 name = shown_name(transcript_name(entry.path, str(root)))
@@ -118,7 +117,7 @@ def _walk(root: str, problems: list[str]) -> Iterator[os.DirEntry[str]]:
 
 
 def _problem(path: str, root: Path | str, error: OSError) -> str:
-    return f"{shown_name(transcript_name(path, str(root)))}: {os.strerror(error.errno or 0)}"
+    return f"{shown_name(transcript_name(path, str(root)))}: {reason_of(error)}"
 
 
 def plan_tasks(files: Iterable[TranscriptFile], state: State, *, is_from_start: bool) -> list[Task]:
