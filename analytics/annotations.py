@@ -9,11 +9,9 @@ from typing import Any
 from analytics.config import Settings
 from analytics.errors import ConfigError
 from analytics.files import shown_name
+from analytics.limits import RATINGS, TAG_LIMIT
 from analytics.printer import Printer
 
-# The same as the source's own checks, without importing it for every other verb.
-RATINGS = range(1, 6)
-TAG_LIMIT = 64
 NOTE_LIMIT = 20_000
 SESSION_LIMIT = 200
 _PREFIX_LENGTH = 6

@@ -19,6 +19,7 @@ from analytics.contracts.annotations import EVENT_TYPES
 from analytics.errors import ConfigError, ContractViolation
 from analytics.files import make_private_folder, write_private_file
 from analytics.lake import Lake, Rejection, step
+from analytics.limits import RATINGS, TAG_LIMIT
 from analytics.records import parse_instant, parse_json, split_lines
 from analytics.records.writer import Place
 from analytics.redactor import Redactor
@@ -38,8 +39,6 @@ DATASET = "annotations"
 FOLDER = "annotations"
 
 NOT_AN_ANNOTATION = "no annotation"
-TAG_LIMIT = 64
-RATINGS = range(1, 6)
 _MAX_BYTES = 1 << 20
 
 

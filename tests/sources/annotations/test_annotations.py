@@ -146,6 +146,15 @@ def test_a_file_name_that_is_not_utf8_is_read_all_the_same(tmp_path, data_dir):
     assert [row["_source_file"] for row in rows(data_dir)] == ["\ufffd.jsonl"]
 
 
+def test_a_note_of_odd_bytes_is_kept_with_its_length(data_dir, capsys):
+    """What the shell could not decode became a question mark, as if the person had asked. Found by review."""
+    assert main(["note", SESSION, os.fsdecode(b"a \xe2\x82\xff b")]) == 0
+    extract(make_context(data_dir.parent))
+    [row] = rows(data_dir)
+    assert (json.loads(row["payload"])["note"], row["note_char_count"]) == ("a \ufffd\ufffd b", 6)
+    assert "noted 6 characters" in capsys.readouterr().out
+
+
 def test_import_checks_what_it_reads(tmp_path, data_dir):
     good = {"id": "1", "timestamp": "2026-01-01T00:00:00Z", "event_type": "rated", "session_id": "s", "rating": 2}
     bad = [
