@@ -265,9 +265,8 @@ class PipelineRun:
         with record_stage(self._stages, "validate") as record:
             try:
                 result = self._audit(record)
-            except AnalyticsError as error:
-                discard(self._settings, self.result.run_id)
-                result = error.result if isinstance(error, AuditFailed) else result
+            except AuditFailed as error:
+                result = error.result
                 raise
             finally:
                 self.result = dataclasses.replace(self.result, validate=result)
@@ -331,8 +330,12 @@ class PipelineRun:
             self._observer.on_publish(result)
 
     def let_go(self) -> None:
-        """Let go of the warehouse and end the processes of dbt and of the audit, also in the middle of their work."""
+        """Let go of the warehouse and end the processes of dbt and of the audit, also in the middle of their work.
+
+        What was written ahead and came to no reader goes too.
+        """
         self._background.shutdown()
+        discard(self._settings, self.result.run_id)
         self._held_warehouse.close()
         self._dbt.close()
         self._auditor.close()

@@ -1,10 +1,10 @@
 """Deleting what is past its keep. Nothing the user wrote goes without being asked for by date.
 
-Always: files that no commit names and that are older than a day, and published versions beyond
-`ANALYTICS_KEEP_VERSIONS`. With `before`: the lake's days before that date, the dead letters committed
-before it, quarantined files of these days, and what sources keep of them (the archived and failed files of the
-hook queue), for good. Pruned lines do not come back with the next
-run although their transcripts may still exist; only a full backfill reads them again.
+Always: files that no commit names and that are older than a day, published versions beyond
+`ANALYTICS_KEEP_VERSIONS`, and what killed runs left of one. With `before`: the lake's days before that date, the
+dead letters committed before it, quarantined files of these days, and what sources keep of them (the archived and
+failed files of the hook queue), for good. Pruned lines do not come back with the next run although their transcripts
+may still exist; only a full backfill reads them again.
 """
 
 from __future__ import annotations

@@ -135,9 +135,23 @@ def test_a_failed_audit_leaves_readers_the_last_version_and_is_tried_again(setti
             with pytest.raises(ChecksFailed):
                 pipeline.run(settings)
             assert prompts(settings) == ["a"]
-            assert len(snapshot.published_versions(settings.published_dir)) == 1, "what was written meanwhile is gone"
+            folders = [path for path in settings.published_dir.iterdir() if path.is_dir() and not path.is_symlink()]
+            assert len(folders) == 1, "what was written meanwhile is gone"
     assert pipeline.run(settings).extraction.rows_loaded == 0
     assert prompts(settings) == ["a", "b"]
+
+
+def test_an_audit_that_cannot_run_leaves_nothing_of_what_was_written_meanwhile(settings, monkeypatch):
+    """Only what the audit itself objected to was taken away. Found by review."""
+
+    def refuse(*_args, **_named):
+        raise OSError(28, "No space left on device")
+
+    write_transcript(settings, make_prompt("a"))
+    monkeypatch.setattr(pipeline, "audit", refuse)
+    with pytest.raises(OSError, match="No space"):
+        pipeline.run(settings)
+    assert list(settings.published_dir.iterdir()) == []
 
 
 def test_a_failed_publish_is_tried_again_by_the_next_run(settings, monkeypatch):

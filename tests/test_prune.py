@@ -90,9 +90,20 @@ def test_old_versions_go_beyond_those_to_keep(filled):
     snapshot.publish(filled, "20260101T000000000000Z")
     for day in range(2, 7):
         (filled.published_dir / f"2025010{day}T000000000000Z").mkdir()
+        (filled.published_dir / f"2025010{day}T000000000000Z" / snapshot.COMPLETE).touch()
     assert prune(filled)["published_versions"] == 3
     assert snapshot.current_version(filled).name == "20260101T000000000000Z"
     assert len(snapshot.published_versions(filled.published_dir)) == 3
+
+
+def test_what_killed_runs_left_of_a_version_goes(filled):
+    make_gold(filled, fct_x="select 1 as n")
+    snapshot.publish(filled, "20260101T000000000000Z")
+    snapshot.stage(filled, "20260102T000000000000Z")
+    assert prune(filled, is_dry_run=True)["published_versions"] == 1
+    assert prune(filled)["published_versions"] == 1
+    assert not (filled.published_dir / "20260102T000000000000Z").exists()
+    assert snapshot.current_version(filled).name == "20260101T000000000000Z"
 
 
 def test_prune_before_the_first_run_makes_nothing(settings):

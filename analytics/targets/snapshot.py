@@ -270,13 +270,27 @@ def is_published(settings: Settings, build: str) -> bool:
 
 
 def published_versions(published: Path) -> list[Path]:
-    """The folders of all versions, oldest first. Names are run ids, which sort by time."""
-    if not published.is_dir():
-        return []
-    return sorted(entry for entry in published.iterdir() if _RUN_ID.fullmatch(entry.name) and not entry.is_symlink())
+    """The versions that readers see or saw, oldest first; not what a run writes now, or was killed while it wrote."""
+    current = _current_name(published)
+    return [version for version in _run_folders(published) if version.name == current or (version / COMPLETE).exists()]
 
 
 def old_versions(published: Path, keep: int) -> list[Path]:
-    """All but the newest versions, and never the current one, which is not the newest after a clock went back."""
-    current = (published / CURRENT).resolve().name
-    return [version for version in published_versions(published)[:-keep] if version.name != current]
+    """All but the newest versions, and what killed runs left: for the holder of the lock, as no other run writes then.
+
+    Never the current one, which is not the newest after a clock went back.
+    """
+    versions = published_versions(published)
+    kept = {*versions[-keep:], published / _current_name(published)}
+    return [version for version in _run_folders(published) if version not in kept]
+
+
+def _current_name(published: Path) -> str:
+    return (published / CURRENT).resolve().name
+
+
+def _run_folders(published: Path) -> list[Path]:
+    """Every folder of a run, by name, and so by time."""
+    if not published.is_dir():
+        return []
+    return sorted(entry for entry in published.iterdir() if _RUN_ID.fullmatch(entry.name) and not entry.is_symlink())
