@@ -23,7 +23,7 @@ from analytics.capture.command import add_arguments as add_capture_arguments
 from analytics.config import Settings, load_settings
 from analytics.errors import AnalyticsError, ConfigError, describe_bug, reason_of
 from analytics.files import PRIVATE_UMASK
-from analytics.printer import Printer
+from analytics.printer import Printer, say
 from analytics.workers import GC_THRESHOLD, without_pandas
 
 if TYPE_CHECKING:
@@ -51,29 +51,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = load_settings(_overrides(parsed))
         with contextlib.nullcontext() if parsed.command in (_transform, _validate) else without_pandas():
             code: int = parsed.command(parsed, settings)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except KeyboardInterrupt:
-        print("stopped; what was committed stays, the next run goes on from there", file=sys.stderr)
+        say("stopped; what was committed stays, the next run goes on from there", sys.stderr)
         return 130
     except AnalyticsError as error:
         if parsed.debug:
-            print(error.remote_traceback, end="", file=sys.stderr)
+            say(error.remote_traceback, sys.stderr, end="")
             raise
-        print(f"error      {error}", file=sys.stderr)
+        say(f"error      {error}", sys.stderr)
         return error.exit_code
     except OSError as error:
         if parsed.debug:
             raise
         where = f"{error.filename}: " if error.filename else ""
         told = f"{where}{reason_of(error)}. Mend that, then run again." if error.errno else describe_bug(error)
-        print(f"error      {told}", file=sys.stderr)
+        say(f"error      {told}", sys.stderr)
         return 1
     except Exception as error:
         if parsed.debug:
             raise
-        print(f"error      {describe_bug(error)}", file=sys.stderr)
+        say(f"error      {describe_bug(error)}", sys.stderr)
         return 1
     return code
 
@@ -356,7 +353,7 @@ def _print_table(parsed: argparse.Namespace, settings: Settings, table: pa.Table
         _printer(parsed, settings).story("ok", f"{table.num_rows:,} rows written to {parsed.parquet}")
         return
     form: Form = "json" if parsed.json else "csv" if parsed.csv else "table"
-    sys.stdout.write(render(table, form))
+    say(render(table, form), sys.stdout, end="")
 
 
 def _report(parsed: argparse.Namespace, settings: Settings) -> int:

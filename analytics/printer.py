@@ -6,9 +6,10 @@ stdout is the result, stderr the story: warnings, failures, and the progress tha
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from analytics.config import Settings
 from analytics.files import shown_path
@@ -25,6 +26,21 @@ if TYPE_CHECKING:
 PROGRESS_FROM_BYTES = 50_000_000
 
 
+def say(text: str, stream: TextIO | None, end: str = "\n") -> None:
+    """Print at once, as far as somebody listens: who closes a pipe ends the telling, never the work.
+
+    What the stream's encoding does not have becomes a question mark.
+    """
+    if stream is None:  # it was closed before the command began
+        return
+    try:
+        print(text, end=end, file=stream, flush=True)
+    except UnicodeEncodeError:
+        say(text.encode(stream.encoding, "replace").decode(stream.encoding), stream, end)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 class Printer:
     """Prints for one command, as its flags `--json` and `--quiet` say. Its methods `on_...` observe a run."""
 
@@ -32,15 +48,15 @@ class Printer:
         self._settings = settings
         self._is_json = is_json
         self._is_silent = is_json or is_quiet
-        self._shows_progress = sys.stderr.isatty() and not self._is_silent
+        self._shows_progress = bool(sys.stderr and sys.stderr.isatty()) and not self._is_silent
 
     def facts(self, facts: Any, lines: Iterable[str] = ()) -> None:
         """Facts as JSON where that is asked for, and otherwise as these lines."""
         if self._is_json:
-            print(json.dumps(facts, indent=2, default=str))
+            say(json.dumps(facts, indent=2, default=str), sys.stdout)
         elif not self._is_silent:
             for line in lines:
-                print(line)
+                say(line, sys.stdout)
 
     def failures(self, failures: Mapping[str, str]) -> None:
         """A line for each source or target that failed while the rest went on."""
@@ -49,11 +65,11 @@ class Printer:
 
     def story(self, kind: str, text: str) -> None:
         """One line of the story; neither flag silences it."""
-        print(f"{kind:<10} {text}", file=sys.stderr)
+        say(f"{kind:<10} {text}", sys.stderr)
 
     def on_progress(self, done: int, total: int) -> None:
         if self._shows_progress and total > PROGRESS_FROM_BYTES:
-            print(f"\rextract    {done / 1e6:,.0f} of {total / 1e6:,.0f} MB", end="", file=sys.stderr, flush=True)
+            say(f"\rextract    {done / 1e6:,.0f} of {total / 1e6:,.0f} MB", sys.stderr, end="")
 
     def on_extract(self, result: ExtractResult) -> None:
         notes = []
@@ -136,7 +152,7 @@ class Printer:
         if self._is_silent:
             return
         if self._shows_progress:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
+            say("\r\033[K", sys.stderr, end="")
         seconds = "" if elapsed_ms is None else f"{elapsed_ms / 1000:.1f} s"
         padded = "".join(f"{count:<16}" for count in counts)
-        print(f"{stage:<10} {what:<14} {padded:<48}{seconds:>8}   {note}".rstrip())
+        say(f"{stage:<10} {what:<14} {padded:<48}{seconds:>8}   {note}".rstrip(), sys.stdout)

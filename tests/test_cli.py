@@ -257,6 +257,46 @@ def test_the_next_run_has_nothing_to_do(built, capsys):
     assert "nothing new, nothing rebuilt" in out.splitlines()[-1]
 
 
+def run_into_closed_pipes(*arguments: str) -> int:
+    """The exit code of a command whose words nobody reads, as after `| head -1` has ended."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "analytics", *arguments]
+    try:
+        return subprocess.run(command, stdout=write, stderr=write, check=False, cwd=PROJECT).returncode
+    finally:
+        os.close(write)
+
+
+def test_a_run_that_nobody_listens_to_is_a_whole_run(settings):
+    write_transcript(settings, make_prompt())
+    assert run_into_closed_pipes("run", *flags_of(settings)) == 0
+    assert (settings.published_dir / "current" / "fct_messages.parquet").exists()
+    assert run_into_closed_pipes("show", "fct_messages", *flags_of(settings)) == 0
+
+
+def test_a_failure_that_nobody_hears_is_one(settings, tmp_path):
+    elsewhere = ["--data-dir", str(settings.data_dir), "--transcript-dirs", str(tmp_path / "gone")]
+    assert run_into_closed_pipes("extract", *elsewhere) == 1
+
+
+def test_a_command_without_a_stdout_prints_nothing(built, capsys, monkeypatch):
+    settings, _ = built
+    monkeypatch.setattr("sys.stdout", None)
+    assert main(["show", "fct_messages", *flags_of(settings)]) == 0
+    assert main(["status", *flags_of(settings)]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_what_a_terminal_cannot_spell_becomes_a_question_mark(built):
+    settings, _ = built
+    command = [sys.executable, "-m", "analytics", "query", "select 'Zoë' as name", *flags_of(settings)]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, env=environment, check=False, cwd=PROJECT)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"Zo?" in done.stdout
+
+
 def test_status_and_doctor_print_the_facts_of_their_json(built, capsys):
     settings, _ = built
     for verb in ("status", "doctor"):
