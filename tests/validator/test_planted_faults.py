@@ -16,7 +16,7 @@ from analytics.config import Settings
 from analytics.lake import Commit, Lake
 from analytics.pipeline import RunOptions, open_run
 from analytics.validator import PROJECT, AuditFailed, ValidateResult, suite_files, validate
-from tests.builders import make_answer, make_prompt, make_settings, write_transcript
+from tests.builders import encode, make_answer, make_prompt, make_settings, write_transcript
 
 CHECKS = [
     (file.stem, entry["meta"]["name"])
@@ -167,8 +167,15 @@ TABLES = {
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """A data folder that a run has built and published: 80 prompts, answers, calls and results."""
-    settings = make_settings(tmp_path_factory.mktemp("built"), validate="never")
+    """A data folder that a run has built and published: 80 prompts, answers, calls and results.
+
+    Two requests of a second day only a proxy told of, one without a price. With any of them on a day its
+    audit failed for good. Found by a run by hand.
+    """
+    folder = tmp_path_factory.mktemp("built")
+    settings = make_settings(folder, validate="never", api_requests_dir=folder)
+    told = {"type": "api_request", "timestamp": "2026-01-03T12:00:00Z", "input_tokens": 10, "output_tokens": 20}
+    (folder / "proxy.jsonl").write_bytes(encode({**told, "model": "claude-sonnet-4-6"}, {**told, "model": "glm"}))
     lines = []
     for number in range(80):
         minute = f"2026-01-{2 + number // 40:02}T10:{number % 40:02}"
