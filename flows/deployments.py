@@ -17,6 +17,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from analytics.config import load_settings
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
 
 HOURLY = "hourly"
+# Runs are so many hours apart from here on, whether or not that divides a day. At the full hour everybody runs.
+ANCHOR = datetime(2026, 1, 1, 0, 5, tzinfo=UTC)
 SERVER_HOST = "127.0.0.1"
 SERVER_START_S = 90
 SERVER_STOP_S = 30
@@ -35,13 +38,15 @@ QUIET_ENVIRONMENT = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "f
 
 
 def build_deployments() -> list[RunnerDeployment]:
-    """What is served: the pipeline every hour, and a backfill when somebody asks for one."""
+    """What is served: the pipeline every so many hours, and a backfill when somebody asks for one."""
+    from prefect.schedules import Interval
+
     from flows.backfill import analytics_backfill
     from flows.main_pipeline import analytics_pipeline
 
     hourly: Any = analytics_pipeline.to_deployment(
         name=HOURLY,
-        cron=hourly_cron(),
+        schedule=Interval(timedelta(hours=load_settings().run_interval_hours), anchor_date=ANCHOR),
         description="Extract, load, transform, validate and publish what is new.",
         tags=["analytics"],
     )
@@ -49,12 +54,6 @@ def build_deployments() -> list[RunnerDeployment]:
         name="backfill", description="Read a date range again.", tags=["analytics"]
     )
     return [hourly, backfill]
-
-
-def hourly_cron() -> str:
-    """Every ANALYTICS_RUN_INTERVAL_HOURS hours, five minutes past: at the full hour everybody runs."""
-    hours = load_settings().run_interval_hours
-    return "5 * * * *" if hours == 1 else f"5 */{min(hours, 23)} * * *"
 
 
 def is_healthy(api_url: str) -> bool:
@@ -144,7 +143,9 @@ async def _serve_until_told_to_stop(deployments: Sequence[RunnerDeployment]) -> 
         if deployment.name == HOURLY:
             async with get_client() as client:
                 await client.create_flow_run_from_deployment(deployment_id)
-    print(f"schedule   {HOURLY:<14} now and {hourly_cron()}   stop with Ctrl-C", flush=True)
+    hours = load_settings().run_interval_hours
+    often = "every hour" if hours == 1 else f"every {hours} hours"
+    print(f"schedule   {HOURLY:<14} now and {often}, at {ANCHOR.minute} past   stop with Ctrl-C", flush=True)
     told = asyncio.Event()
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), told.set)
     serving = asyncio.create_task(runner.start())

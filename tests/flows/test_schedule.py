@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -10,12 +11,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter
+from prefect.server.schemas.schedules import IntervalSchedule
 
 from analytics.config import Settings
 from analytics.lake import Lake
@@ -161,7 +165,17 @@ def test_port_that_something_else_uses_is_told_without_a_traceback(begin: Callab
     assert "Traceback" not in schedule.said()
 
 
-def test_pipeline_is_scheduled_hourly_and_a_backfill_on_demand() -> None:
+@pytest.mark.parametrize("hours", [1, 5, 6, 24, 48])
+def test_pipeline_is_scheduled_at_equal_intervals_and_a_backfill_on_demand(
+    world: Settings, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    """A cron expression gave 24 hours as 00:05 and 23:05, and so 48. Found by review."""
+    monkeypatch.setenv("ANALYTICS_RUN_INTERVAL_HOURS", str(hours))
     hourly, backfill = build_deployments()
-    assert [schedule.schedule.cron for schedule in hourly.schedules] == ["5 * * * *"]
     assert backfill.schedules in (None, [])
+    (entry,) = hourly.schedules
+    schedule = IntervalSchedule.model_validate(entry.schedule.model_dump())
+    runs = asyncio.run(schedule.get_dates(n=60, start=datetime(2026, 3, 1, tzinfo=UTC)))
+    assert {(later - earlier).total_seconds() for earlier, later in pairwise(runs)} == {hours * 3_600}
+    assert {run.minute for run in runs} == {5}
+    assert (24 % hours == 0) <= any(run.hour == 0 for run in runs)
