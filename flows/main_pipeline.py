@@ -1,8 +1,8 @@
 """The hourly flow: extract (a task per source), load, transform, validate, publish.
 
 It calls the same stages as `analytics run`, under the same lock, in one process. What a retry can help
-is retried (a source that does not answer, a target that cannot be written); a wrong setting and a
-failed check are not.
+is retried (a source that does not answer, a target that cannot be written, a disk that refuses); a wrong
+setting and a failed check are not.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run, task_run
 
 from analytics.config import load_settings
-from analytics.errors import AnalyticsError, LockHeld, PublishError, SourceUnavailable, describe_bug
+from analytics.errors import AnalyticsError, LockHeld, PublishError, SourceUnavailable, describe_bug, reason_of
 from analytics.pipeline import Observer, PipelineRun, RunOptions, RunResult, open_run
 from flows.notification import STAGE_OF_RUN, notify_failure
 
@@ -125,6 +125,10 @@ def _stage(name: str) -> Iterator[None]:
         yield
     except AnalyticsError as error:
         raise error from None
+    except OSError as error:
+        if error.errno is None:  # an engine's, not the system's
+            raise AnalyticsError(describe_bug(error)) from None
+        raise OSError(error.errno, reason_of(error), error.filename) from None
     except Exception as error:  # noqa: BLE001 - a bug is told by its kind, docs/decisions/0008
         raise AnalyticsError(describe_bug(error)) from None
 

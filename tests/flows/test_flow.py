@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import yaml
 
 from analytics import pipeline
 from analytics.config import Settings
-from analytics.errors import ChecksFailed, LockHeld, PublishError, SourceUnavailable
+from analytics.errors import AnalyticsError, ChecksFailed, LockHeld, PublishError, SourceUnavailable
 from analytics.lake import Lake
 from analytics.publisher import PublishResult
 from analytics.reader import read_query
@@ -62,14 +63,16 @@ def count_requests(settings: Settings) -> int:
     )
 
 
-def break_source(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
-    """Let the transcripts fail so often, then work. Returns the list that counts the calls."""
+def break_source(monkeypatch: pytest.MonkeyPatch, times: int, error: Exception | None = None) -> list[int]:
+    """Let the transcripts fail so often, by this error if one is given, then work. The list counts the calls."""
     calls: list[int] = []
     real = pipeline.extract
 
     def extract(*arguments: Any, **options: Any) -> Any:
         calls.append(1)
         if len(calls) <= times:
+            if error:
+                raise error
             return pipeline.Extraction((), {"transcripts": "transcripts: not there"})
         return real(*arguments, **options)
 
@@ -91,6 +94,40 @@ def test_flow_tries_a_failing_source_again(world: Settings, light: list[str], mo
     calls = break_source(monkeypatch, times=2)
     assert analytics_pipeline()["published"]
     assert len(calls) == 3
+
+
+def test_flow_tries_again_what_the_disk_refused(
+    world: Settings, light: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was told as a bug, and so not tried again. Found by review."""
+    write_transcript(world, make_prompt(), make_answer())
+    calls = break_source(monkeypatch, times=2, error=OSError(errno.EIO, "Input/output error"))
+    assert analytics_pipeline()["published"]
+    assert len(calls) == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "told", "tries"),
+    [
+        (OSError(errno.EACCES, MARKER, "/a/file"), r"Permission denied: '/a/file'", 4),
+        (OSError(f"an engine's: {MARKER}"), r"OSError in test_flow.py, line \d+: a bug", 1),
+    ],
+)
+def test_what_the_system_says_of_a_refusal_is_told_and_what_an_engine_adds_is_not(
+    world: Settings,
+    light: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: OSError,
+    told: str,
+    tries: int,
+) -> None:
+    write_transcript(world, make_prompt(), make_answer())
+    calls = break_source(monkeypatch, times=99, error=error)
+    with pytest.raises((OSError, AnalyticsError), match=told):
+        analytics_pipeline()
+    assert len(calls) == tries
+    assert MARKER not in caplog.text
 
 
 def test_flow_publishes_the_rest_and_fails_when_a_source_stays_away(
