@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 from analytics.build_plan import BuildPlan
 from analytics.config import Settings
 from analytics.contracts import PAYLOAD, Contract, iter_contracts, journal_datasets
-from analytics.errors import ConfigError
 from analytics.lake import Lake, Part, Snapshot
 from analytics.lake.upkeep import remove_parts
+from analytics.prices import PRICE_COLUMNS, read_prices
 from analytics.result import Result
 from analytics.warehouse import with_enough_memory
 
@@ -31,24 +31,6 @@ if TYPE_CHECKING:
     import duckdb
 
 CHUNK_BYTES = 256 << 20
-PRICE_COLUMNS = (
-    "model_prefix",
-    "family",
-    "speed",
-    "prompt_tokens_from",
-    "valid_from",
-    "valid_to",
-    "input",
-    "output",
-    "cache_write_5m",
-    "cache_write_1h",
-    "cache_read",
-    "us_geo_multiplier",
-    "confidence",
-    "source",
-    "note",
-)
-
 
 # Which days a changed day reaches; the rule and its reasons stand in the file.
 REBUILD_DATES_SQL = Path(__file__).with_name("rebuild_dates.sql").read_text(encoding="utf-8")
@@ -414,29 +396,13 @@ class DuckDBLoader:
 
     def _write_overrides(self) -> None:
         """The user's own price rows, of the seed's shape, empty where there is no file."""
-        import duckdb
+        import pyarrow as pa
 
-        columns = ", ".join(f"null::varchar as {name}" for name in PRICE_COLUMNS)
-        self._connection.execute(f"create or replace table raw.model_price_overrides as select {columns} limit 0")
         file = self._settings.prices_file
-        if file is None:
-            return
-        types = "{" + ", ".join(f"'{name}': 'VARCHAR'" for name in PRICE_COLUMNS) + "}"
-        try:
-            self._connection.execute(
-                f"""
-                insert into raw.model_price_overrides by name
-                select * from read_csv(
-                    ?, header = true, auto_detect = false, delim = ',', quote = '"', columns = {types}
-                )
-                """,
-                [str(file)],
-            )
-        except duckdb.Error as error:
-            raise ConfigError(
-                f"ANALYTICS_PRICES_FILE: {file} cannot be read as prices. It needs the columns of "
-                f"dbt/seeds/model_prices.csv in their order: {', '.join(PRICE_COLUMNS)}."
-            ) from error
+        schema = pa.schema([(name, pa.string()) for name in PRICE_COLUMNS])
+        self._connection.register("price_rows", pa.Table.from_pylist(read_prices(file) if file else [], schema))
+        self._connection.execute("create or replace table raw.model_price_overrides as select * from price_rows")
+        self._connection.unregister("price_rows")
 
 
 def _chunk_by_day(parts: Iterable[Part]) -> Iterator[list[Part]]:
@@ -451,3 +417,11 @@ def _chunk_by_day(parts: Iterable[Part]) -> Iterator[list[Part]]:
         size += part.byte_count
     if chunk:
         yield chunk
+
+
+if __name__ == "__main__":
+    import sys
+
+    from analytics.cli import main
+
+    raise SystemExit(main(["load", *sys.argv[1:]]))

@@ -175,7 +175,7 @@ def _serve(connection: Connection, warm_up: Callable[[], object]) -> None:
     _end_with_parent()
     # Ctrl-C reaches every process of a terminal; the run decides what becomes of this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGTERM, _end_quietly)
     gc.set_threshold(*GC_THRESHOLD)
     # What fails to load fails again, and is told, at the call.
     with suppress(Exception):
@@ -191,6 +191,13 @@ def _serve(connection: Connection, warm_up: Callable[[], object]) -> None:
         except Exception as error:  # noqa: BLE001 - whatever it is, the run has to hear of it
             reply = (False, _portable(error))
         connection.send((*reply, peak_memory_bytes()))
+
+
+def _end_quietly(*_: object) -> None:
+    """End in the middle of the work, tidying up, but without a word: where it is, the exit may show as a traceback."""
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    sys.exit(1)
 
 
 def _portable(error: Exception) -> Exception:

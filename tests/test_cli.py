@@ -15,7 +15,7 @@ import pytest
 from analytics.cli import build_parser, main
 from analytics.errors import AnalyticsError, ChecksFailed
 from analytics.lake import Lake
-from tests.builders import encode, iter_contents, make_answer, make_prompt, make_settings, write_transcript
+from tests.builders import encode, iter_contents, make_answer, make_prompt, make_settings, run_extract, write_transcript
 
 PROJECT = Path(__file__).parents[1]
 
@@ -65,6 +65,20 @@ def run(capsys, *arguments: str) -> tuple[int, str, str]:
 
 
 # ---- grammar and exit codes
+
+
+@pytest.mark.parametrize("stage", ["extractor", "loader"])
+def test_a_stage_that_is_a_module_of_its_own_runs_as_one(settings, stage):
+    """`python -m analytics.loader` ended with 0 and did nothing. Found by review."""
+    write_transcript(settings, make_prompt())
+    if stage == "loader":
+        run_extract(settings)
+    command = [sys.executable, "-m", f"analytics.{stage}", *flags_of(settings)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=PROJECT)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("extract    transcripts    1 rows" if stage == "extractor" else "load       raw ")
+    assert len(Lake(settings.data_dir).snapshot("conversations").parts) == 1
+    assert settings.warehouse_file.exists() == (stage == "loader")
 
 
 def test_every_verb_has_help():

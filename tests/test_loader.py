@@ -15,7 +15,8 @@ from analytics.contracts import iter_contracts, load_contract
 from analytics.errors import AnalyticsError, ConfigError, LockHeld
 from analytics.lake import Lake
 from analytics.lake.upkeep import compact, remove_parts
-from analytics.loader import ENTITIES_SQL, PRICE_COLUMNS, DuckDBLoader
+from analytics.loader import ENTITIES_SQL, DuckDBLoader
+from analytics.prices import PRICE_COLUMNS
 from analytics.warehouse import open_warehouse
 from tests.builders import make_answer, make_prompt, make_settings, raw_rows, run_extract, run_load, write_transcript
 
@@ -343,18 +344,17 @@ def test_days_stay_dirty_until_a_build_succeeded(loaded):
     assert plan(loaded).is_empty
 
 
-def test_prices_of_the_user_are_read_and_a_file_of_another_shape_is_a_config_error(loaded, tmp_path):
+def test_prices_of_the_user_reach_the_warehouse(loaded, tmp_path):
     prices = tmp_path / "prices.csv"
-    prices.write_text(",".join(PRICE_COLUMNS) + "\nmy-model" + "," * (len(PRICE_COLUMNS) - 1) + "\n")
+    prices.write_text(",".join(PRICE_COLUMNS) + "\nmy-model,mine,fast,0,2026-01-01,,1,5,1.25,2,0.1,,published,me,\n")
     settings = dataclasses.replace(loaded, prices_file=prices)
     plan(settings)
     with open_warehouse(settings) as connection:
-        assert connection.execute("select model_prefix from raw.model_price_overrides").fetchall() == [("my-model",)]
-    prices.write_text("model,price\nx,1,2,3\n")
+        rows = connection.execute("select model_prefix, output, valid_to from raw.model_price_overrides").fetchall()
+    assert rows == [("my-model", "5", None)]
+    prices.unlink()
     with pytest.raises(ConfigError, match="ANALYTICS_PRICES_FILE"):
         plan(settings)
-    with pytest.raises(ConfigError, match="ANALYTICS_PRICES_FILE"):
-        plan(dataclasses.replace(loaded, prices_file=tmp_path / "missing.csv"))
 
 
 def test_a_failed_load_leaves_the_last_state(loaded, monkeypatch):

@@ -139,6 +139,28 @@ def test_closing_ends_the_process_in_the_middle_of_its_work(worker):
             call.result()
 
 
+class SlowToGo:
+    def __del__(self) -> None:
+        time.sleep(3_600)
+
+
+def delete_slowly() -> None:
+    SlowToGo()
+
+
+def test_what_is_ended_in_the_middle_of_its_work_has_nothing_to_say(worker, capfd):
+    """Where nothing can be raised, as while an object is deleted, Python showed the exit as a traceback. Found by review."""
+    pid = worker.call(os.getpid)
+    with ThreadPoolExecutor() as pool:
+        call = pool.submit(worker.call, delete_slowly)
+        time.sleep(0.2)
+        worker.close()
+        assert wait_until_gone(pid)
+        with pytest.raises((AnalyticsError, OSError)):
+            call.result()
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.parametrize(("program", "count"), [(BUSY_POOL, 2), (BUSY_WORKER, 1)])
 def test_workers_end_with_a_parent_that_is_killed(
