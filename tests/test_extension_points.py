@@ -73,7 +73,10 @@ def test_source_feeds_a_dataset_and_has_tests(source: Source) -> None:
 
 @each_source
 def test_source_is_off_in_an_empty_world_and_asking_changes_nothing(source: Source, settings: Settings) -> None:
+    """Folders that Claude Code and `capture install` make and that hold nothing are empty, too."""
     nothing_named = dataclasses.replace(settings, transcript_dirs=())
+    for folder in (settings.claude_dir / "projects" / "-p", settings.data_dir / "queue" / "incoming"):
+        folder.mkdir(parents=True)
     before = list(iter_files(settings.data_dir.parent))
     assert not source.is_enabled(nothing_named)
     assert list(iter_files(settings.data_dir.parent)) == before

@@ -86,6 +86,15 @@ def test_a_folder_gives_only_what_is_new(tmp_path):
     assert len({row["record_id"] for row in rows(context)}) == 4
 
 
+def test_a_named_folder_without_archives_is_told(tmp_path):
+    context = make_context(tmp_path, api_requests_dir=str(tmp_path / "proxy"))
+    assert extract(context).problems == (f"{tmp_path}/proxy is missing",)
+    write_lines(tmp_path / "proxy" / "notes.txt")
+    assert extract(context).nothing_found == (f"{tmp_path}/proxy",)
+    write_lines(tmp_path / "proxy" / "a.jsonl", make_event())
+    assert [extract(context).nothing_found for _ in range(2)] == [(), ()]
+
+
 def test_an_event_has_its_columns(tmp_path):
     write_lines(tmp_path / "proxy" / "a.jsonl", make_event(error_message="overloaded, try again", status="FAILED"))
     context = make_context(tmp_path, api_requests_dir=str(tmp_path / "proxy"))

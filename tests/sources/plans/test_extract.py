@@ -164,6 +164,14 @@ def test_projects_are_those_that_were_published(tmp_path, project):
     assert place == PlanPlace(str(project), "login", "active")
 
 
+def test_a_named_folder_without_plans_is_told(tmp_path, project):
+    project.mkdir(parents=True)
+    context = plan_context(tmp_path)
+    assert extract(context).nothing_found == (str(tmp_path / "work"),)
+    write_manifest(project, make_feature())
+    assert extract(context).nothing_found == ()
+
+
 def test_a_project_with_two_names_is_read_once(tmp_path, project):
     write_manifest(project, make_feature())
     (tmp_path / "link").symlink_to(project)
