@@ -68,6 +68,55 @@ def test_readers_mount_what_is_published_read_only():
     assert all(mount.endswith(":ro") for mount in transcripts)
 
 
+def start(service, folder, *, is_published, **codes):
+    """Run a service's command where each program does nothing but end as told. Returns its code and who was called."""
+    (folder / "dbt").mkdir(parents=True)
+    if is_published:
+        (folder / "data" / "published").mkdir(parents=True)
+        (folder / "data" / "published" / "marts.duckdb").touch()
+    calls = folder / "calls"
+    for name in ("analytics", "dbt", "cp", "python"):
+        program = folder / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f'#!/bin/sh\necho {name} "$1" >> {calls}\nexit {codes.get(name, 0)}\n')
+        program.chmod(0o700)
+    shell, flag, script = SERVICES[service]["command"]
+    assert not re.search(r"(?<!\$)\$(?!\$|\{)", script), "compose would put a variable of its own there"
+    script = script.replace("$$", "$").replace("/app/data", str(folder / "data"))
+    environment = {"PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+    outcome = subprocess.run([shell, flag, script], cwd=folder, env=environment, capture_output=True, check=False)
+    return outcome.returncode, [" ".join(line.split()[:2]) for line in calls.read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("code", "is_published", "expected"),
+    [
+        (0, True, 0),
+        (1, True, 0),  # a source or a target failed
+        (3, True, 0),  # an audit failed; readers have the version before it
+        (75, True, 0),  # the worker is running the pipeline
+        (1, False, 1),
+        (3, False, 3),
+    ],
+)
+def test_first_run_stops_the_others_only_where_there_is_nothing_to_read(tmp_path, code, is_published, expected):
+    """Any failure kept worker, Metabase and site from starting, whatever was published. Found by review."""
+    ended, called = start("first-run", tmp_path, is_published=is_published, analytics=code)
+    assert ended == expected
+    docs = ["dbt docs", "cp /tmp/dbt-docs/static_index.html"]
+    assert called == ["analytics run", *(docs if is_published else [])]
+
+
+def test_first_run_does_without_the_docs_of_dbt(tmp_path):
+    assert start("first-run", tmp_path, is_published=True, dbt=1) == (0, ["analytics run", "dbt docs"])
+
+
+@pytest.mark.parametrize("code", [0, 1, 3])
+def test_worker_runs_every_hour_whatever_became_of_what_it_publishes_first(tmp_path, code):
+    """It was started over and over, and never came to the flow that would have mended it. Found by review."""
+    assert start("worker", tmp_path, is_published=True, analytics=code) == (0, ["analytics publish", "python -m"])
+
+
 def test_compose_file_holds_no_secret():
     for name, service in SERVICES.items():
         for key, value in (service.get("environment") or {}).items():
