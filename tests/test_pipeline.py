@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import pytest
 
@@ -13,6 +13,7 @@ from analytics.capture import installer
 from analytics.errors import ChecksFailed, LockHeld, PublishError
 from analytics.extractor import import_archive
 from analytics.lake import Lake, new_run_id
+from analytics.prune import prune
 from analytics.replay import Statement, keep_increment
 from analytics.targets import Target, TargetResult, snapshot
 from analytics.transformer import TransformResult
@@ -379,6 +380,14 @@ def test_the_sample_leaves_with_the_first_real_line(settings):
     assert result.removed_sample_rows == 2
     assert prompts(settings) == ["mine"]
     assert pipeline.run(without_transcripts(settings)).is_sample is False
+
+
+def test_the_sample_does_not_come_back_once_everything_is_pruned(settings):
+    write_transcript(settings, make_prompt("mine"))
+    pipeline.run(settings)
+    prune(settings, before=date(2026, 1, 3))
+    assert not pipeline.run(without_transcripts(settings)).is_sample
+    assert prompts(settings) == []
 
 
 def test_the_sample_leaves_even_if_the_run_that_brought_the_first_line_died(settings, monkeypatch):
