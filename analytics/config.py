@@ -1,7 +1,8 @@
 """Settings, and the only place that reads the environment.
 
 A setting is one field of `Settings`; its environment variable is `ANALYTICS_<FIELD>`. Values come, in
-order, from the command line, the environment, a `.env` file in the working directory, and the default.
+order, from the command line, the environment, the project folder's `.env` file, and the default. Neither that file
+nor a relative path in it depends on where a command is started.
 """
 
 from __future__ import annotations
@@ -124,7 +125,11 @@ def _setting(default: Any, parse: Callable[[str], Any], meaning: str, *, is_secr
 class Settings:
     """Every setting of the pipeline, parsed and checked."""
 
-    data_dir: Path = _setting(Path("data"), _parse_path, "Folder that holds the lake, the warehouse and the marts")
+    data_dir: Path = _setting(
+        lambda: PROJECT_DIR / "data",
+        _parse_path,
+        "Folder that holds the lake, the warehouse and the marts; empty takes the project's data/",
+    )
     transcript_dirs: tuple[Path, ...] = _setting(
         (), _parse_paths, "Folders of transcripts, separated by ':'; empty finds Claude Code's own"
     )
@@ -248,6 +253,13 @@ def read_dotenv(path: Path) -> dict[str, str]:
     return values
 
 
+def _anchor(value: Any, folder: Path) -> Any:
+    """A setting whose relative paths begin at a folder; what is no path stays."""
+    if isinstance(value, tuple):
+        return tuple(_anchor(entry, folder) for entry in value)
+    return folder / value if isinstance(value, Path) else value
+
+
 def load_settings(
     overrides: Mapping[str, str] | None = None,
     *,
@@ -259,14 +271,15 @@ def load_settings(
     Args:
         overrides: Values from the command line, by field name; they win.
         environment: Stands in for the process environment.
-        dotenv: The .env file; the working directory's by default.
+        dotenv: The .env file; the project folder's by default. Relative paths in it begin where it lies.
 
     Raises:
         ConfigError: a variable with our prefix is unknown, or a value does not parse. The message
             names the variable and never repeats the value of a secret.
     """
     variables = dict(os.environ if environment is None else environment)
-    merged = {**read_dotenv(dotenv or Path(".env")), **variables}
+    dotenv = dotenv or PROJECT_DIR / ".env"
+    merged = {**read_dotenv(dotenv), **variables}
     known = {environment_name(entry.name): entry for entry in iter_settings()}
     for name in merged:
         if name.startswith(PREFIX) and name not in known:
@@ -283,6 +296,8 @@ def load_settings(
         except ValueError as error:
             shown = "" if entry.metadata["is_secret"] else f" (it is {text!r})"
             raise ConfigError(f"{name} {error}{shown}.") from error
+        if entry.name not in (overrides or {}) and name not in variables:
+            values[entry.name] = _anchor(values[entry.name], dotenv.parent)
     if home := variables.get("HOME"):
         values["home_dir"] = Path(home)
     if config_dir := merged.get("CLAUDE_CONFIG_DIR"):

@@ -4,9 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from analytics import replay
+from analytics import config, replay
 from analytics.config import Settings
 from tests.builders import make_settings
+
+
+@pytest.fixture(autouse=True)
+def no_dotenv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the developer's .env nor their data: what a test does not name lies in its own folder."""
+    monkeypatch.setattr(config, "PROJECT_DIR", tmp_path)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from analytics import config
 from analytics.config import iter_settings, load_settings, machine_timezone, read_dotenv
 from analytics.errors import ConfigError
 
@@ -15,7 +16,7 @@ def load(tmp_path: Path, environment: dict[str, str] | None = None, **overrides:
 def test_load_settings_has_a_working_default_for_every_setting(tmp_path):
     settings = load(tmp_path)
     assert settings.content == "redacted"
-    assert settings.data_dir == Path.cwd() / "data"
+    assert settings.data_dir == config.PROJECT_DIR / "data"
     assert settings.warehouse_file.parent == settings.published_dir.parent == settings.data_dir
 
 
@@ -24,6 +25,23 @@ def test_load_settings_lets_flags_win_over_the_environment_and_that_over_dotenv(
     environment = {"ANALYTICS_CONTENT": "metadata", "ANALYTICS_TIMEZONE": "Europe/Berlin"}
     settings = load(tmp_path, environment, timezone="UTC")
     assert (settings.timezone, settings.content, settings.keep_versions) == ("UTC", "metadata", 5)
+
+
+def test_load_settings_is_the_same_wherever_a_command_is_started(tmp_path, monkeypatch):
+    """A cron line, which starts in the home folder, began a second lake there and did not see the project's .env."""
+    clone, elsewhere = tmp_path / "clone", tmp_path / "elsewhere"
+    clone.mkdir()
+    elsewhere.mkdir()
+    monkeypatch.setattr(config, "PROJECT_DIR", clone)
+    monkeypatch.chdir(elsewhere)
+    (elsewhere / ".env").write_text("ANALYTICS_CONTENT=full\n")
+    assert load_settings(environment={}).data_dir == clone / "data"
+    (clone / ".env").write_text("ANALYTICS_DATA_DIR=kept\nANALYTICS_TRANSCRIPT_DIRS=a:/b\n")
+    settings = load_settings(environment={})
+    assert (settings.data_dir, settings.content) == (clone / "kept", "redacted")
+    assert settings.transcript_dirs == (clone / "a", Path("/b"))
+    assert load_settings(environment={"ANALYTICS_DATA_DIR": "here"}).data_dir == elsewhere / "here"
+    assert load_settings({"data_dir": "here"}, environment={}).data_dir == elsewhere / "here"
 
 
 def test_load_settings_takes_an_empty_value_for_the_default(tmp_path):
