@@ -18,9 +18,11 @@ from typing import Any, Self
 import pyarrow.parquet as pq
 
 from analytics.config import Settings, load_settings
+from analytics.errors import ContractViolation
 from analytics.extractor import Extraction, extract
 from analytics.lake import Lake
 from analytics.loader import DuckDBLoader, LoadResult
+from analytics.records import parse_json
 from analytics.sources import ExtractContext, ExtractResult
 from analytics.warehouse import open_warehouse
 
@@ -182,6 +184,59 @@ def die_at(point: str) -> Callable[[str], None]:
             raise KeyboardInterrupt
 
     return step
+
+
+# What nobody should send and somebody does: too deep, too large, no JSON, no text, another type.
+HOSTILE_VALUES = (
+    "[" * 300 + "]" * 300,
+    "[" * 1000 + "]" * 1000,
+    '{"a":' * 300 + "1" + "}" * 300,
+    "1e400",
+    "1" + "0" * 400,
+    "-18446744073709551616",
+    "18446744073709551616",
+    "18446744073709551615",
+    "9223372036854775808",
+    "-1",
+    "0.5",
+    "NaN",
+    "-Infinity",
+    r'"\ud800"',
+    r'"\u0000"',
+    '"\0"',
+    '"\u00b2"',
+    '"1e400"',
+    '"nan"',
+    f'"{"9" * 5000}"',
+    f'"{"x" * 70_000}"',
+    '""',
+    "",
+    "null",
+    "true",
+    "[]",
+    "{}",
+    "[null, {}, [[]]]",
+)
+
+
+def hostile_records(record: Mapping[str, Any]) -> Iterator[bytes]:
+    """The record over and over, each time with another hostile value in one of its fields; and the values alone."""
+    members = {name: json.dumps(value) for name, value in record.items()}
+    for text in HOSTILE_VALUES:
+        if text:
+            yield text.encode()
+        for name in record:
+            spelt = ", ".join(f'"{other}": {value}' for other, value in (members | {name: text}).items())
+            yield f"{{{spelt}}}".encode()
+
+
+def is_json(text: bytes) -> bool:
+    """Whether it can be read at all."""
+    try:
+        parse_json(text)
+    except ContractViolation:
+        return False
+    return True
 
 
 def run_load(settings: Settings, run_id: str = "run") -> LoadResult:

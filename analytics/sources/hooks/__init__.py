@@ -8,12 +8,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
 from analytics.errors import AnalyticsError, ConfigError, ContractViolation
 from analytics.files import file_key
 from analytics.lake import Lake, Part, Rejection, State
 from analytics.records import instant_date
+from analytics.records.spelling import spell
 from analytics.sample import SAMPLE_HOST
 from analytics.sources import ExtractContext, ExtractResult, Source, Tally
 from analytics.sources.hooks.archive import find_archives, import_files
@@ -65,11 +67,13 @@ def extract(context: ExtractContext) -> ExtractResult:
     tally = Tally()
     committed = context.lake.read_state(DATASET, NAME)
     known = set(committed)
-    for claim in queue.take_back():
+    for claim in chain(queue.take_back(), queue.take_back()):  # again for what the first time has split
         if (entry := committed.get(claim.id)) is not None:
             queue.finish(claim, entry["failures"], redact=_redact_of(context))
         elif not claim.files:
             queue.finish(claim, {})
+        elif queue.is_to_be_split(claim):
+            queue.split(claim)
         else:
             reading = _guard(queue, claim, partial(_read_claim, context, queue, claim))
             _consume(context, queue, claim, reading, known, tally)
@@ -174,7 +178,8 @@ def _guard(queue: HookQueue, claim: Claim, work: Callable[[], _Result]) -> _Resu
     try:
         return work()
     except BaseException as error:
-        queue.abandon(claim, is_innocent=isinstance(error, (OSError, AnalyticsError, KeyboardInterrupt)))
+        is_innocent = isinstance(error, (OSError, AnalyticsError, KeyboardInterrupt))
+        queue.abandon(claim, is_innocent=is_innocent and not isinstance(error, ContractViolation))
         raise
 
 
@@ -256,7 +261,7 @@ def _read_file(
             add_event(writer, event, name=name, named=named, day=day)
             loaded += 1
         except ContractViolation as violation:
-            refused.append((event.position, str(violation), b""))
+            refused.append((event.position, str(violation), spell(event.record)))
     return loaded, [context.reject(NAME, name, position, reason, text) for position, reason, text in refused]
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from analytics.errors import ContractViolation
 from analytics.lake import Rejection
 from analytics.records import instant_date
+from analytics.records.spelling import spell
 from analytics.sources import ExtractContext, Tally
 from analytics.sources.hooks.parse import EventReader, HookEvent, flatten_event, parse_file, parse_file_name
 from analytics.sources.hooks.queue import REASON_SUFFIX
@@ -65,7 +66,7 @@ class _Batch:
                 add_event(self._writer, event, name=name, named=named, day=day)
                 self._loaded_count += 1
             except ContractViolation as violation:
-                reader.rejections.append((event.position, str(violation), b""))
+                reader.rejections.append((event.position, str(violation), spell(event.record)))
         self._rejections += [
             self._context.reject(NAME, name, position, reason, content)
             for position, reason, content in reader.rejections

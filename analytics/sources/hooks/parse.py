@@ -27,6 +27,7 @@ from analytics.records import (
     split_lines,
 )
 from analytics.records.conversations import error_marker
+from analytics.records.spelling import spell
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -38,6 +39,7 @@ Row = dict[str, Any]
 
 NO_EVENT_NAME = "no event name"
 NOT_AN_OBJECT = "not a JSON object"
+LISTS_TOO_DEEP = "lists nested too deeply"
 
 _EVENT_KEYS = ("hook_event_name", "hook_event_type", "hook_event", "event_name", "event_type", "hook_type", "event")
 _PAYLOAD_KEYS = ("payload", "data", "raw_input", "input", "hook_data", "event")
@@ -54,6 +56,7 @@ _WORD_BREAKS = re.compile(r"[-_ .]")
 _EVENT_BY_WORDS = {name.lower(): name for name in EVENTS}
 _EXIT_CODE = re.compile(r"(?:Error: )?Exit code (-?[0-9]{1,10})")
 _MCP_TOOL = re.compile(r"mcp__(.+?)__")
+_LIST_DEPTH = 8
 
 
 class HookEvent(NamedTuple):
@@ -115,31 +118,40 @@ class EventReader:
     rejections: list[tuple[int, str, bytes]] = field(default_factory=list)
     _seen: Counter[bytes] = field(default_factory=Counter)
 
-    def read_value(self, value: Any, position: int) -> Iterator[HookEvent]:
-        """The event or events of one JSON value."""
+    def read_value(self, value: Any, position: int, depth: int = _LIST_DEPTH) -> Iterator[HookEvent]:
+        """The event or events of one JSON value, in lists of lists up to a depth."""
         if isinstance(value, list):
+            if depth == 0:
+                self._reject(position, LISTS_TOO_DEEP, value)
+                return
             for index, item in enumerate(value):
-                yield from self.read_value(item, index)
+                yield from self.read_value(item, index, depth - 1)
             return
         if not isinstance(value, dict):
             self._reject(position, NOT_AN_OBJECT, value)
             return
         events = value.get("events")
         if (
-            isinstance(events, list)
+            depth > 0
+            and isinstance(events, list)
             and events
             and all(isinstance(item, dict) for item in events)
             and not find_event(value)
         ):
             for index, item in enumerate(events):
-                yield from self.read_value(item, index)
+                yield from self.read_value(item, index, depth - 1)
             return
         payload = unwrap(value)
         is_named = find_event(payload) or (payload is not value and find_event(value))
         if not is_named and not (self.name.event_name and "session_id" in payload):
             self._reject(position, NO_EVENT_NAME, value)
             return
-        yield self._build(value, payload, position)
+        try:
+            event = self._build(value, payload, position)
+        except ContractViolation as violation:
+            self._reject(position, str(violation), value)
+        else:
+            yield event
 
     def read_lines(self, lines: Iterable[tuple[int, bytes]]) -> Iterator[HookEvent]:
         """The events of JSON lines, each given with its byte offset."""
@@ -167,7 +179,7 @@ class EventReader:
         return HookEvent(record, payload, position, None, captured, None, repeat)
 
     def _reject(self, position: int, reason: str, value: Any) -> None:
-        self.rejections.append((position, reason, orjson.dumps(value)))
+        self.rejections.append((position, reason, spell(value)))
 
 
 def parse_file(

@@ -211,6 +211,20 @@ class HookQueue:
         if claim.attempts > self.retry_limit:
             raise ContractViolation(f"{claim.attempts} runs died while they read it")
 
+    def is_to_be_split(self, claim: Claim) -> bool:
+        """Whether some file of a claim has killed too many runs, and which one is not known."""
+        return claim.attempts > self.retry_limit and len(claim.files) > 1
+
+    def split(self, claim: Claim) -> None:
+        """Make each file of a claim a claim by itself, for `take_back`, so that only the guilty one will be refused."""
+        (claim.folder / _ATTEMPTS).write_text("0", encoding="ascii")  # a run that dies here leaves no guilt behind
+        for queued in claim.files:
+            single = self._create_claim()
+            with contextlib.suppress(FileNotFoundError):
+                (claim.folder / queued.name).rename(single.folder / queued.name)
+            single.release()
+        self._remove_claim(claim)
+
     def retry_later(self, claim: Claim, queued: QueuedFile) -> bool:
         """Put one file back for the next run. False when it has been tried often enough."""
         match = _RETRY.search(queued.name)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from analytics.capture import installer
 from analytics.lake import Lake
 from analytics.prune import prune
 from analytics.sources.hooks import extract, import_events, queue_of
-from tests.builders import make_context
+from analytics.sources.hooks.parse import parse_file
+from tests.builders import dead_letters, encode, hostile_records, is_json, make_context
 
 T0_NS = 1_760_000_000_000_000_000
 ROOT = Path(__file__).parents[3]
@@ -306,6 +308,48 @@ def test_a_file_that_kills_every_run_is_put_aside(tmp_path):
     result = extract(hook_context(tmp_path, hook_retry_limit="1"))
     assert (result.rows_loaded, result.rows_rejected) == (0, 1)
     assert len(names_in(tmp_path, "failed")) == 2
+
+
+def test_a_file_that_every_run_dies_over_takes_no_other_with_it(tmp_path, monkeypatch):
+    """Four runs that died over one file put all of its claim aside, up to 10,000 good ones. Found by review."""
+    fill(tmp_path, 3)
+    put(tmp_path, make_payload(n=9), name="b.json", at_ns=T0_NS + 1)
+
+    def parse(content, *, file_name, mtime_ns):
+        if file_name == "b.json":
+            raise MemoryError
+        return parse_file(content, file_name=file_name, mtime_ns=mtime_ns)
+
+    monkeypatch.setattr("analytics.sources.hooks.parse_file", parse)
+    rejected = 0
+    for _ in range(5):
+        with suppress(MemoryError):
+            rejected += extract(hook_context(tmp_path, hook_retry_limit="1")).rows_rejected
+    assert numbers(tmp_path) == [0, 1, 2]
+    assert (rejected, names_in(tmp_path, "failed")) == (1, ["b.json", "b.json.reason.json"])
+    assert names_in(tmp_path, "processing") == []
+
+
+def test_one_odd_value_costs_only_itself(tmp_path):
+    """Nesting beyond 254 levels stopped the source in every run, or put its neighbours aside. Found by review."""
+    full = make_payload(
+        tool_input={"file_path": "a"}, tool_response={}, duration_ms=1, timestamp="2026-01-01T00:00:00Z"
+    )
+    wrapped = {"event_type": "Stop", "timestamp": 1_760_000_000_000, "payload": full, "events": [full]}
+    odd = [*hostile_records(full), *hostile_records(wrapped)]
+    for number, content in enumerate(odd):
+        put(tmp_path, content, name=f"{number}.json")
+        put(tmp_path, b"[%b, %b]" % (content, encode(make_payload(n=number))), name=f"{number}-list.json")
+    put(tmp_path, b"\n".join([*odd, encode(make_payload(n=-1))]), name="all.jsonl")
+    context = hook_context(tmp_path)
+    result = extract(context)
+    letters = dead_letters(context.settings, "hook_events")
+    assert (result.rows_loaded, result.rows_rejected) == (len(rows(tmp_path)), len(letters))
+    assert {"nested too deeply", "lists nested too deeply"} < {letter["reason"] for letter in letters}
+    assert all(letter.get("content") for letter in letters)
+    arrived = {json.loads(row["payload"]).get("n") for row in rows(tmp_path)}
+    assert arrived >= {-1, *(number for number, content in enumerate(odd) if is_json(content))}
+    assert (extract(hook_context(tmp_path)).rows_read, names_in(tmp_path, "processing")) == (0, [])
 
 
 def test_a_failing_commit_leaves_everything_for_the_next_run(tmp_path, monkeypatch):
