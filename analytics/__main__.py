@@ -1,4 +1,15 @@
-from analytics.cli import main
+"""The door of the command line: Ctrl-C is seen to before anything large is imported."""
+
+from analytics.interruption import take_interrupts
+
+
+def main() -> int:
+    """Run one command of this process's arguments and return its exit code."""
+    take_interrupts()
+    from analytics.cli import main as run_command
+
+    return run_command()
+
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -1,7 +1,7 @@
 """The command line: parse, call one function, print one summary.
 
 stdout is the result, stderr the story. Exit codes: 0 done, 1 failed, 2 usage or setting, 3 checks
-failed and nothing published, 75 another run holds the lock.
+failed and nothing published, 75 another run holds the lock, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from analytics.capture.command import add_arguments as add_capture_arguments
 from analytics.config import Settings, load_settings
 from analytics.errors import AnalyticsError, ConfigError, describe_bug, reason_of
 from analytics.files import PRIVATE_UMASK
+from analytics.interruption import EXIT_CODE as INTERRUPTED
+from analytics.interruption import STOPPED, is_interrupted, stop_in_order
 from analytics.printer import Printer, say
 from analytics.workers import GC_THRESHOLD, without_pandas
 
@@ -47,32 +49,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gc.set_threshold(*GC_THRESHOLD)
     parser = build_parser()
     parsed = parser.parse_args(arguments)
+    code = INTERRUPTED
     try:
         settings = load_settings(_overrides(parsed))
-        with contextlib.nullcontext() if parsed.command in (_transform, _validate) else without_pandas():
-            code: int = parsed.command(parsed, settings)
+        is_reader = parsed.command in (_status, _doctor, _show, _query)
+        needs_pandas = parsed.command in (_transform, _validate)
+        with (
+            contextlib.nullcontext() if is_reader else stop_in_order(),
+            contextlib.nullcontext() if needs_pandas else without_pandas(),
+        ):
+            code = parsed.command(parsed, settings)
     except KeyboardInterrupt:
-        say("stopped; what was committed stays, the next run goes on from there", sys.stderr)
-        return 130
-    except AnalyticsError as error:
-        if parsed.debug:
-            say(error.remote_traceback, sys.stderr, end="")
-            raise
-        say(f"error      {error}", sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        if parsed.debug:
-            raise
-        where = f"{error.filename}: " if error.filename else ""
-        told = f"{where}{reason_of(error)}. Mend that, then run again." if error.errno else describe_bug(error)
-        say(f"error      {told}", sys.stderr)
-        return 1
+        code = INTERRUPTED
     except Exception as error:
-        if parsed.debug:
-            raise
-        say(f"error      {describe_bug(error)}", sys.stderr)
-        return 1
+        if not is_interrupted():
+            if parsed.debug:
+                say(getattr(error, "remote_traceback", ""), sys.stderr, end="")
+                raise
+            say(f"error      {_explain(error)}", sys.stderr)
+            code = error.exit_code if isinstance(error, AnalyticsError) else 1
+    if code == INTERRUPTED or is_interrupted():
+        say(STOPPED, sys.stderr)
+        return INTERRUPTED
     return code
+
+
+def _explain(error: Exception) -> str:
+    """What happened and what to do. What nobody expected is told by its kind and place, for it may quote a row."""
+    if isinstance(error, AnalyticsError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{reason_of(error)}. Mend that, then run again."
+    return describe_bug(error)
 
 
 def build_parser() -> argparse.ArgumentParser:

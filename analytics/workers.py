@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
@@ -50,15 +51,20 @@ class _Process(SpawnProcess):
 
     Nothing of this package is defined there. It may be Prefect's engine, which is large, or a script
     that calls `run` without a guard, which would run it once more.
+
+    Ctrl-C reaches all processes of a terminal; from its first moment this one leaves it to the run, which decides.
     """
 
     @staticmethod
     def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing's name
         main = sys.modules["__main__"]
         sys.modules["__main__"] = types.ModuleType("__main__")
+        resource_tracker.ensure_running()  # by itself it would start below, and unblock the signal
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which a process inherits
         try:
             return SpawnProcess._Popen(process_obj)  # noqa: SLF001
         finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             sys.modules["__main__"] = main
 
 
@@ -173,8 +179,6 @@ class Worker:
 
 def _serve(connection: Connection, warm_up: Callable[[], object]) -> None:
     _end_with_parent()
-    # Ctrl-C reaches every process of a terminal; the run decides what becomes of this one.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end_quietly)
     gc.set_threshold(*GC_THRESHOLD)
     # What fails to load fails again, and is told, at the call.
@@ -210,8 +214,6 @@ def _portable(error: Exception) -> Exception:
 
 
 def _begin_pool_worker(prepare: Callable[..., Any] | None, *arguments: Any) -> None:
-    # Ctrl-C reaches all processes of a terminal; the one that shares out the work decides.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with_parent()
     # Many small objects and no cycles: collecting garbage would cost a tenth.
     gc.disable()
