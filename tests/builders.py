@@ -15,14 +15,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+import orjson
 import pyarrow.parquet as pq
 
 from analytics.config import Settings, load_settings
-from analytics.errors import ContractViolation
 from analytics.extractor import Extraction, extract
 from analytics.lake import Lake
 from analytics.loader import DuckDBLoader, LoadResult
-from analytics.records import parse_json
 from analytics.sources import ExtractContext, ExtractResult
 from analytics.warehouse import open_warehouse
 
@@ -220,21 +219,29 @@ HOSTILE_VALUES = (
 
 
 def hostile_records(record: Mapping[str, Any]) -> Iterator[bytes]:
-    """The record over and over, each time with another hostile value in one of its fields; and the values alone."""
-    members = {name: json.dumps(value) for name, value in record.items()}
-    for text in HOSTILE_VALUES:
-        if text:
-            yield text.encode()
-        for name in record:
-            spelt = ", ".join(f'"{other}": {value}' for other, value in (members | {name: text}).items())
-            yield f"{{{spelt}}}".encode()
+    """The record over and over, each time with one hostile value in place of it, of a field, or of what is in one."""
+    return (spelt.encode() for text in HOSTILE_VALUES for spelt in _spell_with(record, text) if spelt)
+
+
+def _spell_with(value: Any, text: str) -> Iterator[str]:
+    yield text
+    if isinstance(value, dict):
+        for name, item in value.items():
+            for odd in _spell_with(item, text):
+                members = {other: json.dumps(entry) for other, entry in value.items()} | {name: odd}
+                yield "{" + ", ".join(f'"{other}": {spelt}' for other, spelt in members.items()) + "}"
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            for odd in _spell_with(item, text):
+                items = [odd if place == index else json.dumps(entry) for place, entry in enumerate(value)]
+                yield f"[{', '.join(items)}]"
 
 
 def is_json(text: bytes) -> bool:
-    """Whether it can be read at all."""
+    """Whether it can be read as it is, in the middle of whatever."""
     try:
-        parse_json(text)
-    except ContractViolation:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
         return False
     return True
 

@@ -20,7 +20,7 @@ from analytics.errors import ConfigError, ContractViolation
 from analytics.files import make_private_folder, write_private_file
 from analytics.lake import Lake, Rejection, step
 from analytics.limits import RATINGS, TAG_LIMIT
-from analytics.records import parse_instant, parse_json, split_lines
+from analytics.records import parse_count, parse_instant, parse_json, split_lines
 from analytics.records.writer import Place
 from analytics.redactor import Redactor
 from analytics.sample import SAMPLE_HOST, has_own_data
@@ -96,14 +96,14 @@ def write_events(settings: Settings, lake: Lake, events: Iterable[Row]) -> Path:
 
 def flatten_event(record: Row, place: Place) -> Row:  # noqa: ARG001 - what a writer calls
     """The typed columns of an annotation, absent ones left out."""
-    note, count = record.get("note"), record.get("note_char_count")
+    note, count = record.get("note"), parse_count(record.get("note_char_count"))
     row = {
         "event_type": record["event_type"],
         "session_id": record["session_id"],
         "occurred_at": parse_instant(record.get("timestamp")),
         "rating": record.get("rating") if record["event_type"] == "rated" else None,
         "tag_name": record.get("tag") if record["event_type"].startswith("tag_") else None,
-        "note_char_count": count if isinstance(count, int) else len(note) if isinstance(note, str) else None,
+        "note_char_count": len(note) if count is None and isinstance(note, str) else count,
     }
     return {name: value for name, value in row.items() if value is not None}
 

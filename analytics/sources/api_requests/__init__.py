@@ -20,6 +20,7 @@ from analytics.errors import ConfigError, ContractViolation
 from analytics.files import file_key
 from analytics.lake import Rejection, State
 from analytics.records import BLANKS, BOM, parse_json
+from analytics.records.spelling import spell
 from analytics.records.writer import Place
 from analytics.sources import ExtractContext, ExtractResult, Source, Tally, refile
 from analytics.sources.api_requests.parse import NO_EVENT, flatten_event, identity_of, iter_events
@@ -141,7 +142,7 @@ class _Batch:
         try:
             self._writer.add(event, place, identity=identity)
         except ContractViolation as violation:
-            self.reject(place, str(violation), b"")
+            self.reject(place, str(violation), spell(event))
             return
         if len(self._seen) >= _REMEMBERED_EVENTS:
             self._seen.clear()

@@ -55,7 +55,7 @@ _DEPTH = 4
 def iter_events(value: Any, depth: int = _DEPTH) -> Iterator[dict[str, Any]]:
     """The request events of a value: itself, or those in its lists and members, however a snapshot wraps them."""
     if isinstance(value, list):
-        for item in value:
+        for item in value if depth >= 0 else ():
             yield from iter_events(item, depth - 1)
     elif isinstance(value, dict):
         if find_type(value) is not None:
@@ -103,7 +103,7 @@ def identity_of(record: dict[str, Any]) -> Row:
 
 def parse_time(value: Any) -> int | None:
     """An instant as events write it; OpenTelemetry's nanoseconds may be text."""
-    if isinstance(value, str) and value.isdigit() and len(value) < 20:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
         return parse_instant(int(value))
     return parse_instant(value)
 

@@ -201,7 +201,7 @@ def parse_file(
         if len(lines) == 1 and not file_name.endswith(".jsonl"):
             return [], [(0, str(violation), stripped)]
         reader = EventReader(name, mtime_ns, is_archive=True)
-        if any(_is_object(line) for _, line in lines[:2]):
+        if file_name.endswith(".jsonl") or any(_is_object(line) for _, line in lines[:2]):
             return list(reader.read_lines(lines)), reader.rejections
         return [], [(0, str(violation), stripped)]
     reader = EventReader(name, mtime_ns, is_archive=isinstance(value, list) or file_name.endswith(".jsonl"))

@@ -22,8 +22,16 @@ from analytics.errors import ConfigError, ContractViolation
 from analytics.files import file_key, shown_name
 from analytics.lake import Rejection, State
 from analytics.records import canonical_json, parse_instant, record_id
+from analytics.records.spelling import spell
 from analytics.sources import ExtractContext, ExtractResult, Source, Tally, refile
-from analytics.sources.plans.archive import ArchiveReader, PlanEvent, PlanEventPlace, flatten_event, identity_of
+from analytics.sources.plans.archive import (
+    ArchiveReader,
+    PlanEvent,
+    PlanEventPlace,
+    flatten_event,
+    identity_of,
+    is_array,
+)
 from analytics.sources.plans.manifest import ACTIVE, COMPLETE, Manifest, PlanPlace, diff_plan, hide_ids, parse_manifest
 
 if TYPE_CHECKING:
@@ -258,8 +266,11 @@ def _add(
         number=number,
         sequence=sequence,
     )
-    writer.add(record, cast("Place", place), identity=identity)
     reading.rows_read += 1
+    try:
+        writer.add(record, cast("Place", place), identity=identity)
+    except ContractViolation as violation:
+        reading.rejections.append(context.reject(NAME, file, 0, str(violation), spell(record)))
 
 
 def _reject_lines(context: ExtractContext, reading: _Reading, manifest: Manifest, file: str) -> None:
@@ -286,7 +297,8 @@ def _read_archive(
     if read is None:
         return
     content, mtime_ns = read
-    if not content.lstrip().startswith(b"["):
+    is_whole = is_array(content)
+    if not is_whole:
         whole = content.rfind(b"\n") + 1
         if project is not None and whole < len(content):
             reading.tally.waiting_count += 1  # a line being written
@@ -299,7 +311,7 @@ def _read_archive(
     reader = ArchiveReader(None if project is None else shown_name(project.as_posix()))
     file = context.written_name(path.name if project is None else path.relative_to(project).as_posix())
     for event in reader.read(content):
-        is_new = event.position >= done or content.lstrip().startswith(b"[")
+        is_new = event.position >= done or is_whole
         if is_new and context.is_in_window(parse_instant(event.record.get("timestamp"))):
             _add_archived(context, writer, reading, event, file=file, mtime_ns=mtime_ns)
     for position, reason, line in reader.rejections:
@@ -330,7 +342,7 @@ def _add_archived(
         identity = identity_of(event.record, project=event.project, number=event.number)
         writer.add(event.record, cast("Place", place), identity=identity)
     except ContractViolation as violation:
-        reading.rejections.append(context.reject(NAME, file, event.position, str(violation), b""))
+        reading.rejections.append(context.reject(NAME, file, event.position, str(violation), spell(event.record)))
 
 
 def _plan_key(manifest: Path) -> str:

@@ -11,6 +11,7 @@ import orjson
 
 from analytics.errors import ContractViolation
 from analytics.records import BOM, parse_instant, parse_json, parse_lines, split_lines
+from analytics.records.spelling import spell
 from analytics.sources.plans.manifest import normalise_status
 
 if TYPE_CHECKING:
@@ -61,8 +62,8 @@ class ArchiveReader:
 
     def read(self, content: bytes) -> Iterator[PlanEvent]:
         """The events of JSON lines, or of one JSON array."""
-        stripped = content.removeprefix(BOM).strip()
-        if stripped.startswith(b"["):
+        if is_array(content):
+            stripped = content.removeprefix(BOM).strip()
             try:
                 values = parse_json(stripped)
             except ContractViolation as violation:
@@ -76,16 +77,22 @@ class ArchiveReader:
 
     def _read_value(self, value: Any, position: int) -> Iterator[PlanEvent]:
         if not isinstance(value, dict):
-            self.rejections.append((position, NOT_AN_OBJECT, orjson.dumps(value)))
+            self.rejections.append((position, NOT_AN_OBJECT, spell(value)))
             return
         if _word(value.get("event_type")) is None:
-            self.rejections.append((position, NO_EVENT_TYPE, orjson.dumps(value)))
+            self.rejections.append((position, NO_EVENT_TYPE, spell(value)))
             return
         project, _, plan = locate(value, self.project)
         counter = (project, plan, value["event_type"], _feature_id(value))
         self._seen[counter] += 1
         self._seen[project, plan] += 1
         yield PlanEvent(value, position, self._seen[counter], self._seen[project, plan], project)
+
+
+def is_array(content: bytes) -> bool:
+    """Whether an archive is one JSON array, and not lines of which the first is an odd one."""
+    first, _, rest = content.removeprefix(BOM).strip().partition(b"\n")
+    return first.startswith(b"[") and not (rest and first.rstrip().endswith(b"]"))
 
 
 def locate(record: dict[str, Any], project: str | None) -> tuple[str | None, str | None, str | None]:

@@ -7,9 +7,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import orjson
-
 from analytics.records import parse_lines, split_lines
+from analytics.records.spelling import spell
 
 Event = dict[str, Any]
 State = dict[str, Any]
@@ -108,7 +107,7 @@ def parse_manifest(content: bytes) -> Manifest:
         if isinstance(feature_id, int) and not isinstance(feature_id, bool):
             feature_id = str(feature_id)
         if not isinstance(feature_id, str) or not feature_id:
-            rejections.append((position, NOT_A_FEATURE, orjson.dumps(value)))
+            rejections.append((position, NOT_A_FEATURE, spell(value)))
             continue
         features[feature_id] = {**value, "id": feature_id, "status": normalise_status(value.get("status"))}
     return Manifest(tuple(features.values()), tuple(rejections))

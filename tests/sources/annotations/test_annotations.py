@@ -13,8 +13,8 @@ import pytest
 from analytics.cli import main
 from analytics.contracts import load_contract
 from analytics.lake import Lake
-from analytics.sources.annotations import extract, import_events, is_enabled
-from tests.builders import committed_rows, dead_letters, die_at, iter_contents, make_context
+from analytics.sources.annotations import DATASET, extract, import_events, is_enabled
+from tests.builders import committed_rows, dead_letters, die_at, encode, hostile_records, iter_contents, make_context
 
 SESSION = "5a1e1a5c-0000-4000-8000-000000000001"
 OTHER = "5a1e1a5c-0000-4000-8000-000000000002"
@@ -178,3 +178,23 @@ def test_import_checks_what_it_reads(tmp_path, data_dir):
         "no time",
         "no tag",
     }
+
+
+def test_one_odd_value_costs_only_itself(data_dir):
+    """A note's count beyond 64 bits, or true in its place, kept everything said from the lake. Found by review."""
+    folder = data_dir / "annotations"
+    folder.mkdir(parents=True)
+    said = {"id": "x", "timestamp": "2026-01-02T12:00:00Z", "session_id": SESSION}
+    details = {"rated": {"rating": 3}, "tag_added": {"tag": "t"}, "noted": {"note": "n", "note_char_count": 1}}
+    odd = [line for kind, own in details.items() for line in hostile_records({**said, "event_type": kind, **own})]
+    good = {**said, "event_type": "rated", "rating": 5}
+    for number, line in enumerate(odd):
+        (folder / f"{number}.jsonl").write_bytes(line + b"\n" + encode({**good, "id": f"good-{number}"}))
+    context = make_context(data_dir.parent)
+    result = extract(context)
+    assert (result.rows_loaded, result.rows_rejected) == (
+        len(rows(data_dir)),
+        len(dead_letters(context.settings, DATASET)),
+    )
+    assert {f"good-{number}" for number in range(len(odd))} < {row["source_record_id"] for row in rows(data_dir)}
+    assert extract(context).rows_read == 0

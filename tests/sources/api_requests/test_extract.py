@@ -17,7 +17,16 @@ from analytics import lake as lake_module
 from analytics.errors import ConfigError
 from analytics.sources.api_requests import extract, import_events, is_enabled
 from analytics.sources.api_requests.parse import flatten_event, identity_of, iter_events, parse_cost
-from tests.builders import committed_rows, dead_letters, die_at, iter_contents, make_context
+from tests.builders import (
+    committed_rows,
+    dead_letters,
+    die_at,
+    encode,
+    hostile_records,
+    is_json,
+    iter_contents,
+    make_context,
+)
 from tests.sources.api_requests.server import HOLD, serve, sse
 
 
@@ -70,6 +79,31 @@ def listen(tmp_path, url, seconds=20, **overrides):
 
 
 # ---------------------------------------------------------------- archives
+
+
+def test_one_odd_value_costs_only_itself(tmp_path):
+    """Lists 1,000 deep, and a time of other digits than ours, stopped the source in every run. Found by review."""
+    telemetry = {
+        "body": {"stringValue": "claude_code.api_request"},
+        "timeUnixNano": "1767355200000000000",
+        "attributes": [
+            {"key": "model", "value": {"stringValue": "m"}},
+            {"key": "cost_usd", "value": {"doubleValue": 1}},
+        ],
+    }
+    odd = [*hostile_records(make_event(request_id="r", error="e", status_code=500)), *hostile_records(telemetry)]
+    write_lines(tmp_path / "proxy" / "a.jsonl", *(line + b"\n" for line in odd), make_event(1, request_id="good"))
+    valid = b", ".join(line for line in odd if is_json(line))
+    whole = b"[%b, %b]" % (valid, encode(make_event(2, request_id="last")))
+    write_lines(tmp_path / "proxy" / "b.json", whole)
+    context = make_context(tmp_path, api_requests_dir=str(tmp_path / "proxy"))
+    result = extract(context)
+    letters = dead_letters(context.settings, "api_requests")
+    assert (result.rows_loaded, result.rows_rejected) == (len(rows(context)), len(letters))
+    assert {"nested too deeply", "no api_request event"} < {letter["reason"] for letter in letters}
+    assert all(letter.get("content") for letter in letters)
+    assert {"good", "last"} < {row["request_id"] for row in rows(context)}
+    assert extract(context).rows_read == 0
 
 
 def test_a_folder_gives_only_what_is_new(tmp_path):

@@ -26,10 +26,20 @@ from analytics.sources.plans.manifest import (
     normalise_status,
     parse_manifest,
 )
-from tests.builders import committed_rows, dead_letters, die_at, iter_contents, make_context
+from tests.builders import (
+    committed_rows,
+    dead_letters,
+    die_at,
+    encode,
+    hostile_records,
+    is_json,
+    iter_contents,
+    make_context,
+)
 
 MTIME_NS = 1_767_355_200_000_000_000  # 2026-01-02T12:00Z
 PLACE = PlanPlace("/p", "login", "active")
+DEEP = [b"[" * depth + b"]" * depth for depth in (300, 1000)]
 STATUSES = ("pending", "in_progress", "completed", "failed")
 
 
@@ -398,3 +408,51 @@ def test_parse_manifest_takes_the_last_line_of_an_id():
 )
 def test_normalise_status(word, status):
     assert normalise_status(word) == status
+
+
+def test_an_array_is_read_whatever_stands_before_it(project, tmp_path):
+    """With a byte order mark and no final newline, an array was taken for lines, and waited. Found by review."""
+    project.mkdir(parents=True)
+    happened = {"event_type": "plan_created", "plan_name": "a", "timestamp": "2026-01-02T12:00:00Z"}
+    (project / "plan-events.jsonl").write_bytes(b"\xef\xbb\xbf" + json.dumps([happened, happened]).encode())
+    result = extract(plan_context(tmp_path))
+    assert (result.rows_loaded, result.waiting_count) == (2, 0)
+    assert extract(plan_context(tmp_path)).rows_read == 0
+
+
+def test_one_odd_value_costs_only_itself(project, tmp_path):
+    """One value nested too deeply, in a manifest or in an archive, stopped the source in every run. Found by review."""
+    odd = list(hostile_records(make_feature(depends_on=["F000"], verification={"command": "true"})))
+    good = [make_feature(f"G{number}") for number in range(3)]
+    write_manifest(project, good[0], *(line + b"\n" for line in odd), good[1])
+    write_manifest(
+        project, *(b'{"id": "D%d", "depends_on": %s}\n' % (n, text) for n, text in enumerate(DEEP)), plan="d"
+    )
+    happened = {
+        "timestamp": "2026-01-02T12:00:00Z",
+        "event_type": "plan_created",
+        "project_path": "/p",
+        "plan_name": "x",
+        "plan_path": "dev/active/x",
+        "feature_id": "F1",
+        "status": "active",
+        "pr_url": "https://h/1",
+        "feature_description": "d",
+        "data": {"verification": {"command": "true"}, "depends_on": ["F0"]},
+    }
+    lines = list(hostile_records(happened))
+    (project / "plan-events.jsonl").write_bytes(b"\n".join([*lines, encode({**happened, "plan_name": "good"})]))
+    valid = b", ".join(line for line in lines if is_json(line))
+    (project / "dev" / "plan-events.jsonl").write_bytes(
+        b"[%b, %b]" % (valid, encode({**happened, "plan_name": "last"}))
+    )
+    context = plan_context(tmp_path)
+    result = extract(context)
+    rows = committed_rows(context.settings, "plan_events")
+    letters = dead_letters(context.settings, "plan_events")
+    assert (result.rows_loaded, result.rows_rejected) == (len(rows), len(letters))
+    assert "nested too deeply" in {letter["reason"] for letter in letters}
+    assert all(letter.get("content") for letter in letters)
+    assert {"G0", "G1"} < {row["feature_id"] for row in rows}
+    assert {"good", "last"} < {row["plan_name"] for row in rows}
+    assert extract(plan_context(tmp_path)).rows_read == 0

@@ -25,6 +25,7 @@ from tests.builders import (
     dead_letters,
     distinct_rows,
     encode,
+    hostile_records,
     iter_contents,
     make_answer,
     make_prompt,
@@ -57,6 +58,26 @@ def compile_rules_once():
 def assert_counted(result) -> None:
     assert result.rows_read == result.rows_loaded + result.rows_rejected
     assert sum(result.rejected_by_reason.values()) == result.rows_rejected
+
+
+def test_one_odd_value_costs_only_itself(tmp_path):
+    """Whatever stands in any field of a line, its neighbours arrive, and the next run is quiet."""
+    settings = make_settings(tmp_path)
+    tool_use = {"type": "tool_use", "id": "t", "name": "Read", "input": {"file_path": "a"}}
+    result_block = {"type": "tool_result", "tool_use_id": "t", "content": "x", "is_error": False}
+    odd = [
+        *hostile_records({**make_answer(content=[tool_use], cache_read_input_tokens=1), "costUSD": 0.1}),
+        *hostile_records(
+            make_prompt(toolUseResult={"durationMs": 1}, message={"role": "user", "content": [result_block]})
+        ),
+    ]
+    write_transcript(settings, make_answer("first"), *odd, make_answer("last"))
+    result = run_extract(settings)
+    letters = dead_letters(settings)
+    assert (result.rows_loaded, result.rows_rejected) == (len(committed_rows(settings)), len(letters))
+    assert "nested too deeply" in {letter["reason"] for letter in letters}
+    assert {"first", "last"} < {row["message_id"] for row in committed_rows(settings)}
+    assert run_extract(settings).rows_read == 0
 
 
 # ---- torn, appended, repeated
