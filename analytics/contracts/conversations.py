@@ -113,7 +113,12 @@ CONTRACT = Contract(
             # ---- content
             describe("content_shape", pa.string(), "string, blocks, other or null: the shape of the content."),
             describe("blocks", pa.list_(BLOCK), "Content blocks, without their text."),
-            describe("text_char_count", pa.int64(), "Characters of the line's own text (string or text blocks)."),
+            describe(
+                "text_char_count",
+                pa.int64(),
+                "Characters of the line's own text (string or text blocks), without what Claude Code or an editor puts "
+                "before a person's words.",
+            ),
             describe("thinking_char_count", pa.int64(), "Characters of thinking; 0 where only a signature is kept."),
             describe("tool_input_char_count", pa.int64(), "Characters of tool inputs as compact JSON."),
             describe("image_count", pa.int64(), "Image blocks of the line, outside tool results."),

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
@@ -196,7 +196,7 @@ def parse_cost(value: Any) -> int | None:
     try:
         nano = Decimal(value.strip() if isinstance(value, str) else repr(value)) * _NANO
         return int(nano.to_integral_value()) if 0 <= nano < _COSTS_END else None
-    except InvalidOperation:
+    except ArithmeticError:  # no number, or one with a million digits
         return None
 
 

@@ -85,7 +85,9 @@ _RESULT_COLUMNS: _Columns = {
     "agentType": ("result_agent_type", str),
 }
 
-_LEADING_TAG = re.compile(r"\s*<([a-z][a-z0-9-]{1,40})>")
+_LEADING_TAG = re.compile(r"\s*<([a-z][a-z0-9-]{1,40})[\s>]")
+# What Claude Code and editors put before a person's words, in a block of its own or in the same one.
+_PUT_BEFORE = re.compile(r"(?:\s*<(system-reminder|ide_[a-z_]{1,40})>.*?</\1>)+\s*", re.DOTALL)
 _COMMAND_NAME = re.compile(r"<command-name>\s*(/?[A-Za-z0-9_:.-]{1,200})\s*</command-name>")
 _LIMIT_RESET = re.compile(r"usage limit reached\|([0-9]{9,17})")
 _AGENT_FILE = re.compile(r"agent-(.{1,200})\.(?:jsonl|meta\.json)")
@@ -319,6 +321,9 @@ def _flatten_advisor(index: int, entry: Mapping[str, Any]) -> Row:
 def _flatten_text(row: Row, text: str, line_type: str, *, keep_text: bool) -> None:
     """Tags, commands and phrases of a line's own text; the text itself only for prompts."""
     if line_type == "user":
+        if (put_before := _PUT_BEFORE.match(text)) and put_before.end() < len(text):
+            text = text[put_before.end() :]
+            row["text_char_count"] = len(text)
         if tag := _LEADING_TAG.match(text):
             row["leading_tag"] = tag[1]
             if tag[1].startswith("command-") and (command := _COMMAND_NAME.search(text)):

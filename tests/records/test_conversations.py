@@ -14,10 +14,16 @@ from analytics.records.writer import build_table, split_evenly
 from tests.builders import make_answer, make_prompt
 
 SCHEMA = load_contract("conversations").schema
+REMINDER = "<system-reminder>\nToday's date is a secret.\n</system-reminder>"
+EDITOR = "<ide_opened_file>The user opened a.py</ide_opened_file>"
 
 
 def flatten(line, *, keep_text=True):
     return flatten_line(line, keep_text=keep_text)
+
+
+def make_blocks(*texts):
+    return {"role": "user", "content": [{"type": "text", "text": text} for text in texts]}
 
 
 def as_row(line):
@@ -69,11 +75,13 @@ def test_flatten_line_takes_the_larger_of_flat_and_split_cache_writes(usage, tot
         (1e300, None),
         (-1, None),
         ("much", None),
+        ("1e999999", None),
+        ("NaN", None),
         (True, None),
     ],
 )
 def test_flatten_line_keeps_a_reported_cost_in_nano_dollars(cost, expected):
-    """A cost of 1e300 overflowed its column and ended every run. Found by fuzzing."""
+    """A cost of 1e300 overflowed its column and ended every run, and so did one of "1e999999". Found by fuzzing."""
     assert as_row({**make_answer(), "costUSD": cost})["reported_cost_nusd"] == expected
 
 
@@ -316,6 +324,16 @@ def test_a_tool_use_keeps_what_sql_asks_of_its_input(name, tool_input, expected)
          {"agent_id": "g", "message_id": "m9", "output_tokens": 20, "progress_message_type": "assistant"}),
         (make_prompt("<command-name>/clear</command-name>"), {"leading_tag": "command-name", "command_name": "/clear"}),
         (make_prompt("[Request interrupted by user]"), {"leading_tag": "interrupt"}),
+        (make_prompt('<teammate-message teammate_id="x" color="y">do it</teammate-message>'),
+         {"leading_tag": "teammate-message"}),
+        (make_prompt(f"{REMINDER}\n\nfix it"), {"leading_tag": None, "prompt_text": "fix it", "text_char_count": 6}),
+        (make_prompt(message=make_blocks(REMINDER, "fix it")), {"leading_tag": None, "prompt_text": "fix it"}),
+        (make_prompt(message=make_blocks(EDITOR, REMINDER, "fix it", "please")),
+         {"leading_tag": None, "prompt_text": "fix it\nplease", "text_char_count": 13}),
+        (make_prompt(message=make_blocks(EDITOR, "<command-name>/clear</command-name>")),
+         {"leading_tag": "command-name", "command_name": "/clear"}),
+        (make_prompt(REMINDER), {"leading_tag": "system-reminder", "prompt_text": REMINDER}),
+        (make_prompt("<ide_selection>never closed"), {"leading_tag": None, "text_char_count": 27}),
     ],
 )  # fmt: skip
 def test_a_line_keeps_what_sql_asks_of_it(line, expected):
