@@ -309,7 +309,7 @@ class DocumentReader:
         return self._result
 
     def _name(self, source_file: Any) -> str:
-        if not isinstance(source_file, str) or not source_file:
+        if type(source_file) is not str or not source_file:  # code is text to Python and hashes as none
             return "unknown"
         name = self._names.get(source_file)
         if name is None:

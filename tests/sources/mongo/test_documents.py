@@ -7,7 +7,7 @@ from uuid import UUID
 
 import bson
 import pytest
-from bson import Binary, Code, Decimal128, Int64, MaxKey, ObjectId, Regex, Timestamp
+from bson import Binary, Code, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 from bson.binary import UuidRepresentation
 from bson.datetime_ms import DatetimeMS
 
@@ -18,6 +18,7 @@ from analytics.sources.mongo.documents import CODEC, to_line
 from tests.sources.mongo.conftest import Document, extract, make_document, make_line, read_lake
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from pymongo.collection import Collection
@@ -89,7 +90,7 @@ def test_extract_survives_odd_documents(collection: Collection[Document], settin
         "null": {"message": None, "type": None, "timestamp": None, "sessionId": 5},
         "date before 1970": {"timestamp": datetime(1960, 1, 1, tzinfo=UTC)},
         "large": {"message": {"role": "user", "content": "x" * 15_000_000}},
-        "deep": {"value": _nested(90)},
+        "deep": {"value": nested(90)},
     }
     for name, keys in {**refused, **kept}.items():
         collection.insert_one(make_document(make_line(1, **keys), _id=name))
@@ -100,6 +101,54 @@ def test_extract_survives_odd_documents(collection: Collection[Document], settin
     letters = (settings.data_dir / result.dead_letters[0]).read_text(encoding="utf-8")
     files = [json.loads(letter)["file"] for letter in letters.splitlines()]
     assert sorted(files) == sorted(f"-home-dev-app/s-1.jsonl _id={name}" for name in refused)
+
+
+HOSTILE = (
+    *(
+        float("nan"),
+        float("inf"),
+        -1,
+        0.5,
+        1e300,
+        Int64(2**63 - 1),
+        Decimal128("1E+6000"),
+        Decimal128("NaN"),
+        True,
+        None,
+    ),
+    *("", "\0", "\u00b2", "nan", "1e400", "9" * 5000, "x" * 70_000, b"\xff", [], {}, [None, {}, [[]]], {"$ref": 1}),
+    *(Regex("a"), Code("a"), Timestamp(1, 1), MinKey(), MaxKey(), ObjectId("0123456789abcdef01234567")),
+    *(DatetimeMS(-(2**62)), DatetimeMS(2**62), datetime(1950, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)),
+)
+
+
+def with_hostile(value: Any) -> Iterator[Any]:
+    """The value over and over, each time with one hostile value in place of it, or of what is in it."""
+    yield from (*HOSTILE, nested(150))
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from ({**value, name: odd} for odd in with_hostile(item))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from ([*value[:index], odd, *value[index + 1 :]] for odd in with_hostile(item))
+
+
+def test_one_odd_value_costs_only_itself(collection: Collection[Document], settings: Settings) -> None:
+    """Whatever stands in any field of a document, its neighbours arrive, and the next run is quiet."""
+    collection.create_index([("ingestedAt", 1), ("_id", 1)])
+    use = {"type": "tool_use", "id": "t", "name": "Edit", "input": {"file_path": "a"}}
+    usage = {"input_tokens": 1, "output_tokens": 2, "cache_creation": {"ephemeral_1h_input_tokens": 1}}
+    message = {"id": "m", "role": "assistant", "model": "claude-x", "content": [use], "usage": usage}
+    line = make_document(make_line(1, type="assistant", message=message, costUSD=0.1, toolUseResult={"durationMs": 1}))
+    odd = [document for document in with_hostile(line) if isinstance(document, dict) and document]
+    good = [make_document(make_line(number), _id=f"good-{number}") for number in (2, 3)]
+    collection.insert_many([good[0], *odd, good[1]])
+    result = extract(settings)
+    assert result.rows_read == result.rows_loaded + result.rows_rejected == len(odd) + 2
+    ids = {row[0] for row in read_lake(Lake(settings.data_dir), "source_record_id")}
+    assert len(ids) == result.rows_loaded
+    assert {"good-2", "good-3"} < ids
+    assert extract(settings).rows_read == 0
 
 
 def test_extract_rejects_invalid_utf8_alone(
@@ -157,7 +206,7 @@ def test_line_without_an_instant_is_filed_under_its_ingestion(
     assert str(read_lake(Lake(settings.data_dir), "record_date")[0][0]) == "2026-03-04"
 
 
-def _nested(depth: int) -> Any:
+def nested(depth: int) -> Any:
     value: Any = 1
     for _ in range(depth):
         value = {"v": [value]} if depth % 2 else {"v": value}
