@@ -1,8 +1,8 @@
 """Deleting what is past its keep. Nothing the user wrote goes without being asked for by date.
 
-Always: files that no commit names and that are older than a day, published versions beyond
-`ANALYTICS_KEEP_VERSIONS`, and what killed runs left of one. With `before`: the lake's days before that date, the
-dead letters committed before it, quarantined files of these days, and what sources keep of them (the archived and
+Always: files that count no more and that are older than a day, published versions beyond `ANALYTICS_KEEP_VERSIONS`,
+and what killed runs left of one. With `before`: the lake's days before that date, the dead letters committed before
+it, quarantined files of these days, what compaction replaced of them, and what sources keep of them (the archived and
 failed files of the hook queue), for good. Pruned lines do not come back with the next run although their transcripts
 may still exist; only a full backfill reads them again.
 """
@@ -34,7 +34,7 @@ def prune(settings: Settings, *, before: date | None = None, is_dry_run: bool = 
     lake = Lake(settings.data_dir, settings.host_id)
     with lake.lock():
         removed = {
-            "orphan_files": sweep_orphans(lake, is_dry_run=is_dry_run),
+            "orphan_files": sweep_orphans(lake, before=before, is_dry_run=is_dry_run),
             "published_versions": _prune_versions(settings, is_dry_run=is_dry_run),
         }
         if before is not None:

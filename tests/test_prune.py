@@ -9,7 +9,7 @@ import pytest
 
 from analytics.errors import LockHeld
 from analytics.lake import Lake
-from analytics.lake.upkeep import remove_parts
+from analytics.lake.upkeep import COMPACT_AT_FILES, compact, remove_parts
 from analytics.prune import prune
 from analytics.sources import transcripts
 from analytics.targets import snapshot
@@ -46,6 +46,21 @@ def test_prune_takes_days_before_a_date_for_good(filled):
     assert run_extract(filled).rows_read == 0
     run_load(filled)
     assert len(raw_rows(filled)) == 1
+
+
+def test_pruned_days_are_gone_also_from_the_files_that_compaction_replaced(filled):
+    """What a first run compacts right away stayed on the disk, prompts and all, until a prune a day later."""
+    for number in range(COMPACT_AT_FILES):
+        write_transcript(filled, make_prompt(f"more {number}"), name=f"-p/{number}.jsonl")
+        run_extract(filled)
+    lake = Lake(filled.data_dir, filled.host_id)
+    compact(lake, "conversations", run_id="c", before=CUT)
+    younger = lake.data_dir / "raw/conversations/date=2026-01-02/host=test/somebodys.parquet"
+    younger.touch()  # about to be committed, by a listener say
+    left = {str(younger)}
+    assert prune(filled, before=CUT, is_dry_run=True)["orphan_files"] == COMPACT_AT_FILES + 1
+    assert prune(filled, before=CUT)["orphan_files"] == COMPACT_AT_FILES + 1
+    assert {str(path) for path in lake.raw_dir.glob("*/date=2026-01-02/*/*")} == left
 
 
 def test_pruned_days_come_back_with_a_full_backfill_only(filled):

@@ -134,16 +134,21 @@ def _positions_behind(lake: Lake, dataset: str, removed: AbstractSet[str]) -> di
     return found
 
 
-def sweep_orphans(lake: Lake, *, now: float | None = None, is_dry_run: bool = False) -> int:
-    """Delete files that no commit names and that are older than a day. Returns how many."""
+def sweep_orphans(lake: Lake, *, now: float | None = None, before: date | None = None, is_dry_run: bool = False) -> int:
+    """Delete files that count no more and that are older than a day. Returns how many.
+
+    What a commit has replaced or removed of the days before a date goes at any age: it holds what is to be gone
+    for good. Other young files may be somebody's who is about to commit them.
+    """
     limit = (time.time() if now is None else now) - ORPHAN_AGE_S
     committed = {f"raw/{path}" for dataset in lake.datasets() for path in lake.snapshot(dataset).parts}
-    committed |= {
-        commit.dead_letter
-        for dataset in lake.datasets()
-        for commit in lake.iter_commits(dataset)
-        if commit.dead_letter is not None
-    }
+    replaced: set[str] = set()
+    for dataset in lake.datasets():
+        for commit in lake.iter_commits(dataset):
+            if commit.dead_letter is not None:
+                committed.add(commit.dead_letter)
+            if before is not None:
+                replaced.update(f"raw/{path}" for path in commit.removes if date_of_part(path) < before)
     patterns = (
         "raw/*/date=*/host=*/*.parquet",
         "raw/_unfinished/*",
@@ -156,7 +161,8 @@ def sweep_orphans(lake: Lake, *, now: float | None = None, is_dry_run: bool = Fa
     swept = 0
     for file in candidates:
         with contextlib.suppress(FileNotFoundError):
-            if file.relative_to(lake.data_dir).as_posix() not in committed and file.stat().st_mtime < limit:
+            name = file.relative_to(lake.data_dir).as_posix()
+            if name not in committed and (name in replaced or file.stat().st_mtime < limit):
                 swept += 1
                 if not is_dry_run:
                     file.unlink()
