@@ -254,7 +254,7 @@ def read_dotenv(path: Path) -> dict[str, str]:
 
 
 def _anchor(value: Any, folder: Path) -> Any:
-    """A setting whose relative paths begin at a folder; what is no path stays."""
+    """A value whose relative paths begin at a folder; what is no path stays."""
     if isinstance(value, tuple):
         return tuple(_anchor(entry, folder) for entry in value)
     return folder / value if isinstance(value, Path) else value
@@ -296,11 +296,10 @@ def load_settings(
         except ValueError as error:
             shown = "" if entry.metadata["is_secret"] else f" (it is {text!r})"
             raise ConfigError(f"{name} {error}{shown}.") from error
-        if entry.name not in (overrides or {}) and name not in variables:
-            values[entry.name] = _anchor(values[entry.name], dotenv.parent)
+        is_of_dotenv = entry.name not in (overrides or {}) and name not in variables
+        values[entry.name] = _anchor(values[entry.name], dotenv.absolute().parent if is_of_dotenv else Path.cwd())
     if home := variables.get("HOME"):
         values["home_dir"] = Path(home)
     if config_dir := merged.get("CLAUDE_CONFIG_DIR"):
         values["claude_config_dir"] = Path(config_dir).expanduser()
-    settings = Settings(**values)
-    return dataclasses.replace(settings, data_dir=settings.data_dir.absolute())
+    return Settings(**values)

@@ -40,7 +40,7 @@ def test_load_settings_is_the_same_wherever_a_command_is_started(tmp_path, monke
     settings = load_settings(environment={})
     assert (settings.data_dir, settings.content) == (clone / "kept", "redacted")
     assert settings.transcript_dirs == (clone / "a", Path("/b"))
-    assert load_settings(environment={"ANALYTICS_DATA_DIR": "here"}).data_dir == elsewhere / "here"
+    assert load_settings(environment={"ANALYTICS_PRICES_FILE": "p.csv"}).prices_file == elsewhere / "p.csv"
     assert load_settings({"data_dir": "here"}, environment={}).data_dir == elsewhere / "here"
 
 
