@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench torture schedule docs picture metabase-smoke clean
+.PHONY: help run test check format bench torture schedule up down docs picture metabase-smoke clean
 
 help: ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -51,6 +51,19 @@ bench: $(VENV)/.dev ## measure speed and memory on a generated corpus, as ratios
 
 schedule: $(VENV)/.run ## run the pipeline every hour on this machine, until stopped
 	@$(BIN)/python -m flows.deployments
+
+up: .env ## for people with Docker: Prefect, Metabase and a run every hour, in the background
+	@docker compose up --build --detach
+
+down: ## stop what `make up` started; data/ and what Metabase and Prefect know stay
+	@docker compose down
+
+# A password for Metabase's admin, and the owner of data/, whom the containers run as.
+.env:
+	@umask 077; password=$$(LC_ALL=C tr -dc A-Za-z0-9 </dev/urandom | head -c 24); \
+		sed -e "s/^ANALYTICS_METABASE_PASSWORD=.*/ANALYTICS_METABASE_PASSWORD=$$password/" \
+		-e "s/^# HOST_UID=.*/HOST_UID=$$(id -u)/" -e "s/^# HOST_GID=.*/HOST_GID=$$(id -g)/" .env.example >$@
+	@echo "wrote .env: Metabase's admin is ANALYTICS_METABASE_USER, by default admin@example.com" >&2
 
 docs: $(VENV)/.run ## write the data dictionary and dbt's static docs
 	@$(BIN)/python -m analytics.dictionary

@@ -117,6 +117,22 @@ def test_worker_runs_every_hour_whatever_became_of_what_it_publishes_first(tmp_p
     assert start("worker", tmp_path, is_published=True, analytics=code) == (0, ["analytics publish", "python -m"])
 
 
+def test_make_up_writes_the_settings_that_have_no_default(tmp_path):
+    """README's two commands could not start: the password in .env.example is empty. Found by a trial."""
+    for name in ("Makefile", ".env.example"):
+        shutil.copy(ROOT / name, tmp_path)
+    for _ in range(2):
+        subprocess.run(["make", ".env"], cwd=tmp_path, capture_output=True, check=True)
+    file = tmp_path / ".env"
+    values = read_dotenv(file)
+    assert re.fullmatch(r"\w{24}", values["ANALYTICS_METABASE_PASSWORD"])
+    assert (values["HOST_UID"], values["HOST_GID"]) == (str(os.getuid()), str(os.getgid()))
+    assert file.stat().st_mode & 0o077 == 0
+    needed = re.findall(r"\$\{(\w+):\?", (ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    assert needed
+    assert {name for name in needed if not values.get(name)} == set()
+
+
 def test_compose_file_holds_no_secret():
     for name, service in SERVICES.items():
         for key, value in (service.get("environment") or {}).items():
