@@ -8,14 +8,18 @@ import json
 import math
 import unicodedata
 from decimal import Decimal
+from itertools import count
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
 from analytics.config import Settings
 from analytics.errors import ConfigError
 from analytics.targets.snapshot import open_current
+
+if TYPE_CHECKING:
+    import duckdb
 
 Form = Literal["table", "json", "csv", "parquet"]
 EXPORTED_FORMS: tuple[Form, ...] = ("csv", "json", "parquet")
@@ -39,18 +43,40 @@ def published_tables(settings: Settings) -> list[str]:
 
 
 def read_query(settings: Settings, sql: str) -> pa.Table:
-    """The rows of one statement over one published version. Raises ConfigError for SQL that does not run."""
+    """The rows of one statement over one published version. Of two columns of one name the second is `name_1`.
+
+    Raises ConfigError for SQL that does not run, that is more than one question, or that would write a file.
+    """
     import duckdb
 
     with open_current(settings) as connection:
         try:
-            relation = connection.sql(sql)
-            if relation is None:
-                raise ConfigError("query: the statement gives no rows.")
-            table = relation.to_arrow_table()
+            _refuse_what_is_no_question(connection.extract_statements(sql))
+            table = connection.sql(sql).to_arrow_table()
         except duckdb.Error as error:
             raise ConfigError(f"query: {str(error).strip()}") from error
-    return table
+    return table.rename_columns(_distinct(table.column_names))
+
+
+def _refuse_what_is_no_question(statements: list[duckdb.Statement]) -> None:
+    import duckdb
+
+    kinds = duckdb.StatementType
+    *before, last = [statement.type for statement in statements] or [kinds.INVALID]
+    # DuckDB itself writes PIVOT as a type to create and a question.
+    if last not in (kinds.SELECT, kinds.EXPLAIN, kinds.CALL) or not {*before} <= {kinds.CREATE, kinds.SET}:
+        raise ConfigError(
+            "query: give one statement that reads rows, such as a SELECT. --csv and --parquet write files."
+        )
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """The names, each once: a number tells a repeated one from the first."""
+    found: list[str] = []
+    for name in names:
+        candidates = (name if number == 0 else f"{name}_{number}" for number in count())
+        found.append(next(candidate for candidate in candidates if candidate not in found))
+    return found
 
 
 def read_table(settings: Settings, name: str, *, limit: int | None = None) -> pa.Table:
@@ -119,6 +145,8 @@ class _LineFeeds:
 
 
 def _csv_cell(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return format(value, "f")  # no spreadsheet reads 0E-9
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
 
 

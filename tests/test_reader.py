@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -42,6 +43,41 @@ def test_a_query_needs_no_schema(published):
 def test_sql_that_gives_nothing_is_an_error_that_says_so(published, sql):
     with pytest.raises(ConfigError, match=r"^query: "):
         read_query(published, sql)
+
+
+def test_columns_of_one_name_keep_their_own_values(published):
+    """A join of two tables that both have a cost showed the second one twice. Found by review."""
+    sql = "select 1 as n, 2 as n, 3 as n_1, 4 as n"
+    table = read_query(published, sql)
+    assert table.to_pylist() == [{"n": 1, "n_1": 2, "n_1_1": 3, "n_2": 4}]
+    assert render(table, "csv") == "n,n_1,n_1_1,n_2\n1,2,3,4\n"
+
+
+def test_a_query_writes_no_file(published, tmp_path):
+    """It was written, and then refused for giving no rows. Found by review."""
+    with pytest.raises(ConfigError, match="reads rows"):
+        read_query(published, f"copy (select 1) to '{tmp_path}/written.csv'")
+    assert not (tmp_path / "written.csv").exists()
+
+
+@pytest.mark.parametrize("sql", ["select 1; select 2", "", "-- nothing", "select 1; copy (select 1) to 'x.csv'"])
+def test_a_query_is_one_question(published, sql):
+    """Of several statements only the last was shown. Found by review."""
+    with pytest.raises(ConfigError, match="one statement"):
+        read_query(published, sql)
+
+
+@pytest.mark.parametrize(
+    ("sql", "row_count"),
+    [("pivot fct_x on n using count(*)", 1), ("set threads = 1; from fct_x", 1), ("summarize fct_x", 2)],
+)
+def test_a_question_may_be_more_than_a_select(published, sql, row_count):
+    assert read_query(published, sql).num_rows == row_count
+
+
+def test_a_small_amount_is_written_in_full_for_a_spreadsheet():
+    table = pa.table({"cost": pa.array([Decimal("0E-9"), Decimal("1E-9")], pa.decimal128(18, 9))})
+    assert render(table, "csv") == "cost\n0.000000000\n0.000000001\n"
 
 
 def test_a_query_before_the_first_publish_says_what_to_do(settings):
