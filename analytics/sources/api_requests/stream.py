@@ -8,6 +8,7 @@ sets the wait back. Clock and sleep are given, so that tests need neither.
 from __future__ import annotations
 
 import http.client
+import re
 import ssl
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ _EVENT_STREAM = "text/event-stream"
 _NO_CONTENT = 204
 _SERVER_ERROR = 500
 _TOO_MANY_REQUESTS = 429
+_UNFIT_FOR_HEADERS = re.compile(rb"[\0\r]")
 
 
 class Message(NamedTuple):
@@ -90,8 +92,12 @@ class EventStream:
             connection.close()
 
     def _parse(self, response: http.client.HTTPResponse, socket: object, deadline: float) -> Iterator[Message]:
-        """The messages of one connection: fields a line, a message at each empty one."""
+        """The messages of one connection: fields a line, a message at each empty one.
+
+        An id counts with its message's end: one that the connection cut off is to be sent again.
+        """
         data: list[bytes] = []
+        last_id = self.last_id
         size = 0
         while (left := deadline - self.clock()) > 0:
             _set_timeout(socket, left)
@@ -104,22 +110,19 @@ class EventStream:
             text = line.rstrip(b"\r\n")
             if text:
                 size += len(line)
-                if size <= self.max_bytes:
-                    self._take(text, data)
+                name, _, value = text.partition(b":")
+                value = value.removeprefix(b" ")
+                if name == b"data" and size <= self.max_bytes:
+                    data.append(value)
+                elif name == b"id" and not _UNFIT_FOR_HEADERS.search(value):
+                    last_id = value.decode("latin-1")[:200] or None
                 continue
+            self.last_id = last_id
             if size > self.max_bytes:
                 self.oversized_count += 1
             elif data:
                 yield Message(b"\n".join(data), self.last_id)
             data, size = [], 0
-
-    def _take(self, line: bytes, data: list[bytes]) -> None:
-        name, _, value = line.partition(b":")
-        value = value.removeprefix(b" ")
-        if name == b"data":
-            data.append(value)
-        elif name == b"id" and b"\0" not in value:
-            self.last_id = value.decode("latin-1")[:200] or None
 
 
 def _connect(target: SplitResult, timeout: float) -> http.client.HTTPConnection:

@@ -384,6 +384,23 @@ def test_a_refusal_is_a_problem_and_is_not_repeated(tmp_path, status, reason):
     assert (result.problems, clock.slept, len(script.requests)) == ((f"the stream: {reason}",), [], 1)
 
 
+def test_a_message_that_the_connection_cut_off_is_asked_for_again(tmp_path):
+    """Its id was remembered although its end never came, and so the server did not send it again. Found by review."""
+    cut = sse(make_event(1), event_id="2").removesuffix(b"\n")
+    with serve([sse(make_event(0), event_id="1"), cut], [sse(make_event(1), event_id="2")]) as (url, script):
+        result, _, _ = listen(tmp_path, url)
+    assert [request["last_id"] for request in script.requests] == [None, "1", "2"]
+    assert result.rows_loaded == 2
+
+
+def test_an_id_that_no_header_can_carry_is_ignored(tmp_path):
+    """A carriage return in an id ended the run with an error of the HTTP client. Found by review."""
+    with serve([sse(make_event(0), event_id="1"), sse(make_event(1), event_id="a\rb")], []) as (url, script):
+        result, _, _ = listen(tmp_path, url)
+    assert [request["last_id"] for request in script.requests] == [None, "1", "1"]
+    assert result.rows_loaded == 2
+
+
 def test_the_next_run_resumes_after_the_last_id(tmp_path):
     with serve([sse(make_event(0), event_id="7")]) as (url, _):
         listen(tmp_path, url)
