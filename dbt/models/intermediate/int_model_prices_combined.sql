@@ -8,9 +8,10 @@ overrides as (
     select * from {{ ref('stg_model_price_overrides') }}
 ),
 
+-- In lower case before anything is compared: a user's row is for the same model whatever its case.
 all_prices as (
     select
-        model_prefix,
+        lower(model_prefix) as model_prefix,
         family,
         speed,
         prompt_tokens_from,
@@ -27,7 +28,7 @@ all_prices as (
     from published_prices
     union all
     select
-        model_prefix,
+        lower(model_prefix) as model_prefix,
         family,
         speed,
         prompt_tokens_from,
@@ -60,7 +61,7 @@ prices_ranked as (
 prices_combined as (
     select
         ---------- attributes
-        lower(model_prefix) as model_prefix,
+        model_prefix,
         family as model_family,
         speed,
         case when confidence = 'published' then 'priced' else 'unconfirmed' end as cost_status,
