@@ -15,13 +15,13 @@
     end
 {%- endmacro %}
 
-{#- Time of day of a local hour. -#}
+{#- Time of day of a local hour; null for none. -#}
 {% macro time_of_day(hour) -%}
     case
         when {{ hour }} between 6 and 11 then 'morning'
         when {{ hour }} between 12 and 17 then 'afternoon'
         when {{ hour }} between 18 and 21 then 'evening'
-        else 'night'
+        when {{ hour }} is not null then 'night'
     end
 {%- endmacro %}
 

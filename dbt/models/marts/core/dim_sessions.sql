@@ -124,7 +124,7 @@ sessions_described as (
             when duration_ms < 60000 then 'quick'
             when duration_ms < 600000 then 'short'
             when duration_ms < 3600000 then 'medium'
-            else 'long'
+            when duration_ms >= 3600000 then 'long'
         end as duration_category,
         case
             when message_count <= 5 then 'minimal'
