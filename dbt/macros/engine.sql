@@ -34,6 +34,21 @@
     cast(from_utc_timestamp(cast({{ instant }} as timestamp), '{{ zone }}') as timestamp_ntz)
 {%- endmacro %}
 
+{#- The UTC instant at which the clocks of a zone first said so: some days have an hour twice, or begin without one. -#}
+{% macro first_utc_instant(wall_clock, zone) -%}
+    {{ return(adapter.dispatch('first_utc_instant')(wall_clock, zone)) }}
+{%- endmacro %}
+{% macro duckdb__first_utc_instant(wall_clock, zone) -%}
+    {#- DuckDB takes the second of two, so the end of the microsecond before is asked for, which came once. -#}
+    {%- if zone == 'UTC' -%}{{ wall_clock }}
+    {%- else -%}
+    timezone('UTC', timezone('{{ zone }}', {{ wall_clock }} - interval 1 microsecond)) + interval 1 microsecond
+    {%- endif -%}
+{%- endmacro %}
+{% macro spark__first_utc_instant(wall_clock, zone) -%}
+    cast(to_utc_timestamp(cast({{ wall_clock }} as timestamp), '{{ zone }}') as timestamp_ntz)
+{%- endmacro %}
+
 {#- A relation with one row per element of a list column: `from {{ exploded('lines', 'blocks', 'block') }}`. -#}
 {% macro exploded(relation, list_column, element) -%}
     {{ return(adapter.dispatch('exploded')(relation, list_column, element)) }}

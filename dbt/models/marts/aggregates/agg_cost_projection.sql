@@ -18,91 +18,64 @@ newest_local as (
     where as_of is not null
 ),
 
+-- Instants in UTC, for the clocks of a zone say some hours twice. A calendar period is one of the reporting zone.
 periods as (
+    {%- for period, minutes in [('last_5_minutes', 5), ('last_hour', 60), ('last_24_hours', 1440)] %}
     select
-        'last_5_minutes' as period_type,
+        '{{ period }}' as period_type,
         as_of,
-        {{ add_minutes('local_as_of', -5) }} as period_started_at_local,
-        local_as_of as period_ends_at_local,
-        local_as_of
+        {{ add_minutes('as_of', -minutes) }} as period_started_at,
+        as_of as period_ends_at
     from newest_local
     union all
-    select
-        'last_hour' as period_type,
-        as_of,
-        {{ add_minutes('local_as_of', -60) }} as period_started_at_local,
-        local_as_of as period_ends_at_local,
-        local_as_of
-    from newest_local
-    union all
-    select
-        'last_24_hours' as period_type,
-        as_of,
-        {{ add_minutes('local_as_of', -1440) }} as period_started_at_local,
-        local_as_of as period_ends_at_local,
-        local_as_of
-    from newest_local
-    union all
+    {%- endfor %}
     select
         'this_hour' as period_type,
         as_of,
-        date_trunc('hour', local_as_of) as period_started_at_local,
-        {{ add_minutes("date_trunc('hour', local_as_of)", 60) }} as period_ends_at_local,
-        local_as_of
+        as_of - (local_as_of - date_trunc('hour', local_as_of)) as period_started_at,
+        {{ add_minutes("as_of - (local_as_of - date_trunc('hour', local_as_of))", 60) }} as period_ends_at
     from newest_local
     union all
+    {%- set day = "cast(date_trunc('day', local_as_of) as " ~ timestamp_type() ~ ")" %}
     select
         'today' as period_type,
         as_of,
-        cast(date_trunc('day', local_as_of) as {{ timestamp_type() }}) as period_started_at_local,
-        {{ add_minutes("cast(date_trunc('day', local_as_of) as " ~ timestamp_type() ~ ")", 1440) }}
-            as period_ends_at_local,
-        local_as_of
+        {{ first_utc_instant(day, reporting_time_zone()) }} as period_started_at,
+        {{ first_utc_instant(add_minutes(day, 1440), reporting_time_zone()) }} as period_ends_at
     from newest_local
     union all
+    {%- set month = "cast(date_trunc('month', local_as_of) as " ~ timestamp_type() ~ ")" %}
     select
         'this_month' as period_type,
         as_of,
-        cast(date_trunc('month', local_as_of) as {{ timestamp_type() }}) as period_started_at_local,
-        {{ add_month("date_trunc('month', local_as_of)") }} as period_ends_at_local,
-        local_as_of
+        {{ first_utc_instant(month, reporting_time_zone()) }} as period_started_at,
+        {{ first_utc_instant(add_month(month), reporting_time_zone()) }} as period_ends_at
     from newest_local
 ),
 
-usage_local as (
-    select
-        request_count,
-        unpriced_request_count,
-        total_tokens,
-        estimated_cost_nusd,
-        occurred_at,
-        {{ local_instant('occurred_at', reporting_time_zone()) }} as occurred_at_local
-    from usage_events
-),
-
--- The window is open at its start and closed at its end, so that the newest request is in.
+-- Both bounds are in: what a day begins with is of the day, and the newest request is of every period.
 period_sums as (
     select
         periods.period_type,
         periods.as_of,
-        periods.local_as_of,
-        periods.period_started_at_local,
-        periods.period_ends_at_local,
-        sum(usage_local.request_count) as request_count,
-        sum(usage_local.unpriced_request_count) as unpriced_request_count,
-        sum(usage_local.total_tokens) as total_tokens,
-        coalesce(sum(usage_local.estimated_cost_nusd), 0) as estimated_cost_nusd
+        periods.period_started_at,
+        periods.period_ends_at,
+        {{ milliseconds_between('periods.period_started_at', 'periods.as_of') }} as elapsed_ms,
+        {{ milliseconds_between('periods.period_started_at', 'periods.period_ends_at') }} as period_ms,
+        sum(usage_events.request_count) as request_count,
+        sum(usage_events.unpriced_request_count) as unpriced_request_count,
+        sum(usage_events.total_tokens) as total_tokens,
+        coalesce(sum(usage_events.estimated_cost_nusd), 0) as estimated_cost_nusd
     from periods
-    inner join usage_local
+    inner join usage_events
         on
-            usage_local.occurred_at_local >= periods.period_started_at_local
-            and usage_local.occurred_at_local <= periods.local_as_of
+            usage_events.occurred_at >= periods.period_started_at
+            and usage_events.occurred_at <= periods.as_of
     group by
         periods.period_type,
         periods.as_of,
-        periods.local_as_of,
-        periods.period_started_at_local,
-        periods.period_ends_at_local
+        periods.period_started_at,
+        periods.period_ends_at
 ),
 
 -- Linear: what the elapsed part cost, stretched over the whole. Under a minute of it says nothing.
@@ -115,23 +88,22 @@ cost_projection as (
         cast(request_count as bigint) as request_count,
         cast(unpriced_request_count as bigint) as unpriced_request_count,
         cast(total_tokens as bigint) as total_tokens,
-        {{ milliseconds_between('period_started_at_local', 'local_as_of') }} as elapsed_ms,
-        {{ milliseconds_between('period_started_at_local', 'period_ends_at_local') }} as period_ms,
+        elapsed_ms,
+        period_ms,
         {{ nusd_to_usd('estimated_cost_nusd') }} as estimated_cost_usd,
         case
-            when period_ends_at_local <= local_as_of then {{ nusd_to_usd('estimated_cost_nusd') }}
-            when {{ milliseconds_between('period_started_at_local', 'local_as_of') }} >= 60000
+            when period_ends_at <= as_of then {{ nusd_to_usd('estimated_cost_nusd') }}
+            when elapsed_ms >= 60000
                 then
                     cast(
-                        cast({{ nusd_to_usd('estimated_cost_nusd') }} as double)
-                        * {{ milliseconds_between('period_started_at_local', 'period_ends_at_local') }}
-                        / {{ milliseconds_between('period_started_at_local', 'local_as_of') }} as decimal(18, 9)
+                        cast({{ nusd_to_usd('estimated_cost_nusd') }} as double) * period_ms / elapsed_ms
+                        as decimal(18, 9)
                     )
         end as projected_cost_usd,
 
         ---------- dates and instants
         as_of as newest_request_at,
-        cast(period_started_at_local as date) as period_start_date_local
+        {{ local_date('period_started_at') }} as period_start_date_local
     from period_sums
 )
 
