@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
+
+import pytest
 
 from tests.dbt.test_incremental import make_events, make_hooks, make_universe
 from tests.dbt.warehouse import (
     DBT_DIR,
     Row,
     Warehouse,
+    at,
     make_answer_row,
     make_hook,
+    make_line,
     make_prompt_row,
     make_request_event,
     make_tool_result,
@@ -202,3 +207,59 @@ def test_the_local_day_is_the_reporting_zone_s(warehouse: Warehouse) -> None:
     build(warehouse, [make_answer_row(occurred_at="01 16:30")], timezone="Asia/Tokyo")
     row = warehouse.query("select occurred_date, occurred_date_local, hour_of_day_local from gold.fct_api_requests")[0]
     assert [str(value) for value in row.values()] == ["2026-06-01", "2026-06-02", "1"]
+
+
+def make_alarming_lines() -> list[Row]:
+    """What makes every alert fire on the first of July: dear, limited, failing, without a price, then silent."""
+    lines = [make_answer_row(f"m{hour}", f"26 {hour:02}:30", input_tokens=10 + hour % 2) for hour in range(12)]
+    for number in range(20):
+        lines.append(make_tool_use(f"t{number}", "27 12:00", message_id=f"c{number}"))
+        lines.append(make_tool_result(f"t{number}", "27 12:01", {"is_error": True, "error_marker": "exit_code"}))
+    return [
+        *lines,
+        make_answer_row("dear", "27 12:02", output_tokens=10_000_000),
+        make_answer_row("novel", "27 12:03", model="novel-1", session_id="s2", cwd="/home/dev/other"),
+        make_line("assistant", "27 12:04", line_uuid="limit", limit_reset_at=at("27 15:00")),
+    ]
+
+
+def as_of_now(warehouse: Warehouse) -> dict[str, list[Row]]:
+    """All that is counted back from now."""
+    alerts = [table for table in warehouse.gold_tables() if table.startswith("alert_")]
+    tables = {
+        table: warehouse.query(f"select * from gold.{table} order by all")
+        for table in (*alerts, "mart_trends", "agg_cost_projection")
+    }
+    blocks = "select block_started_at, projected_cost_usd from gold.agg_billing_blocks where is_latest"
+    projects = "select project_path, project_status from gold.dim_projects order by 1"
+    return {**tables, "latest block": warehouse.query(blocks), "projects": warehouse.query(projects)}
+
+
+@pytest.mark.parametrize("day", ["2026-07-02", "2090-01-01"])
+def test_a_record_of_a_clock_that_is_ahead_moves_nothing(warehouse: Warehouse, day: str) -> None:
+    """One of 2090 silenced every alert, moved every window there, and made 23,000 days."""
+    build(warehouse, make_alarming_lines())
+    expected = as_of_now(warehouse)
+    silent = [table for table, rows in expected.items() if not rows]
+    assert silent == []
+    days = warehouse.query("select date_day from gold.dim_date order by 1")
+
+    ahead = make_answer_row("ahead", datetime.fromisoformat(day), session_id="s2", cwd="/home/dev/other")
+    build(warehouse, [*make_alarming_lines(), ahead])
+    assert as_of_now(warehouse) == expected
+    days.append({"date_day": ahead["record_date"]})
+    assert warehouse.query("select date_day from gold.dim_date order by 1") == days
+    warehouse.run("test", "--select", "test_type:data")
+    assert warehouse.query(
+        f"select request_count from gold.agg_usage_daily where date_day = '{day}' and request_count > 0"
+    ) == [{"request_count": 1}]
+
+
+def test_what_is_newest_is_the_newest_where_the_builds_own_clock_is_behind(warehouse: Warehouse) -> None:
+    build(warehouse, make_alarming_lines())
+    expected = as_of_now(warehouse)
+    warehouse.reset()
+    warehouse.load(make_alarming_lines(), run_at="1970-01-01 00:00:00")
+    warehouse.run(*TABLES_ONLY)
+    expected["alert_pipeline_stale"] = []
+    assert as_of_now(warehouse) == expected

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -98,7 +98,8 @@ def make_universe(seed: int) -> list[Row]:
                 }
                 copies.append(_again(plain, line_type="progress", occurred_at=when(1, 5), **inside))
     only_copies = [line for line in originals if chance.random() > 0.15]
-    return only_copies + copies
+    ahead = [make_answer_row("ahead", datetime.fromisoformat("2090-01-01T12:00"))] if chance.random() < 0.5 else []
+    return only_copies + copies + ahead
 
 
 def make_hooks(seed: int) -> list[Row]:

@@ -184,6 +184,7 @@ class Warehouse:
         events: Sequence[Row] = (),
         *,
         is_full_refresh: bool = True,
+        run_at: str = "2026-07-01 00:00:00",
     ) -> None:
         """Add rows, one per record and day, and let the loader plan the build as after a load of its own."""
         with self.connect() as connection:
@@ -197,8 +198,8 @@ class Warehouse:
                 connection.execute("insert into raw._dirty_dates select ?, unnest(?::date[])", [dataset, dates])
             plan = loader.plan_build(**RUN, is_full_refresh=is_full_refresh)
             assert plan.is_full_refresh == is_full_refresh
-            # The one clock that models see: an alert compares with it.
-            connection.execute("update raw._build_settings set run_at = timestamp '2026-07-01 00:00:00'")
+            # The one clock that models see: nothing is counted back from a record that is later.
+            connection.execute("update raw._build_settings set run_at = ?::timestamp", [run_at])
 
     def _insert(self, connection: duckdb.DuckDBPyConnection, dataset: str, rows: Sequence[Row]) -> None:
         connection.register("new_rows", pa.Table.from_pylist(list(rows), schema=SCHEMAS[dataset]))

@@ -6,5 +6,7 @@ build_settings as (
 
 select
     run_id,
-    run_at
+    run_at,
+    cast(run_at as date) as run_date,
+    {{ local_date('run_at') }} as run_date_local
 from build_settings

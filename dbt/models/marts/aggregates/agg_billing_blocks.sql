@@ -90,14 +90,19 @@ block_resets as (
     group by block_bounds.block_started_at
 ),
 
+latest_block as (
+    {{ newest_of('block_sums', 'first_request_at', 'run_at') }}
+),
+
 blocks_linked as (
     select
         block_sums.*,
         block_resets.limit_reset_at,
         {{ milliseconds_between('block_sums.first_request_at', 'block_sums.last_request_at') }} as active_ms,
         lag(block_sums.last_request_at) over (order by block_sums.block_started_at asc) as previous_request_at,
-        max(block_sums.last_request_at) over () as newest_request_at
+        block_sums.first_request_at = latest_block.first_request_at as is_latest
     from block_sums
+    cross join latest_block
     left join block_resets
         on block_sums.block_started_at = block_resets.block_started_at
 ),
@@ -122,7 +127,7 @@ billing_blocks as (
                 then cast(cast(estimated_cost_usd as double) * 3600000 / active_ms as decimal(18, 9))
         end as hourly_burn_usd,
         case
-            when last_request_at < newest_request_at or active_ms < 60000 then estimated_cost_usd
+            when not is_latest or active_ms < 60000 then estimated_cost_usd
             else
                 cast(
                     cast(estimated_cost_usd as double)
@@ -131,7 +136,7 @@ billing_blocks as (
         end as projected_cost_usd,
 
         ---------- booleans
-        last_request_at = newest_request_at as is_latest,
+        is_latest,
         limit_reset_at is not null as has_hit_limit,
 
         ---------- dates and instants

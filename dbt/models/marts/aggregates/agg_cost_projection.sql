@@ -7,15 +7,15 @@ usage_events as (
 
 -- As of the newest request and not of the clock: the same input gives the same rows, whenever it is asked.
 newest_request as (
-    select max(occurred_at) as as_of from usage_events
+    {{ newest_of('usage_events', 'occurred_at', 'run_at') }}
 ),
 
 newest_local as (
     select
-        as_of,
-        {{ local_instant('as_of', reporting_time_zone()) }} as local_as_of
+        occurred_at as as_of,
+        {{ local_instant('occurred_at', reporting_time_zone()) }} as local_as_of
     from newest_request
-    where as_of is not null
+    where occurred_at is not null
 ),
 
 -- Instants in UTC, for the clocks of a zone say some hours twice. A calendar period is one of the reporting zone.

@@ -12,8 +12,9 @@ build_settings as (
     select * from {{ ref('int_build_settings') }}
 ),
 
--- Zero-filled from the first day that the three were used together until the build, or a chart would draw a line
--- over idle days; not before or later, or one record of a wrong clock would multiply all of them.
+-- Zero-filled from the first day that the three were used together, or a chart would draw a line over idle days:
+-- until the newest day of dim_date that the build has seen come; later, as a clock that is ahead tells it, only
+-- until their own last day, or one record would multiply all of them.
 combinations as (
     select
         project_key,
@@ -36,7 +37,7 @@ grid as (
     inner join dates
         on
             combinations.first_day <= dates.date_day
-            and dates.date_day <= greatest(combinations.last_day, {{ local_date('build_settings.run_at') }})
+            and dates.date_day <= greatest(combinations.last_day, build_settings.run_date_local)
 ),
 
 grid_filled as (

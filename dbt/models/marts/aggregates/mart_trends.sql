@@ -4,12 +4,22 @@ daily_summary as (
     select * from {{ ref('agg_daily_summary') }}
 ),
 
+dates as (
+    select * from {{ ref('dim_date') }}
+),
+
+newest_day as (
+    {{ newest_of('dates', 'date_day', 'run_date_local') }}
+),
+
 -- The last ten days, idle ones as zeros; the newest may still be going on.
 days as (
     select
-        *,
-        cast(11 - row_number() over (order by date_day desc nulls last) as bigint) as day_number
+        daily_summary.*,
+        cast(11 - row_number() over (order by daily_summary.date_day desc nulls last) as bigint) as day_number
     from daily_summary
+    inner join newest_day
+        on daily_summary.date_day <= newest_day.date_day
 ),
 
 points as (

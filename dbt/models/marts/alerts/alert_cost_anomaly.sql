@@ -10,12 +10,12 @@ anomalies as (
     where anomaly_type = 'spike' and metric_name in ('hourly_cost_usd', 'session_cost_usd')
 ),
 
-daily_summary as (
-    select * from {{ ref('agg_daily_summary') }}
+messages as (
+    select * from {{ ref('fct_messages') }}
 ),
 
 newest_day as (
-    select max(date_day) as date_day from daily_summary
+    {{ newest_of('messages', 'occurred_date', 'run_date') }}
 ),
 
 measurements as (
@@ -25,7 +25,9 @@ measurements as (
         anomalies.measured_date
     from anomalies
     inner join newest_day
-        on anomalies.measured_date >= newest_day.date_day - interval '1' day
+        on
+            anomalies.measured_date >= newest_day.occurred_date - interval '1' day
+            and anomalies.measured_date <= newest_day.occurred_date
     group by anomalies.metric_name, anomalies.measured_date
 ),
 

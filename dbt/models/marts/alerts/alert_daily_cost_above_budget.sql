@@ -9,8 +9,12 @@ daily_summary as (
     select * from {{ ref('agg_daily_summary') }}
 ),
 
+dates as (
+    select * from {{ ref('dim_date') }}
+),
+
 newest_day as (
-    select max(date_day) as date_day from daily_summary
+    {{ newest_of('dates', 'date_day', 'run_date_local') }}
 ),
 
 measurements as (
@@ -20,7 +24,9 @@ measurements as (
         daily_summary.date_day as measured_date
     from daily_summary
     inner join newest_day
-        on daily_summary.date_day >= newest_day.date_day - interval '1' day
+        on
+            daily_summary.date_day >= newest_day.date_day - interval '1' day
+            and daily_summary.date_day <= newest_day.date_day
 ),
 
 firings as (

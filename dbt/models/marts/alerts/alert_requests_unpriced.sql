@@ -10,7 +10,7 @@ requests as (
 ),
 
 newest_day as (
-    select max(occurred_date) as date_day from requests
+    {{ newest_of('requests', 'occurred_date', 'run_date') }}
 ),
 
 measurements as (
@@ -20,7 +20,9 @@ measurements as (
         max(requests.occurred_date) as measured_date
     from requests
     inner join newest_day
-        on requests.occurred_date >= newest_day.date_day - interval '6' day
+        on
+            requests.occurred_date >= newest_day.occurred_date - interval '6' day
+            and requests.occurred_date <= newest_day.occurred_date
     group by requests.model_name
 ),
 

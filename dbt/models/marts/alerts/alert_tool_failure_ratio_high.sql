@@ -11,7 +11,7 @@ tool_calls as (
 ),
 
 newest_day as (
-    select max(occurred_date) as date_day from tool_calls
+    {{ newest_of('tool_calls', 'occurred_date', 'run_date') }}
 ),
 
 measurements as (
@@ -21,7 +21,9 @@ measurements as (
         max(tool_calls.occurred_date) as measured_date
     from tool_calls
     inner join newest_day
-        on tool_calls.occurred_date >= newest_day.date_day - interval '6' day
+        on
+            tool_calls.occurred_date >= newest_day.occurred_date - interval '6' day
+            and tool_calls.occurred_date <= newest_day.occurred_date
     group by tool_calls.tool_name
     having count(*) >= 20
 ),

@@ -7,15 +7,10 @@ thresholds as (
 
 messages as (
     select * from {{ ref('int_messages_enriched') }}
-    where limit_reset_at is not null
-),
-
-daily_summary as (
-    select * from {{ ref('agg_daily_summary') }}
 ),
 
 newest_day as (
-    select max(date_day) as date_day from daily_summary
+    {{ newest_of('messages', 'occurred_date', 'run_date') }}
 ),
 
 measurements as (
@@ -25,7 +20,10 @@ measurements as (
         min(messages.occurred_date) as measured_date
     from messages
     inner join newest_day
-        on messages.occurred_date >= newest_day.date_day - interval '1' day
+        on
+            messages.occurred_date >= newest_day.occurred_date - interval '1' day
+            and messages.occurred_date <= newest_day.occurred_date
+    where messages.limit_reset_at is not null
     group by messages.limit_reset_at
 ),
 

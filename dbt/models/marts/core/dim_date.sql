@@ -21,53 +21,56 @@ hook_events as (
 ),
 
 -- UTC and local days together: a local day may lie one before or after.
-day_bounds as (
+day_pairs as (
+    {%- for relation in ['messages', 'tool_usage', 'requests', 'hook_events'] %}
     select
-        min(occurred_date) as first_day,
-        max(occurred_date) as last_day,
-        min(occurred_date_local) as first_local_day,
-        max(occurred_date_local) as last_local_day
-    from messages
-    union all
+        occurred_date,
+        occurred_date_local
+    from {{ relation }}
+    union
+    {%- endfor %}
     select
-        min(occurred_date) as first_day,
-        max(occurred_date) as last_day,
-        min(occurred_date_local) as first_local_day,
-        max(occurred_date_local) as last_local_day
-    from tool_usage
-    union all
-    select
-        min(occurred_date) as first_day,
-        max(occurred_date) as last_day,
-        min(occurred_date_local) as first_local_day,
-        max(occurred_date_local) as last_local_day
-    from requests
-    union all
-    select
-        min(occurred_date) as first_day,
-        max(occurred_date) as last_day,
-        min(occurred_date_local) as first_local_day,
-        max(occurred_date_local) as last_local_day
-    from hook_events
-    union all
-    select
-        cast(min(started_at) as date) as first_day,
-        cast(max(ended_at) as date) as last_day,
-        {{ local_date('min(started_at)') }} as first_local_day,
-        {{ local_date('max(ended_at)') }} as last_local_day
+        cast(started_at as date) as occurred_date,
+        {{ local_date('started_at') }} as occurred_date_local
     from sessions
+    union
+    select
+        cast(ended_at as date) as occurred_date,
+        {{ local_date('ended_at') }} as occurred_date_local
+    from sessions
+),
+
+named_days as (
+    select occurred_date as date_day from day_pairs
+    where occurred_date is not null
+    union
+    select occurred_date_local as date_day from day_pairs
+    where occurred_date_local is not null
+),
+
+newest_day as (
+    {{ newest_of('named_days', 'date_day', 'run_date_local') }}
 ),
 
 spine_bounds as (
     select
-        least(min(first_day), min(first_local_day)) as first_day,
-        greatest(max(last_day), max(last_local_day)) as last_day
-    from day_bounds
-    having min(first_day) is not null
+        min(named_days.date_day) as first_day,
+        max(newest_day.date_day) as last_day
+    from named_days
+    cross join newest_day
+    having min(named_days.date_day) is not null
 ),
 
-days as (
+spine as (
     {{ day_spine('first_day', 'last_day', 'spine_bounds') }}
+),
+
+-- Days after the build's own are those that something names, with none between: one record of a clock that is
+-- ahead would make all the days there.
+days as (
+    select date_day from spine
+    union
+    select date_day from named_days
 ),
 
 dates as (

@@ -8,6 +8,10 @@ locations as (
     select * from {{ ref('int_sessions_located') }}
 ),
 
+build_settings as (
+    select * from {{ ref('int_build_settings') }}
+),
+
 projects as (
     select
         project_key,
@@ -32,9 +36,31 @@ project_sessions as (
     group by project_key
 ),
 
+-- Where a clock that is ahead tells when a session ended, it is still known when it began.
+session_instants as (
+    select
+        project_key,
+        started_at as active_at
+    from sessions
+    union all
+    select
+        project_key,
+        ended_at as active_at
+    from sessions
+),
+
+project_activity as (
+    select
+        session_instants.project_key,
+        {{ newest_by('session_instants.active_at', 'build_settings.run_at') }} as active_at
+    from session_instants
+    cross join build_settings
+    group by session_instants.project_key
+),
+
 -- Relative to the newest record and not to the clock, so that the same input gives the same rows.
 latest_activity as (
-    select max(last_active_at) as latest_at from project_sessions
+    {{ newest_of('session_instants', 'active_at', 'run_at') }}
 ),
 
 projects_described as (
@@ -46,11 +72,11 @@ projects_described as (
         projects.project_path,
         projects.project_name,
         case
-            when cast(project_sessions.last_active_at as date) = cast(latest_activity.latest_at as date)
+            when cast(project_activity.active_at as date) >= cast(latest_activity.active_at as date)
                 then 'active_today'
-            when {{ milliseconds_between('project_sessions.last_active_at', 'latest_activity.latest_at') }} < 604800000
+            when {{ milliseconds_between('project_activity.active_at', 'latest_activity.active_at') }} < 604800000
                 then 'active_this_week'
-            when {{ milliseconds_between('project_sessions.last_active_at', 'latest_activity.latest_at') }} < 2592000000
+            when {{ milliseconds_between('project_activity.active_at', 'latest_activity.active_at') }} < 2592000000
                 then 'active_this_month'
             else 'inactive'
         end as project_status,
@@ -74,6 +100,8 @@ projects_described as (
     from projects
     inner join project_sessions
         on projects.project_key = project_sessions.project_key
+    inner join project_activity
+        on projects.project_key = project_activity.project_key
     cross join latest_activity
 )
 
