@@ -30,6 +30,7 @@ from analytics.result import Result
 
 Progress = Callable[[int, int], None]
 REJECTED_CONTENT_LIMIT = 1 << 20
+_ID_LIMIT = 200
 
 
 @lru_cache(maxsize=8)  # a worker gets a new context with each unit of work, and rules take long to compile
@@ -78,6 +79,10 @@ class ExtractContext:
     def written_name(self, name: str) -> str:
         """The name of a file or its path as it may be written, in a row, a message or a dead letter."""
         return self.redactor.redact_path(shown_name(name))
+
+    def written_id(self, own_id: object) -> str | None:
+        """A record's own id as it may be written; None for what is none, or too long for one."""
+        return self.redactor.redact_text(own_id) if isinstance(own_id, str) and len(own_id) <= _ID_LIMIT else None
 
     def reject(self, source: str, file: str, position: int, reason: str, content: bytes = b"") -> Rejection:
         """A dead letter under the content policy: redacted, cut at 1 MB, without content under `metadata`."""

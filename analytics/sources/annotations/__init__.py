@@ -181,14 +181,9 @@ def _read_file(context: ExtractContext, writer: RecordWriter, path: Path, reject
             check_event(record)
             if context.settings.content == "metadata":
                 record = {key: value for key, value in record.items() if key != "note"}
-            writer.add(record, Place(name, position, day, source_record_id=_own_id(record)))
+            writer.add(record, Place(name, position, day, source_record_id=context.written_id(record.get("id"))))
             loaded += 1
         except ContractViolation as violation:
             # A person wrote it: a note in a dead letter would escape the content policy.
             rejections.append(Rejection(NAME, name, position, str(violation)))
     return loaded
-
-
-def _own_id(record: Row) -> str | None:
-    own_id = record.get("id")
-    return own_id if isinstance(own_id, str) and len(own_id) <= 200 else None

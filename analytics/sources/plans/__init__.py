@@ -326,12 +326,11 @@ def _read_archive(
 def _add_archived(
     context: ExtractContext, writer: RecordWriter, reading: _Reading, event: PlanEvent, *, file: str, mtime_ns: int
 ) -> None:
-    own_id = event.record.get("id")
     place = PlanEventPlace(
         file,
         event.position,
         datetime.fromtimestamp(mtime_ns / 1e9, UTC).date(),
-        source_record_id=own_id if isinstance(own_id, str) and len(own_id) <= 200 else None,
+        source_record_id=context.written_id(event.record.get("id")),
         detected_by="archive",
         project=None if event.project is None else context.written_name(event.project),
         number=event.number,

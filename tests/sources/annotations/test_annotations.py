@@ -101,10 +101,12 @@ def test_a_note_follows_the_content_policy_from_the_start(data_dir):
     secret = "ghp_" + "a1B2c3D4e5" * 3 + "f6G7h8"
     assert main(["note", SESSION, f"used {secret}"]) == 0
     assert main(["note", SESSION, "a canary sings", "--content", "metadata"]) == 0
+    kept_elsewhere = {"id": secret, "timestamp": "2026-01-02T12:00:00Z", "session_id": SESSION, "event_type": "noted"}
+    (data_dir / "annotations" / "9.jsonl").write_bytes(encode(kept_elsewhere))
     extract(make_context(data_dir.parent))
     everything = list(iter_contents(data_dir))
     assert not [where for where, content in everything if secret.encode() in content or b"canary" in content]
-    assert [row["note_char_count"] for row in rows(data_dir)] == [len(secret) + 5, 14]
+    assert [row["note_char_count"] for row in rows(data_dir)] == [None, len(secret) + 5, 14]
 
 
 def test_it_can_be_said_while_a_run_holds_the_lock(data_dir):

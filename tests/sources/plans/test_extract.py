@@ -355,6 +355,21 @@ def test_secrets_in_a_description_are_redacted(tmp_path, project):
     assert not [where for where, content in iter_contents(context.settings.data_dir) if SECRET.encode() in content]
 
 
+def test_a_secret_in_an_events_own_id_is_redacted(tmp_path, project):
+    """It stood in source_record_id, beside a payload without it. Found by review."""
+    project.mkdir(parents=True)
+    happened = {
+        "id": f"e {SECRET}",
+        "event_type": "plan_created",
+        "plan_name": "a",
+        "timestamp": "2026-01-02T12:00:00Z",
+    }
+    (project / "plan-events.jsonl").write_bytes(encode(happened))
+    context = plan_context(tmp_path)
+    assert extract(context).rows_loaded == 1
+    assert not [where for where, content in iter_contents(context.settings.data_dir) if SECRET.encode() in content]
+
+
 @pytest.mark.parametrize(
     "point", ["part_written", "part_renamed", "dead_letter_written", "commit_written", "committed"]
 )
