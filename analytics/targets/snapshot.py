@@ -1,6 +1,7 @@
 """Target `snapshot`: gold as Parquet behind one symbolic link, and a DuckDB file of views over it.
 
     <data>/published/<run>/<table>.parquet    one version, whole before anyone can see it
+    <data>/published/<run>/_complete          the run that built it, once its publish got to its end; a version has it
     <data>/published/current -> <run>         the flip: one rename
     <data>/published/marts.duckdb             views over current/, replaced only when the schema changes
 
