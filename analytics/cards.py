@@ -34,6 +34,8 @@ FILTERS = (DATE, PROJECT, "model_name", "is_sidechain")
 _REF = re.compile(r"\{\{\s*ref\(\s*['\"](\w+)['\"]\s*\)\s*\}\}")
 _TERM = r"(sum|min|max)\((\w+)\)"
 _MEASURE = re.compile(rf"{_TERM}(?:\s*/\s*{_TERM})?")
+# What is between a select and its own from, which begins its line as far in.
+_SELECTED = re.compile(r"^( *)select\b(.*?)^\1from\b", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -218,9 +220,9 @@ def card_sql(card: Card, conditions: Sequence[str] = ()) -> str:
     lines.append("where 1 = 1")
     lines.extend(f"    {condition}" for condition in conditions)
     if card.dimensions:
-        lines.append("group by " + ", ".join(str(index + 1) for index in range(len(card.dimensions))))
-        default = ", ".join(str(index + 1) for index in range(len(card.dimensions)))
-        lines.append("order by " + (f"{card.order_by} nulls last, 1" if card.order_by else default))
+        positions = ", ".join(str(position) for position, _ in enumerate(card.dimensions, start=1))
+        lines.append(f"group by {positions}")
+        lines.append("order by " + (f"{card.order_by} nulls last, 1" if card.order_by else positions))
     if card.limit:
         lines.append(f"limit {card.limit}")
     return "\n".join(lines)
@@ -271,4 +273,5 @@ def label(name: str) -> str:
 
 def has_column(query: Query, name: str) -> bool:
     """Whether a query gives a column, told by the last select that names columns."""
-    return re.search(rf"(?:\.|\bas |^\s*){name}\b\s*,?\s*$", query.sql, re.MULTILINE) is not None
+    columns = [match[2] for match in _SELECTED.finditer(query.sql)]
+    return re.search(rf"(?:\.|\bas |^\s*){name}\b\s*,?\s*$", "".join(columns[-1:]), re.MULTILINE) is not None

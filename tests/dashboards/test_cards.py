@@ -69,6 +69,38 @@ def test_columns_are_told_from_the_text_as_the_database_tells_them(dashboard, ca
         assert cards.has_column(card.query, name) == (name in columns), name
 
 
+def test_a_column_that_a_query_only_joins_by_is_none_of_its_own():
+    sql = """
+with
+
+projects as (
+    select
+        project_key,
+        project_path
+    from {{ ref('dim_projects') }}
+),
+
+calls as (
+    select
+        extract(
+            hour
+            from calls.occurred_at
+        ) as model_name,
+        calls.occurred_date as activity_date
+    from {{ ref('fct_tool_calls') }} as calls
+    inner join projects
+        on calls.session_path = projects.project_path
+    group by
+        model_name,
+        is_sidechain
+)
+
+select * from calls
+"""
+    query = cards.parse_query("calls", sql)
+    assert [name for name in cards.FILTERS if cards.has_column(query, name)] == ["activity_date", "model_name"]
+
+
 def test_every_column_that_is_shown_has_a_label_and_no_other():
     assert set(cards.read_labels()) == {name for _, card in CARDS for name in card.columns}
 
