@@ -8,7 +8,7 @@ from datetime import date
 
 @dataclass(frozen=True)
 class BuildPlan:
-    """What the next transformation has to rebuild: everything, some days, or nothing.
+    """What the next transformation has to rebuild: everything, or some days.
 
     `row_count` is how many rows of `raw` an increment reads.
     """
@@ -16,9 +16,4 @@ class BuildPlan:
     is_full_refresh: bool
     rebuild_dates: tuple[date, ...] = ()
     read_dates: tuple[date, ...] = ()
-    is_new_day: bool = False
     row_count: int = 0
-
-    @property
-    def is_empty(self) -> bool:
-        return not (self.is_full_refresh or self.rebuild_dates or self.is_new_day)

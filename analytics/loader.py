@@ -324,7 +324,7 @@ class DuckDBLoader:
         otherwise the days that loads touched since then, and the days these reach.
         """
         run_at = datetime.now(UTC)
-        built = self._connection.execute("select fingerprint, local_date from raw._builds").fetchone()
+        built = self._connection.execute("select fingerprint from raw._builds").fetchone()
         is_full = is_full_refresh or built is None or built[0] != fingerprint
         self._write_overrides()
         self._connection.execute(
@@ -356,7 +356,6 @@ class DuckDBLoader:
             is_full_refresh=False,
             rebuild_dates=tuple(day for day, role in rows if role == "rebuild"),
             read_dates=tuple(day for day, role in rows if role == "read"),
-            is_new_day=built is not None and built[1] != self._local_date(run_at),
             row_count=sum(int(row[0]) for row in row_counts if row),
         )
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from analytics import warehouse
+from analytics.build_plan import BuildPlan
 from analytics.contracts import iter_contracts, load_contract
 from analytics.errors import AnalyticsError, ConfigError, LockHeld
 from analytics.lake import Lake
@@ -306,7 +307,7 @@ def test_compaction_is_no_reason_to_load(loaded):
 
 def test_removed_days_ask_for_a_full_build(loaded):
     plan(loaded, finish=True)
-    assert plan(loaded).is_empty
+    assert plan(loaded) == BuildPlan(is_full_refresh=False)
     lake = Lake(loaded.data_dir, "test")
     path = min(lake.snapshot("conversations").parts)
     remove_parts(lake, "conversations", [path], run_id="r", kind="prune", forget_positions=False, keep_in=None)
@@ -317,7 +318,7 @@ def test_removed_days_ask_for_a_full_build(loaded):
 
 def test_the_plan_is_everything_after_a_change_of_models_and_nothing_when_nothing_came(loaded):
     assert plan(loaded, "one", finish=True).is_full_refresh
-    assert plan(loaded, "one").is_empty
+    assert plan(loaded, "one") == BuildPlan(is_full_refresh=False)
     assert plan(loaded, "two").is_full_refresh
     assert plan(loaded, "one", is_full_refresh=True).is_full_refresh
 
@@ -341,7 +342,7 @@ def test_days_stay_dirty_until_a_build_succeeded(loaded):
     run_load(loaded)
     assert plan(loaded) == first
     plan(loaded, finish=True)
-    assert plan(loaded).is_empty
+    assert plan(loaded) == BuildPlan(is_full_refresh=False)
 
 
 def test_prices_of_the_user_reach_the_warehouse(loaded, tmp_path):
