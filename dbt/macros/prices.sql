@@ -2,8 +2,8 @@
   What a request costs, for every model that prices requests: CTEs from `requests`, the last of which is
   requests_priced. `requests` has response_source_id, model_prefix, speed, inference_geo, occurred_date and tokens.
 
-  The row for the day and speed (standard where the model had no fast mode that day), the newest of them if a
-  user's own row overlaps, and of its prompt-size bands the highest that the prompt reaches.
+  The row for the day and speed (standard where the model had no fast mode that day), and of its prompt-size bands the
+  highest that the prompt reaches. A user's own row comes before the published ones of its band, the newest first.
 -#}
 {% macro priced_requests(requests) -%}
 -- Of the prices of a model's day and speed each is for the prompts that it reaches and none of higher precedence
@@ -17,23 +17,20 @@ priced_days as (
     group by model_prefix, coalesce(speed, 'standard'), occurred_date
 ),
 
-day_prices as (
+day_rows as (
     select
         priced_days.occurred_date,
         priced_days.speed as request_speed,
         prices.*,
-        -- The first has no end but the type's; a join by two comparisons is a hash join, by `or` it is not.
-        coalesce(
-            min(prices.prompt_tokens_from) over (
-                partition by priced_days.model_prefix, priced_days.speed, priced_days.occurred_date
-                order by
-                    case when prices.speed = 'standard' then 1 else 0 end asc,
-                    prices.valid_from desc nulls last,
-                    prices.prompt_tokens_from desc nulls last
-                rows between unbounded preceding and 1 preceding
-            ),
-            9223372036854775807
-        ) as prompt_tokens_to
+        row_number() over (
+            partition by
+                priced_days.model_prefix,
+                priced_days.speed,
+                priced_days.occurred_date,
+                prices.speed,
+                prices.prompt_tokens_from
+            order by prices.precedence asc nulls last, prices.valid_from desc nulls last
+        ) as choice_rank
     from priced_days
     inner join prices
         on
@@ -41,6 +38,24 @@ day_prices as (
             and priced_days.occurred_date >= prices.applies_from
             and priced_days.occurred_date < prices.applies_to
             and (prices.speed = 'standard' or prices.speed = priced_days.speed)
+),
+
+day_prices as (
+    select
+        *,
+        -- The first has no end but the type's; a join by two comparisons is a hash join, by `or` it is not.
+        coalesce(
+            min(prompt_tokens_from) over (
+                partition by model_prefix, request_speed, occurred_date
+                order by
+                    case when speed = 'standard' then 1 else 0 end asc,
+                    prompt_tokens_from desc nulls last
+                rows between unbounded preceding and 1 preceding
+            ),
+            9223372036854775807
+        ) as prompt_tokens_to
+    from day_rows
+    where choice_rank = 1
 ),
 
 requests_matched as (

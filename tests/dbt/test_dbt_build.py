@@ -129,17 +129,40 @@ def test_only_events_make_all_of_gold(warehouse: Warehouse) -> None:
     ]
 
 
-def test_a_user_price_wins_over_the_published_one(warehouse: Warehouse, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("own", "model", "usd"),
+    [
+        ("glm-4.7,glm,standard,0,2026-01-01,,1,2,0,0,0,1,published,,", "glm-4.7", "0.000210000"),
+        ("claude-sonnet-4-6,sonnet,standard,0,2024-01-01,,1,2,0,0,0,1,published,,", "claude-sonnet-4-6", "0.000210000"),
+        ("Claude-Opus-99,opus,standard,0,2026-01-01,,1,2,0,0,0,1,published,,", "claude-opus-99", "0.000210000"),
+    ],
+    ids=["a model without a price", "a row that begins before the published one", "a model newer than the list"],
+)
+def test_a_user_price_wins_over_the_published_one(
+    warehouse: Warehouse, tmp_path: Path, own: str, model: str, usd: str
+) -> None:
+    """The row that began later won, so that an own price for all time did nothing. Found by review."""
     prices_file = tmp_path / "prices.csv"
     header = (DBT_DIR / "seeds" / "model_prices.csv").read_text(encoding="utf-8").splitlines()[0]
-    prices_file.write_text(f"{header}\nglm-4.7,glm,standard,0,2026-01-01,,1,2,0,0,0,1,published,,\n", encoding="utf-8")
+    prices_file.write_text(f"{header}\n{own}\n", encoding="utf-8")
     warehouse.reset(prices_file=prices_file)
-    warehouse.load([make_answer_row(model="glm-4.7")])
+    warehouse.load([make_answer_row(model=model)])
     warehouse.run(*TABLES_ONLY)
     request = warehouse.query(
         "select cost_status, cast(estimated_cost_usd as varchar) as usd from gold.fct_api_requests"
     )
-    assert request == [{"cost_status": "priced", "usd": "0.000210000"}]
+    assert request == [{"cost_status": "priced", "usd": usd}]
+
+
+def test_an_unknown_version_is_estimated_at_the_newest_of_its_family(warehouse: Warehouse) -> None:
+    names = ["claude-haiku-5-5", "claude-haiku-99", "claude-mythos-preview", "glm-4.7"]
+    build(warehouse, [make_answer_row(name, datetime(2026, 10, 20, 12), model=name) for name in names])
+    newest, unknown, unversioned, other = warehouse.query(
+        "select cost_status, estimated_cost_usd as usd from gold.fct_api_requests order by model_name"
+    )
+    assert newest["cost_status"] == "priced"
+    assert unknown == {"cost_status": "unconfirmed", "usd": newest["usd"]}
+    assert unversioned == other == {"cost_status": "unpriced", "usd": None}
 
 
 def test_us_inference_costs_a_tenth_more_and_searches_a_cent(warehouse: Warehouse) -> None:

@@ -67,6 +67,7 @@ prices_combined as (
         case when confidence = 'published' then 'priced' else 'unconfirmed' end as cost_status,
 
         ---------- measures
+        precedence,
         prompt_tokens_from,
         cast(round(input * 1000) as bigint) as input_token_nusd,
         cast(round(output * 1000) as bigint) as output_token_nusd,
@@ -84,6 +85,43 @@ prices_combined as (
         coalesce(valid_to, cast('9999-12-31' as date)) as applies_to
     from prices_ranked
     where price_rank = 1
+),
+
+newest_of_family as (
+    select
+        model_prefix,
+        row_number() over (
+            partition by model_family order by min(valid_from) desc, model_prefix desc
+        ) as newness_rank
+    from prices_combined
+    where speed = 'standard' and model_prefix like 'claude-%' and model_family is not null
+    group by model_prefix, model_family
+),
+
+-- What a model is estimated at that is newer than this list, until its own price is known: no name has a prefix
+-- that ends so, see int_models_resolved.
+family_prices as (
+    select
+        'claude-' || prices_combined.model_family || '-*' as model_prefix,
+        prices_combined.model_family,
+        prices_combined.speed,
+        'unconfirmed' as cost_status,
+        prices_combined.precedence,
+        prices_combined.prompt_tokens_from,
+        prices_combined.input_token_nusd,
+        prices_combined.output_token_nusd,
+        prices_combined.cache_creation_5m_token_nusd,
+        prices_combined.cache_creation_1h_token_nusd,
+        prices_combined.cache_read_token_nusd,
+        prices_combined.us_geo_permille,
+        prices_combined.valid_from,
+        prices_combined.applies_from,
+        prices_combined.applies_to
+    from prices_combined
+    inner join newest_of_family
+        on prices_combined.model_prefix = newest_of_family.model_prefix and newest_of_family.newness_rank = 1
 )
 
 select * from prices_combined
+union all
+select * from family_prices

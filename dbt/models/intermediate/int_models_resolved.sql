@@ -105,20 +105,30 @@ models_matched as (
             )
 ),
 
+-- A version of a known family that the list does not know is estimated at its family's newest. A name without a
+-- version, such as claude-mythos-preview, is not: it may cost twice as much.
 models_resolved as (
     select
         ---------- keys
-        {{ surrogate_key(['model_name']) }} as model_key,
+        {{ surrogate_key(['models_matched.model_name']) }} as model_key,
 
         ---------- attributes
-        model_name,
-        undated_name as model_version_name,
-        model_prefix,
+        models_matched.model_name,
+        models_matched.undated_name as model_version_name,
+        coalesce(models_matched.model_prefix, families.model_prefix) as model_prefix,
         coalesce(
-            model_family, nullif(regexp_extract(undated_name, '(opus|sonnet|haiku|fable|mythos)', 1), ''), 'other'
+            models_matched.model_family,
+            families.model_family,
+            nullif(regexp_extract(models_matched.undated_name, '(opus|sonnet|haiku|fable|mythos)', 1), ''),
+            'other'
         ) as model_family
     from models_matched
-    where match_rank = 1
+    left join prefixes as families
+        on
+            models_matched.model_prefix is null
+            and families.model_prefix
+            = 'claude-' || regexp_extract(models_matched.undated_name, '^claude-([a-z]+)-[0-9]+(-[0-9]+)?$', 1) || '-*'
+    where models_matched.match_rank = 1
 )
 
 select * from models_resolved
