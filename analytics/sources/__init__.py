@@ -80,6 +80,10 @@ class ExtractContext:
         """The name of a file or its path as it may be written, in a row, a message or a dead letter."""
         return self.redactor.redact_path(shown_name(name))
 
+    def position_key(self, name: str) -> str:
+        """What the position in a file is filed under: another host's file of this name is another file."""
+        return f"{self.lake.host_id}:{file_key(name)}"
+
     def written_id(self, own_id: object) -> str | None:
         """A record's own id as it may be written; None for what is none, or too long for one."""
         return self.redactor.redact_text(own_id) if isinstance(own_id, str) and len(own_id) <= _ID_LIMIT else None
@@ -193,10 +197,15 @@ class Source:
     prune: Callable[[Settings, date, bool], dict[str, int]] | None = None
 
 
-def refile(state: State, is_name: Callable[[str], bool]) -> tuple[State, State]:
-    """Positions of which an earlier version filed some under names, all under keys; and what a commit says of that."""
-    keys = {name: file_key(name) for name in state if is_name(name)}
-    moved = {key: state[name] for name, key in keys.items()}
+def refile(state: State, is_name: Callable[[str], bool], host_id: str) -> tuple[State, State]:
+    """Positions under the keys of `position_key`, and what a commit says of those that were filed otherwise.
+
+    Earlier versions filed some under names and all without the host: this host takes them for its own.
+    """
+    keys = {
+        key: f"{host_id}:{file_key(key) if is_name(key) else key}" for key in state if is_name(key) or ":" not in key
+    }
+    moved = {key: state[old] for old, key in keys.items() if key not in state}
     kept = {key: position for key, position in state.items() if key not in keys}
     return kept | moved, moved | dict.fromkeys(keys)
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from analytics.errors import ConfigError, ContractViolation
-from analytics.files import file_key
 from analytics.lake import Rejection, State
 from analytics.records import BLANKS, BOM, parse_json
 from analytics.records.spelling import spell
@@ -66,7 +65,7 @@ def extract(
     folder = context.settings.api_requests_dir
     if folder is not None:
         if folder.is_dir():
-            known, moved = refile(context.lake.read_state(DATASET, NAME), lambda key: key.endswith(_ENDINGS))
+            known, moved = refile(context.lake.read_state(DATASET, NAME), _is_name, context.lake.host_id)
             if not context.has_window:
                 batch.state.update(moved)
             if context.is_full_backfill or context.has_window:
@@ -174,6 +173,10 @@ class _Batch:
 # ---------------------------------------------------------------- archives
 
 
+def _is_name(key: str) -> bool:
+    return key.endswith(_ENDINGS)
+
+
 def _find_archives(folder: Path) -> list[Path]:
     return sorted(
         path for path in folder.rglob("*") if path.suffix in _ENDINGS and path.is_file() and not path.is_symlink()
@@ -183,7 +186,7 @@ def _find_archives(folder: Path) -> list[Path]:
 def _read_new(batch: _Batch, path: Path, root: Path, known: State, *, is_final: bool = False) -> None:
     """The lines of a file that were not read before. A file that is another than it was is read from its start."""
     name = path.relative_to(root).as_posix()
-    key, file = file_key(name), batch.context.written_name(name)
+    key, file = batch.context.position_key(name), batch.context.written_name(name)
     limit = batch.context.settings.max_line_mb << 20
     try:
         with path.open("rb") as opened:
@@ -261,7 +264,8 @@ def _head(opened: BinaryIO, offset: int) -> str:
 def _read_stream(batch: _Batch, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
     """Listen for the time that is set, and commit now and then, so that a kill loses little."""
     context = batch.context
-    known = context.lake.read_state(DATASET, NAME).get(STREAM_KEY)
+    key = f"{context.lake.host_id}:{STREAM_KEY}"
+    known = refile(context.lake.read_state(DATASET, NAME), _is_name, context.lake.host_id)[0].get(key)
     stream = EventStream(
         context.settings.api_requests_url,
         float(context.settings.api_requests_seconds),
@@ -275,7 +279,7 @@ def _read_stream(batch: _Batch, clock: Callable[[], float], sleep: Callable[[flo
     for number, message in zip(count(), stream.read(), strict=False):
         batch.add_value(message.data, Place(STREAM_KEY, number, day), is_strict=False)
         if message.last_id is not None:
-            batch.state[STREAM_KEY] = {"last_id": message.last_id}
+            batch.state[key] = {"last_id": message.last_id}
         if batch.pending_rows >= STREAM_COMMIT_EVENTS or clock() - committed_at >= STREAM_COMMIT_S:
             batch.commit()
             committed_at = clock()

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analytics.errors import ConfigError, ContractViolation
-from analytics.files import file_key, shown_name
+from analytics.files import shown_name
 from analytics.lake import Rejection, State
 from analytics.records import canonical_json, parse_instant, record_id
 from analytics.records.spelling import spell
@@ -87,10 +87,9 @@ def extract(context: ExtractContext) -> ExtractResult:
     """
     reading = _Reading()
     writer = context.writer(NAME, DATASET, flatten_event)
-    known, moved = refile(context.lake.read_state(DATASET, NAME), lambda key: "/" in key)
-    for key in moved:
-        if "features" in known.get(key, ()):
-            known[key] = moved[key] = hide_ids(known[key])
+    filed = context.lake.read_state(DATASET, NAME)
+    mended = {key: hide_ids(position) for key, position in filed.items() if _is_path(key) and "features" in position}
+    known, moved = refile(filed | mended, _is_path, context.lake.host_id)
     if not context.has_window:
         reading.state.update(moved)
     found = find_files(context.settings)
@@ -225,7 +224,7 @@ def _read_manifest(
     if read is None:
         return
     content, mtime_ns = read
-    key, digest = _plan_key(path), _digest(content)
+    key, digest = _plan_key(context, path), _digest(content)
     known = positions.get(key)
     if known is not None and known["digest"] == digest and known["stage"] == place.stage:
         return
@@ -292,7 +291,7 @@ def _read_archive(
     known: State,
 ) -> None:
     """The events of an archive that were not read before. Events are numbered from the start of the file."""
-    key = file_key(str(path))
+    key = context.position_key(str(path))
     read = _read_whole(reading, path)
     if read is None:
         return
@@ -344,10 +343,14 @@ def _add_archived(
         reading.rejections.append(context.reject(NAME, file, event.position, str(violation), spell(event.record)))
 
 
-def _plan_key(manifest: Path) -> str:
+def _is_path(key: str) -> bool:
+    return "/" in key
+
+
+def _plan_key(context: ExtractContext, manifest: Path) -> str:
     """What a plan is filed under, whether it is active or complete."""
     plan = manifest.parent
-    return file_key(f"{plan.parents[2].as_posix()}/dev/*/{plan.name}")
+    return context.position_key(f"{plan.parents[2].as_posix()}/dev/*/{plan.name}")
 
 
 def _digest(content: bytes) -> str:

@@ -227,6 +227,18 @@ def test_secrets_in_names_are_written_nowhere(tmp_path):
     assert not [where for where, content in iter_contents(context.settings.data_dir) if SECRET.encode() in content]
 
 
+def test_checkouts_on_two_hosts_of_one_lake_tell_nothing_twice(tmp_path, project):
+    """Each took the other's state for what it saw last, and told of the difference in every run. Found by review."""
+
+    def run(host, status):
+        write_manifest(project, make_feature(status=status))
+        return extract(plan_context(tmp_path, host_id=host)).rows_loaded
+
+    assert [run("a", "completed"), run("b", "pending"), run("a", "completed"), run("b", "pending")] == [4, 2, 0, 0]
+    rows = committed_rows(plan_context(tmp_path).settings, "plan_events")
+    assert len({row["record_id"] for row in rows}) == 4
+
+
 def test_positions_of_earlier_versions_go_on_under_their_new_keys(tmp_path, project):
     """They were filed under paths, with the ids of features spelt out. An upgrade doubles and forgets nothing."""
     manifest = write_manifest(project, make_feature("F 1", "failed"), make_feature("F2", "blocked"))
