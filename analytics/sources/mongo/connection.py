@@ -79,7 +79,8 @@ class Server:
 def address_of(uri: str) -> str:
     """Hosts and ports of a URI, without user, password, path and options."""
     rest = re.sub(r"^[a-z+]*://", "", uri.strip(), flags=re.IGNORECASE)
-    return re.split(r"[/?]", rest.rpartition("@")[2], maxsplit=1)[0].lower() or "an unnamed host"
+    # Options go first, which may hold an @. A password with a / in it must not pass for an address.
+    return rest.partition("?")[0].rpartition("@")[2].partition("/")[0].lower() or "an unnamed host"
 
 
 @contextlib.contextmanager

@@ -111,6 +111,21 @@ def test_failure_never_repeats_the_password(uri: str, tmp_path: Path, monkeypatc
     assert PASSWORD not in repr(settings)
 
 
+@pytest.mark.parametrize(
+    ("uri", "address"),
+    [
+        ("mongodb://h1:27017/?appName=me@corp", "h1:27017"),
+        ("mongodb://u:p@H2:27017,h3/db?appName=me@corp/x", "h2:27017,h3"),
+        ("mongodb+srv://u:p@h4", "h4"),
+        (f"mongodb://u:{PASSWORD}/1@h5/db", "h5"),
+        ("", "an unnamed host"),
+    ],
+)
+def test_address_is_that_of_the_hosts(uri: str, address: str) -> None:
+    """An @ in an option was taken for the end of a password, so that two servers shared a mark. Found by review."""
+    assert connection.address_of(uri) == address
+
+
 def test_uri_of_another_kind_is_a_wrong_setting() -> None:
     with pytest.raises(ConfigError, match="ANALYTICS_MONGO_URI must begin") as caught:
         load_settings(environment={"ANALYTICS_MONGO_URI": f"postgres://reader:{PASSWORD}@host"}, dotenv=Path("none"))
