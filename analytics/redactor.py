@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hmac
 import re
+from bisect import bisect_right
 from contextlib import suppress
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -239,7 +241,10 @@ def _iter_secrets(replacer: _Replacer, raw: bytes) -> Iterator[tuple[int, int, i
 
 def _respect_tags(tags: list[tuple[int, int]], start: int, end: int) -> tuple[int, int]:
     """A secret ends or starts outside a tag, and what is one whole tag is no secret any more."""
-    for tag_start, tag_end in tags:
+    for index in range(bisect_right(tags, start, key=itemgetter(1)), len(tags)):
+        tag_start, tag_end = tags[index]
+        if tag_start >= end:
+            break
         if tag_start <= start and end <= tag_end:
             return tag_end, tag_end
         if tag_start < start < tag_end:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from analytics.errors import ConfigError
 from analytics.local_key import load_or_create_key
-from analytics.redactor import Redactor
+from analytics.redactor import Redactor, _respect_tags
 from analytics.secret_rules import RULES_FILE, read_rules
 
 if TYPE_CHECKING:
@@ -213,6 +213,42 @@ def test_find_spans_sees_secrets_of_joined_lines() -> None:
     for start, end in REDACTOR.find_spans(memoryview(buffer)):
         touched |= {number for low, high, number in borders if start < high and end > low}
     assert touched == set(range(len(lines)))
+
+
+def test_a_key_in_a_patch_s_lines_goes_and_the_line_stays_json() -> None:
+    """A list of lines, as an edit of a key file leaves, kept the key. Found by review."""
+    key = ["".join(random.Random(number).choices(CLASSES["b64"], k=64)) for number in range(3)]
+    lines = [
+        "+-----BEGIN RSA PRIVATE KEY-----",
+        *(f"+{part}" for part in key),
+        "+-----END RSA PRIVATE KEY-----",
+        "+next",
+    ]
+    redacted = REDACTOR.redact_json(to_line({"toolUseResult": {"structuredPatch": [{"lines": lines}]}}))
+    (kept,) = orjson.loads(redacted)["toolUseResult"]["structuredPatch"]
+    assert not [part for part in key if part.encode() in redacted]
+    assert kept["lines"][-1] == "+next"
+
+
+class CountingList(list[tuple[int, int]]):
+    read_count = 0
+
+    def __getitem__(self, index: Any) -> Any:
+        self.read_count += 1
+        return super().__getitem__(index)
+
+
+def test_what_is_beside_a_thousand_tags_looks_at_few_of_them() -> None:
+    """Each match looked through all tags: a line of a megabyte took minutes. Found by review."""
+    tags = CountingList((position, position + 20) for position in range(0, 100_000, 100))
+    for place in range(0, 100_000, 100):
+        assert _respect_tags(tags, place + 15, place + 30) == (place + 20, place + 30)
+        assert _respect_tags(tags, place + 2, place + 10) == (place + 20, place + 20)
+        assert _respect_tags(tags, place + 30, place + 110) == (
+            place + 30,
+            place + 110 if place == 99_900 else place + 120,
+        )
+    assert tags.read_count < 3 * 1_000 * 20
 
 
 def test_values_are_redacted_when_the_line_would_break(tmp_path: Path) -> None:

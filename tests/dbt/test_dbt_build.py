@@ -156,7 +156,8 @@ def test_a_user_price_wins_over_the_published_one(
 
 def test_an_unknown_version_is_estimated_at_the_newest_of_its_family(warehouse: Warehouse) -> None:
     names = ["claude-haiku-5-5", "claude-haiku-99", "claude-mythos-preview", "glm-4.7"]
-    build(warehouse, [make_answer_row(name, datetime(2026, 10, 20, 12), model=name) for name in names])
+    after_its_release = datetime.fromisoformat("2026-10-20T12:00:00")
+    build(warehouse, [make_answer_row(name, after_its_release, model=name) for name in names])
     newest, unknown, unversioned, other = warehouse.query(
         "select cost_status, estimated_cost_usd as usd from gold.fct_api_requests order by model_name"
     )
