@@ -56,6 +56,7 @@ def examine(settings: Settings) -> list[Finding]:
         _check_transcripts,
         _check_cleanup,
         _check_lock,
+        _check_lake,
         _check_warehouse,
         _check_published,
         _check_prices,
@@ -64,11 +65,13 @@ def examine(settings: Settings) -> list[Finding]:
 
 
 def _examine_one(check: Callable[[Settings], Finding], settings: Settings) -> Finding:
-    """One finding, even where the check itself meets a path that cannot be read."""
+    """One finding, even where the check itself meets what it cannot read."""
+    subject = check.__name__.removeprefix("_check_").replace("_", " ")
     try:
         return check(settings)
+    except AnalyticsError as error:
+        return Finding("failed", subject, str(error))
     except OSError as error:
-        subject = check.__name__.removeprefix("_check_").replace("_", " ")
         where = f"{error.filename}: " if error.filename else ""
         return Finding("failed", subject, f"{where}{reason_of(error)}. Mend that first.")
 
@@ -246,6 +249,15 @@ def _is_alive(process_id: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def _check_lake(settings: Settings) -> Finding:
+    lake = Lake(settings.data_dir, settings.host_id)
+    parts = [part for dataset in lake.input_datasets() for part in lake.snapshot(dataset).parts.values()]
+    if not parts:
+        return Finding("ok", "lake", "empty, the next run fills it")
+    days = len({part.record_date for part in parts})
+    return Finding("ok", "lake", f"{sum(part.row_count for part in parts):,} rows, {days:,} days")
 
 
 def _check_warehouse(settings: Settings) -> Finding:

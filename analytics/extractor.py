@@ -68,7 +68,10 @@ def extract(
     """Read what is new in every selected source. A source that cannot be read does not stop the others.
 
     `since` is inclusive, `until` exclusive, both aware; see `ExtractContext` for what a window means.
+    Raises ConfigError for one that holds no instant, and for a source that there is not.
     """
+    if since is not None and until is not None and until <= since:
+        raise ConfigError("--until must be later than --since; it is the first instant left out.")
     results: list[ExtractResult] = []
     failures: dict[str, str] = {}
     context = ExtractContext(

@@ -315,6 +315,11 @@ class DuckDBLoader:
             [dataset, list(dates)],
         )
 
+    @property
+    def has_loaded(self) -> bool:
+        """Whether the warehouse holds this lake, as far as it was loaded."""
+        return all(self._held_number(contract) is not None for contract in iter_contracts())
+
     # ---- what to rebuild
 
     def plan_build(self, *, run_id: str, fingerprint: str, is_full_refresh: bool = False) -> BuildPlan:

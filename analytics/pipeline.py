@@ -407,6 +407,8 @@ def plan_and_transform(settings: Settings, lake: Lake, *, run_id: str, is_full_r
     """Build and test by hand what is loaded. Only a run that is audited calls days clean: it builds them again."""
     with open_warehouse(settings) as connection:
         loader = DuckDBLoader(settings, lake, connection)
+        if not loader.has_loaded:
+            raise AnalyticsError("transform: the lake is not loaded yet. Run `analytics load` first.")
         plan = loader.plan_build(
             run_id=run_id, fingerprint=project_fingerprint(settings), is_full_refresh=is_full_refresh
         )

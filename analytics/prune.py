@@ -10,10 +10,11 @@ may still exist; only a full backfill reads them again.
 from __future__ import annotations
 
 import shutil
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from analytics.config import Settings
+from analytics.errors import ConfigError
 from analytics.lake import Lake, new_run_id
 from analytics.lake.log import date_of_part
 from analytics.lake.upkeep import remove_parts, sweep_orphans
@@ -27,8 +28,14 @@ def prune(settings: Settings, *, before: date | None = None, is_dry_run: bool = 
     The marts show the remaining days after the next run.
 
     Raises:
+        ConfigError: `before` is later than tomorrow, which no wish to forget is.
         LockHeld: a run is using the data folder.
     """
+    tomorrow = datetime.now(UTC).date() + timedelta(days=1)
+    if before is not None and before > tomorrow:
+        raise ConfigError(
+            f"prune: --before {before} is in the future. It is the first day that stays; {tomorrow} leaves none."
+        )
     if not settings.data_dir.is_dir():
         return {}
     lake = Lake(settings.data_dir, settings.host_id)

@@ -21,7 +21,7 @@ from analytics.build_plan import BuildPlan
 from analytics.checks.report import write_report
 from analytics.checks.suites import CheckResult, run_suites
 from analytics.config import PROJECT_DIR, Settings
-from analytics.errors import ChecksFailed
+from analytics.errors import AnalyticsError, ChecksFailed
 from analytics.files import shown_path
 from analytics.lake import Lake
 from analytics.result import Result
@@ -134,6 +134,8 @@ def _create_tables(connection: duckdb.DuckDBPyConnection) -> None:
 
 def _write_scope(connection: duckdb.DuckDBPyConnection, lake: Lake, *, is_everything: bool) -> int:
     """Fill audit.scope and audit.batches. Returns how many days are in scope."""
+    if not connection.execute("from duckdb_tables() where schema_name = 'silver' limit 1").fetchall():
+        raise AnalyticsError("validate: nothing is built yet. Run `analytics transform` first.")
     _create_tables(connection)
     row = connection.execute("select count(*), count(*) - count(record_date) from audit.pending").fetchone()
     pending, full_builds = row or (0, 0)
@@ -218,7 +220,10 @@ def validate(
 
 
 def begin_audit(settings: Settings, lake: Lake, *, is_everything: bool = False) -> int:
-    """Say what to audit: what was built since the last audit that passed, or everything. Returns the days in scope."""
+    """Say what to audit: what was built since the last audit that passed, or everything. Returns the days in scope.
+
+    Raises AnalyticsError before the first build.
+    """
     with open_warehouse(settings) as connection:
         return _write_scope(connection, lake, is_everything=is_everything)
 

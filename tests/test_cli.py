@@ -271,6 +271,28 @@ def test_the_next_run_has_nothing_to_do(built, capsys):
     assert "nothing new, nothing rebuilt" in out.splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    ("verb", "told"),
+    [
+        ("transform", "transform: the lake is not loaded yet. Run `analytics load` first."),
+        ("validate", "validate: nothing is built yet. Run `analytics transform` first."),
+        ("publish", "publish: there is no gold yet. Run `analytics transform` first."),
+    ],
+)
+def test_a_stage_before_its_turn_names_the_one_before_it(capsys, settings, verb, told):
+    assert run(capsys, verb, *flags_of(settings)) == (1, "", f"error      {told}\n")
+
+
+@pytest.mark.parametrize("verb", ["run", "extract"])
+def test_a_window_that_holds_no_instant_is_exit_code_2(capsys, settings, verb):
+    """It read the lines that have no time of their own, and ended with 0."""
+    write_transcript(settings, make_prompt())
+    window = ["--since", "2026-02-01", "--until", "2026-01-01"]
+    code, out, err = run(capsys, verb, *window, *flags_of(settings))
+    assert (code, out) == (2, "")
+    assert "--until must be later than --since" in err
+
+
 def run_into_closed_pipes(*arguments: str) -> int:
     """The exit code of a command whose words nobody reads, as after `| head -1` has ended."""
     read, write = os.pipe()

@@ -9,10 +9,10 @@ import time
 import pytest
 
 from analytics import doctor
-from analytics.doctor import examine
+from analytics.doctor import Finding, examine
 from analytics.lake import Lake
 from analytics.targets import snapshot
-from tests.builders import make_gold, make_prompt, make_settings, run_extract, run_load, write_transcript
+from tests.builders import make_gold, make_prompt, make_settings, run_extract, run_load, try_extract, write_transcript
 
 DAY_S = 86_400
 UNPRICED = "select 'k' as model_key, 'glm-4.7' as model_name"
@@ -168,6 +168,18 @@ def test_a_lock_held_from_elsewhere_is_a_warning(settings, monkeypatch):
     with Lake(settings.data_dir).lock():
         monkeypatch.setattr(doctor, "_is_alive", lambda _: False)
         assert find(settings, "lock").verdict == "warning"
+
+
+def test_a_damaged_commit_is_named_and_stops_no_other_finding(settings):
+    write_transcript(settings, make_prompt())
+    run_extract(settings)
+    assert find(settings, "lake") == Finding("ok", "lake", "1 rows, 1 days")
+    (commit,) = (settings.data_dir / "raw" / "_commits" / "conversations").glob("*.json")
+    commit.write_bytes(commit.read_bytes()[:40])
+    found = find(settings, "lake")
+    assert found.verdict == "failed"
+    assert f"{commit} is damaged" in found.message
+    assert found.message in try_extract(settings).failures["transcripts"]
 
 
 def test_a_broken_warehouse_may_be_deleted(settings):

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from analytics.errors import LockHeld
+from analytics.errors import ConfigError, LockHeld
 from analytics.lake import Lake
 from analytics.lake.upkeep import COMPACT_AT_FILES, compact, remove_parts
 from analytics.prune import prune
@@ -61,6 +61,13 @@ def test_pruned_days_are_gone_also_from_the_files_that_compaction_replaced(fille
     assert prune(filled, before=CUT, is_dry_run=True)["orphan_files"] == COMPACT_AT_FILES + 1
     assert prune(filled, before=CUT)["orphan_files"] == COMPACT_AT_FILES + 1
     assert {str(path) for path in lake.raw_dir.glob("*/date=2026-01-02/*/*")} == left
+
+
+def test_prune_takes_no_future_day_for_a_wish_to_forget_everything(filled):
+    before = files_below(filled.data_dir)
+    with pytest.raises(ConfigError, match=r"--before 9999-01-01 is in the future"):
+        prune(filled, before=date(9999, 1, 1))
+    assert files_below(filled.data_dir) == before
 
 
 def test_pruned_days_come_back_with_a_full_backfill_only(filled):

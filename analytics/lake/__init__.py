@@ -34,6 +34,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analytics.contracts import PAYLOAD, journal_datasets
+from analytics.errors import AnalyticsError
 from analytics.files import (
     explain_refusal,
     make_private_folder,
@@ -244,8 +245,19 @@ class Lake:
         """The log in order, from the commit after the given number."""
         for number in self._numbers(dataset):
             if number > after:
-                content = (self._commit_folder(dataset) / _commit_name(number)).read_bytes()
-                yield Commit.from_json(orjson.loads(content))
+                yield self._read_commit(dataset, number)
+
+    def _read_commit(self, dataset: str, number: int) -> Commit:
+        """One entry of the log. Raises AnalyticsError for one that is damaged: what it said is said nowhere else."""
+        path = self._commit_folder(dataset) / _commit_name(number)
+        content = path.read_bytes()
+        try:
+            return Commit.from_json(orjson.loads(content))
+        except (ValueError, KeyError, TypeError) as error:
+            raise AnalyticsError(
+                f"lake: {path} is damaged. Put it back from a copy of the data folder. Without one, move it away and "
+                "run: what it named is read again, as far as its sources still exist."
+            ) from error
 
     def commit_digest(self, dataset: str, number: int) -> str | None:
         """A hash that tells a commit from the one of its number in another log. None where there is no such commit."""

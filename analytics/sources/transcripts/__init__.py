@@ -65,17 +65,16 @@ def extract(context: ExtractContext) -> ExtractResult:
     """Read what is new in every transcript into the lake, and commit it with the positions reached.
 
     Commits after about every `COMMIT_BYTES` of input, so that an interrupted backfill goes on where
-    it was. Raises SourceUnavailable when a configured folder is missing.
+    it was. A configured folder that is missing is told; raises SourceUnavailable when there is no other.
     """
     tally = Tally()
     settings = context.settings
     roots = transcript_roots(settings)
-    for root in roots:
-        if not root.is_dir():
-            raise SourceUnavailable(
-                f"transcripts: {context.written_name(str(root))} is missing. "
-                "Set ANALYTICS_TRANSCRIPT_DIRS or run with --select another source."
-            )
+    if roots and not any(root.is_dir() for root in roots):
+        raise SourceUnavailable(
+            f"transcripts: {context.written_name(str(roots[0]))} is missing. "
+            "Set ANALYTICS_TRANSCRIPT_DIRS or run with --select another source."
+        )
     problems: list[str] = []
     files = find_files(roots, problems)
     state = context.lake.read_state(DATASET, NAME)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import os
@@ -309,6 +310,13 @@ def test_a_missing_configured_folder_is_a_failure_that_names_it(settings):
     settings.transcript_dirs[0].rmdir()
     extraction = try_extract(settings)
     assert str(settings.transcript_dirs[0]) in extraction.failures["transcripts"]
+
+
+def test_a_missing_folder_among_others_is_told_and_the_others_are_read(settings, tmp_path):
+    write_transcript(settings, make_prompt())
+    both = dataclasses.replace(settings, transcript_dirs=(tmp_path / "gone", *settings.transcript_dirs))
+    result = run_extract(both)
+    assert (result.rows_loaded, result.problems) == (1, (f"{tmp_path}/gone: No such file or directory",))
 
 
 def test_meta_files_are_rows_and_are_read_again_when_rewritten(settings):
