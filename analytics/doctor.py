@@ -12,10 +12,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal
 
+from analytics.capture.installer import SCOPES, find_settings_file
+from analytics.capture.status import read_status as read_capture_status
 from analytics.config import Settings
-from analytics.errors import AnalyticsError, reason_of
+from analytics.errors import AnalyticsError, ConfigError, reason_of
 from analytics.extractor import needs_sample
 from analytics.lake import Lake
 from analytics.lake.lock import probe_lock
@@ -55,6 +58,7 @@ def examine(settings: Settings) -> list[Finding]:
         _check_secret_rules,
         _check_transcripts,
         _check_cleanup,
+        _check_capture,
         _check_lock,
         _check_lake,
         _check_warehouse,
@@ -224,6 +228,30 @@ def _last_commit_at(settings: Settings) -> datetime | None:
     lake = Lake(settings.data_dir, settings.host_id)
     newest = list(lake.iter_commits(DATASET, after=lake.last_number(DATASET) - 1))
     return datetime.fromisoformat(newest[-1].committed_at) if newest else None
+
+
+def _check_capture(settings: Settings) -> Finding:
+    """Whether what Claude Code is told to run at its hooks is there: it calls on, and complains, where it is not."""
+    event_count = 0
+    for scope in SCOPES:
+        file = find_settings_file(scope, claude_dir=settings.claude_dir, project_dir=Path.cwd())
+        try:
+            status = read_capture_status(file, data_dir=settings.data_dir)
+        except ConfigError as error:
+            return Finding("warning", "capture", str(error).removeprefix("capture: "))
+        if status.registered_events and not status.is_hook_present:
+            return Finding(
+                "warning",
+                "capture",
+                f"{file} names {status.hook_file}, which is missing: each hook of Claude Code fails. Run: "
+                f"analytics capture install --scope {scope} (or uninstall)",
+            )
+        if status.registered_events and status.is_disabled:
+            return Finding(
+                "warning", "capture", f"disableAllHooks in {file} keeps the hook from being run. Take it out."
+            )
+        event_count += len(status.registered_events)
+    return Finding("ok", "capture", f"{event_count} hook events" if event_count else "no hook events, only transcripts")
 
 
 def _check_lock(settings: Settings) -> Finding:

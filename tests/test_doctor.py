@@ -3,12 +3,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import sys
 import time
 
 import pytest
 
 from analytics import doctor
+from analytics.capture.installer import install
 from analytics.doctor import Finding, examine
 from analytics.lake import Lake
 from analytics.targets import snapshot
@@ -153,6 +155,28 @@ def test_a_last_run_older_than_the_clean_up_is_told(settings, monkeypatch):
     last = doctor._last_commit_at(settings)
     monkeypatch.setattr(doctor, "_last_commit_at", lambda _: last.replace(year=last.year - 1))
     assert "may be lost already" in find(settings, "clean-up").message
+
+
+def test_a_hook_command_that_is_gone_is_named(settings, monkeypatch, tmp_path):
+    """Who deleted or moved the data folder had a failing hook at every event, and a doctor that was content."""
+    monkeypatch.chdir(tmp_path)
+    assert find(settings, "capture") == Finding("ok", "capture", "no hook events, only transcripts")
+    file = settings.claude_dir / "settings.json"
+    install(file, data_dir=settings.data_dir, events=["Stop", "SessionEnd"])
+    assert find(settings, "capture") == Finding("ok", "capture", "2 hook events")
+    shutil.rmtree(settings.data_dir)
+    found = find(settings, "capture")
+    assert found.verdict == "warning"
+    assert f"{settings.data_dir}/capture/hook" in found.message
+    assert "analytics capture install --scope user" in found.message
+
+
+def test_hooks_that_are_switched_off_are_told(settings, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    set_cleanup(settings, {"disableAllHooks": True})
+    assert find(settings, "capture").verdict == "ok"
+    install(settings.claude_dir / "settings.json", data_dir=settings.data_dir)
+    assert "disableAllHooks" in find(settings, "capture").message
 
 
 def test_a_run_that_is_going_on_is_no_fault(settings):

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from analytics.config import Settings
 
 
+DISABLED = "capture    warning    disableAllHooks is set in this file: nothing is captured"
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what follows `analytics capture`; `--json` and `--quiet` are every verb's and come from there."""
     parser.add_argument(
@@ -47,7 +50,10 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         from analytics.sources.hooks import queue_of
 
         count = queue_of(settings).replay()
-        printer.facts({"file_count": count}, [f"capture    replay     {count:>6,} files   failed to incoming"])
+        printer.facts(
+            {"file_count": count},
+            [f"capture    replay     {count:>6,} files   back in the queue, for the next run to read"],
+        )
     elif arguments.action == "install":
         chosen = [name.strip() for name in arguments.events.split(",") if name.strip()] if arguments.events else None
         change = installer.install(path, data_dir=settings.data_dir, events=chosen)
@@ -63,6 +69,8 @@ def _describe_change(action: str, result: installer.InstallResult) -> list[str]:
     lines = [f"capture    {action:<10} {len(result.events):>3} events   {verdict}   {result.settings_file}"]
     if result.backup_file:
         lines.append(f"capture    backup     {result.backup_file}")
+    if result.is_disabled:
+        lines.append(DISABLED)
     if replacing := sorted(installer.REPLACING_EVENTS.intersection(result.events)):
         lines.append(
             f"capture    warning    {', '.join(replacing)}: Claude Code now waits for this hook to do the work"
@@ -85,7 +93,7 @@ def _describe_status(status: CaptureStatus) -> list[str]:
     if status.registered_events and status.missing_events:
         lines.append(f"capture    missing    {', '.join(status.missing_events)}")
     if status.is_disabled:
-        lines.append("capture    warning    disableAllHooks is set in this file: nothing is captured")
+        lines.append(DISABLED)
     if status.hook_file and not status.is_hook_present:
         lines.append(f"capture    warning    {status.hook_file} is missing: run capture install again")
     lines.extend(

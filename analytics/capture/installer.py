@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from analytics.capture.settings_text import Entry, build_installed, build_uninstalled, list_ours, parse_settings
+from analytics.capture.settings_text import (
+    Entry,
+    build_installed,
+    build_uninstalled,
+    disables_hooks,
+    list_ours,
+    parse_settings,
+)
 from analytics.contracts.hook_events import EVENTS
 from analytics.errors import ConfigError
 from analytics.files import create_private_file, make_private_folder
@@ -38,6 +45,7 @@ class InstallResult(Result):
     events: tuple[str, ...]
     is_changed: bool
     backup_file: Path | None = None
+    is_disabled: bool = False
 
 
 def check_events(events: Iterable[str]) -> tuple[str, ...]:
@@ -67,10 +75,11 @@ def install(settings_file: Path, *, data_dir: Path, events: Iterable[str] | None
     data_dir = data_dir.absolute()
     hook_file = data_dir / "capture" / _hook_source().name
     changed = _change(target, lambda: build_installed(text or "", chosen, hook_file=hook_file, data_dir=data_dir))
+    is_disabled = disables_hooks(parse_settings(changed))
     try:
         _install_hook(hook_file, data_dir)
         if changed == text:
-            return InstallResult(settings_file=settings_file, events=chosen, is_changed=False)
+            return InstallResult(settings_file=settings_file, events=chosen, is_changed=False, is_disabled=is_disabled)
         backup = target.with_name(target.name + BACKUP_SUFFIX)
         if text is not None and not list_ours(parse_settings(text)):
             backup.unlink(missing_ok=True)
@@ -80,7 +89,11 @@ def install(settings_file: Path, *, data_dir: Path, events: Iterable[str] | None
     except OSError as error:
         raise ConfigError(f"capture: {error.filename or target} cannot be written ({error.strerror}).") from error
     return InstallResult(
-        settings_file=settings_file, events=chosen, is_changed=True, backup_file=backup if backup.exists() else None
+        settings_file=settings_file,
+        events=chosen,
+        is_changed=True,
+        backup_file=backup if backup.exists() else None,
+        is_disabled=is_disabled,
     )
 
 

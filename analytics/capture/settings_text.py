@@ -66,6 +66,11 @@ def is_ours(handler: object) -> bool:
     )
 
 
+def disables_hooks(settings: dict[str, Any]) -> bool:
+    """Whether Claude Code runs no hook at all by these settings."""
+    return settings.get("disableAllHooks") is True
+
+
 def list_ours(settings: dict[str, Any]) -> list[Entry]:
     """Our entries, in the order of the file."""
     found = []

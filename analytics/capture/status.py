@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from analytics.capture.installer import default_events, events_of, read_settings
-from analytics.capture.settings_text import list_ours
+from analytics.capture.settings_text import disables_hooks, list_ours
 from analytics.result import Result
 
 QUEUE_FOLDERS = ("incoming", "processing", "archive", "failed")
@@ -80,7 +80,7 @@ def read_status(settings_file: Path, *, data_dir: Path, now: datetime | None = N
         settings_file=settings_file,
         registered_events=registered,
         missing_events=tuple(event for event in default_events() if event not in registered),
-        is_disabled=settings.get("disableAllHooks") is True,
+        is_disabled=disables_hooks(settings),
         hook_file=hook_file,
         is_hook_present=hook_file is not None and os.access(hook_file, os.X_OK),
         last_event_at=None if newest is None else datetime.fromtimestamp(newest, tz=UTC),

@@ -56,6 +56,14 @@ def test_install_warns_of_an_event_that_it_replaces(run):
     assert "warning    WorktreeCreate" in run("install", "--events", "WorktreeCreate")
 
 
+def test_install_and_status_warn_where_no_hook_is_run(run, tmp_path):
+    path = tmp_path / ".claude" / "settings.json"
+    path.parent.mkdir()
+    path.write_text('{"disableAllHooks": true}\n')
+    for action in ("install", "install", "status"):
+        assert "disableAllHooks is set in this file: nothing is captured" in run(action)
+
+
 def test_status_warns_of_a_missing_command(run, tmp_path):
     run("install", "--events", "Stop")
     for file in (tmp_path / "data" / "capture").iterdir():
@@ -68,7 +76,7 @@ def test_replay_counts_what_goes_back(run, tmp_path):
     failed.mkdir(parents=True)
     (failed / "a.json").write_text("{}")
     (failed / "a.json.reason.json").write_text("{}")
-    assert "1 files" in run("replay")
+    assert "1 files   back in the queue" in run("replay")
     assert [path.name for path in (tmp_path / "data" / "queue" / "incoming").iterdir()] == ["a.json"]
 
 
