@@ -69,8 +69,10 @@ class Mark:
     `ingested_ms` is the latest `ingestedAt` read, never past the server's clock: everything before it is
     in the lake, but for documents that arrive later than the overlap. `is_backfilling` is set while a
     backfill is unfinished, which has read up to `backfill_id`; it began at `backfill_ms`. `digests`
-    are the documents read that lie in the overlap. `undated_count` and `undated_id`: documents without a
-    date, and the last of them read. `future_count`: those with a date that no increment meets yet.
+    are the documents read that lie in the overlap; where they are too many for that, `overlap_count` is
+    their number before the last reading of them all, if the mark has not moved since. `undated_count` and
+    `undated_id`: documents without a date, and the last of them read. `future_count`: those with a date
+    that no increment meets yet.
     """
 
     ingested_ms: int | None = None
@@ -81,6 +83,12 @@ class Mark:
     undated_id: str | None = None
     future_count: int = 0
     digests: frozenset[bytes] = frozenset()
+    overlap_count: int | None = None
+
+    @property
+    def is_overfull(self) -> bool:
+        """Whether the overlap may hold documents that `digests` do not know."""
+        return len(self.digests) >= MAX_DIGESTS
 
     @property
     def is_fresh(self) -> bool:
@@ -90,7 +98,7 @@ class Mark:
     def moved(self, result: UnitResult, span_ms: int) -> Mark:
         """The mark once a result is durable: at its newest document, with the digests that still matter.
 
-        Beyond a limit the oldest digests are left out: their documents are read again, no more.
+        Beyond a limit the oldest digests are left out: their documents are read again, once while nothing moves.
         """
         newest_ms = max(self.ingested_ms or 0, result.newest_ms)
         first = (newest_ms - span_ms).to_bytes(8, "big", signed=True)
@@ -230,6 +238,9 @@ class MongoExtractor:
         now_ms = server.now_ms()
         from_ms = (before.ingested_ms or 0) - self._overlap_ms
         scan = self._range(server, from_ms, now_ms + FUTURE_MS)
+        overlap_count: int | None = None
+        if before.is_overfull:  # counted before it is read: what comes in between makes another number next time
+            overlap_count = server.collection.count_documents(ingested_between(from_ms, now_ms + FUTURE_MS))
         # What is newer than the server's clock is read, yet must not take the mark along.
         overlap = Overlap(before.digests, from_ms, now_ms - UPPER_LAG_MS)
         unordered: list[UnitResult] = []
@@ -240,9 +251,14 @@ class MongoExtractor:
                 return reached
             return reached.moved(result, self._overlap_ms)
 
-        mark = self._read(server, scan, overlap, dataclasses.replace(before, digests=frozenset()), advance)
-        for result in unordered:
-            mark = mark.moved(result, self._overlap_ms)
+        mark = before
+        if overlap_count is None or overlap_count != before.overlap_count:
+            blank = dataclasses.replace(before, digests=frozenset(), overlap_count=None)
+            mark = self._read(server, scan, overlap, blank, advance)
+            for result in unordered:
+                mark = mark.moved(result, self._overlap_ms)
+            if mark.ingested_ms == before.ingested_ms:
+                mark = dataclasses.replace(mark, overlap_count=overlap_count)
         mark = self._read_undated(server, mark)
         mark = self._read_future(server, mark, now_ms)
         # Nothing new is no commit: the next run asks for the same range and skips the same documents.

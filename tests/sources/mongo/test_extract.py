@@ -118,6 +118,27 @@ def test_extract_loads_nothing_when_nothing_is_new(
 
 
 @pytest.mark.parametrize("is_indexed", [True, False])
+def test_extract_comes_to_rest_behind_a_bulk_load(
+    collection: Collection[Document], settings: Settings, monkeypatch: pytest.MonkeyPatch, *, is_indexed: bool
+) -> None:
+    """Beyond 32,768 documents in the overlap every run read the others again and committed them. Found by review."""
+    monkeypatch.setattr(extraction, "MAX_DIGESTS", 10)
+    if is_indexed:
+        collection.create_index([("ingestedAt", 1), ("_id", 1)])
+    collection.insert_many([make_document(make_line(number)) for number in range(40)])
+    assert [extract(settings).rows_loaded for _ in range(4)] == [40, 30, 0, 0]
+    number = Lake(settings.data_dir).last_number("conversations")
+    collection.insert_one(make_document(make_line(41), STARTED_AT - timedelta(seconds=1)))  # late
+    assert [extract(settings).rows_loaded for _ in range(2)] == [31, 0]
+    collection.insert_one(make_document(make_line(42), STARTED_AT + timedelta(seconds=1)))
+    assert [extract(settings).rows_loaded for _ in range(3)] == [32, 32, 0]
+    collection.insert_one(make_document(make_line(43), STARTED_AT + timedelta(hours=1)))
+    assert [extract(settings).rows_loaded for _ in range(2)] == [33, 0]
+    assert Lake(settings.data_dir).last_number("conversations") == number + 4
+    assert len(lake_ids(settings)) == 43
+
+
+@pytest.mark.parametrize("is_indexed", [True, False])
 def test_extract_finds_documents_that_share_the_boundary_instant(
     collection: Collection[Document], settings: Settings, *, is_indexed: bool
 ) -> None:
