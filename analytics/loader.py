@@ -71,7 +71,11 @@ ENTITIES_SQL = {
             unnest(case when len(blocks) > 0 then list_transform(blocks, lambda b: b.tool_use_id) else [null] end)
         from raw.conversations
         -- Lines of state name no session and make no fact: as one session they would tie every day to every other.
-        where line_type in ('user', 'assistant', 'progress') or nullif(session_id, '') is not null
+        -- int_session_threads_computed has the same rule.
+        where
+            nullif(session_id, '') is not null
+            or line_type in ('user', 'assistant', 'progress')
+            or line_subtype = 'compact_boundary'
     """,
     # A firing without a time may be filed under several days: its copies are one entity.
     "hook_events": """

@@ -1,11 +1,14 @@
 {#-
   The rows of an alert, all of one shape: what was measured above its threshold in seeds/alert_thresholds.csv.
   `measurements` is a CTE with subject_name, measured_value and measured_date.
+
+  A day that went wrong is a firing of its own. What goes on from day to day (`is_lasting`) is one firing, whose
+  key names no day, or it would be told anew every day.
 -#}
-{% macro alert_firings(alert_name, unit_name) -%}
+{% macro alert_firings(alert_name, unit_name, is_lasting=false) -%}
+    {%- set subject = ["'" ~ alert_name ~ "'", 'measurements.subject_name'] -%}
     select
-        {{ surrogate_key(["'" ~ alert_name ~ "'", 'measurements.subject_name', 'measurements.measured_date']) }}
-            as alert_key,
+        {{ surrogate_key(subject if is_lasting else subject + ['measurements.measured_date']) }} as alert_key,
         '{{ alert_name }}' as alert_name,
         thresholds.severity,
         measurements.subject_name,

@@ -129,6 +129,41 @@ def test_only_events_make_all_of_gold(warehouse: Warehouse) -> None:
     ]
 
 
+def test_lines_that_name_no_session_keep_the_contract_of_gold(warehouse: Warehouse) -> None:
+    """The boundary's session was made by no line of it: its project was null, and nothing was published until it left."""
+    lines = [
+        make_line("system", "01 12:00", session_id=None, line_uuid="c1", line_subtype="compact_boundary"),
+        make_line("pr-link", "02 12:00", session_id=None, line_uuid="l1", pr_url="https://example.com/pull/1"),
+        make_line("summary", None, session_id=None, record_date=at("09 00:00").date()),
+    ]
+    warehouse.reset()
+    warehouse.load(lines)
+    warehouse.run("build", "--exclude", "test_type:unit")
+    sessions = warehouse.query("select session_id, cast(ended_at as varchar) as ended_at from gold.dim_sessions")
+    assert [tuple(row.values()) for row in sessions] == [("unknown", "2026-06-01 12:00:00")]
+    assert len(warehouse.query("select * from gold.mart_compactions join gold.dim_sessions using (session_key)")) == 1
+
+
+def test_a_firing_keeps_its_key_while_it_lasts(warehouse: Warehouse) -> None:
+    """With the newest day in its key, what nobody had mended was told anew every day."""
+
+    def make_day(day: str) -> list[Row]:
+        calls = [(f"t{day}-{number}", f"{day} 12:{number:02}") for number in range(20)]
+        uses = [make_tool_use(tool, moment, message_id=f"m{tool}", model="nobody-1") for tool, moment in calls]
+        failed = {"is_error": True, "error_marker": "exit_code"}
+        return uses + [make_tool_result(tool, moment, failed) for tool, moment in calls]
+
+    sql = "select alert_key, cast(measured_date as varchar) as day from gold.{}"
+    alerts = ("alert_tool_failure_ratio_high", "alert_requests_unpriced")
+    build(warehouse, make_day("01"))
+    before = [warehouse.query(sql.format(alert)) for alert in alerts]
+    warehouse.load(make_day("02"))
+    warehouse.run(*TABLES_ONLY)
+    after = [warehouse.query(sql.format(alert)) for alert in alerts]
+    assert [rows[0]["day"] for rows in (*before, *after)] == ["2026-06-01"] * 2 + ["2026-06-02"] * 2
+    assert [rows[0]["alert_key"] for rows in before] == [rows[0]["alert_key"] for rows in after]
+
+
 @pytest.mark.parametrize(
     ("own", "model", "usd"),
     [

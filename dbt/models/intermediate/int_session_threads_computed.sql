@@ -6,10 +6,14 @@ conversations as (
     select * from {{ ref('stg_conversations') }}
 ),
 
--- Lines of state (summaries, snapshots) name no session and must not make one called unknown.
+-- Lines of state (summaries, snapshots) name no session and must not make one called unknown; those that gold
+-- has a row of do. ENTITIES_SQL of analytics/loader.py has the same rule.
 lines as (
     select * from conversations
-    where session_id <> 'unknown' or line_type in ('user', 'assistant', 'progress')
+    where
+        session_id <> 'unknown'
+        or line_type in ('user', 'assistant', 'progress')
+        or line_subtype = 'compact_boundary'
 ),
 
 threads as (

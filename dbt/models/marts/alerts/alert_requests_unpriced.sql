@@ -27,7 +27,7 @@ measurements as (
 ),
 
 firings as (
-    {{ alert_firings('alert_requests_unpriced', 'requests') }}
+    {{ alert_firings('alert_requests_unpriced', 'requests', is_lasting=true) }}
 )
 
 select * from firings

@@ -29,7 +29,7 @@ measurements as (
 ),
 
 firings as (
-    {{ alert_firings('alert_tool_failure_ratio_high', 'ratio') }}
+    {{ alert_firings('alert_tool_failure_ratio_high', 'ratio', is_lasting=true) }}
 )
 
 select * from firings
