@@ -5,17 +5,33 @@ conversations as (
     where line_subtype = 'compact_boundary'
 ),
 
--- Forks copy the line; whoever wrote it first keeps it.
+threads as (
+    select * from {{ ref('int_session_threads_computed') }}
+),
+
+-- Forks and subagents copy the line, with its instant; whose it is goes by the order of int_messages_enriched, so
+-- that a compaction and its summary are in one session.
 boundaries as (
     select
-        *,
-        coalesce(line_uuid, record_id) as boundary_id,
-        coalesce(occurred_at, cast(record_date as {{ timestamp_type() }})) as compacted_at,
+        conversations.*,
+        coalesce(conversations.line_uuid, conversations.record_id) as boundary_id,
+        coalesce(conversations.occurred_at, cast(conversations.record_date as {{ timestamp_type() }})) as compacted_at,
         row_number() over (
-            partition by coalesce(line_uuid, record_id)
-            order by occurred_at asc nulls last, session_id asc, record_id asc, record_date asc
+            partition by coalesce(conversations.line_uuid, conversations.record_id)
+            order by
+                conversations.is_sidechain asc,
+                threads.ended_at asc nulls last,
+                conversations.session_id asc,
+                conversations.agent_id asc nulls first,
+                conversations.occurred_at asc nulls last,
+                conversations.record_id asc,
+                conversations.record_date asc
         ) as copy_number
     from conversations
+    left join threads
+        on
+            conversations.session_id = threads.session_id
+            and coalesce(conversations.agent_id, '') = coalesce(threads.agent_id, '')
 ),
 
 compactions_deduplicated as (
