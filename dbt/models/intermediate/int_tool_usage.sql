@@ -1,5 +1,7 @@
 {{ config(materialized='incremental') }}
 
+{%- set refusals = "('user_rejected', 'permission_denied', 'hook_blocked')" %}
+
 with
 
 use_blocks as (
@@ -175,7 +177,7 @@ tool_usage as (
         coalesce(calls.tool_name, 'unknown') as tool_name,
         case
             when
-                results.error_marker in ('user_rejected', 'permission_denied')
+                results.error_marker in {{ refusals }}
                 or results.tool_denial_kind is not null
                 then 'rejected'
             when hook_calls.is_denied and not hook_calls.has_ended and not hook_calls.has_failed then 'rejected'
@@ -184,6 +186,8 @@ tool_usage as (
             when results.is_error then 'error'
             when results.tool_use_id is not null then 'success'
             when hook_calls.has_ended then 'success'
+            when hook_calls.has_failed and hook_calls.error_marker in {{ refusals }} then 'rejected'
+            when hook_calls.has_failed and hook_calls.error_marker = 'interrupted' then 'interrupted'
             when hook_calls.has_failed then 'error'
             else 'unanswered'
         end as outcome,
