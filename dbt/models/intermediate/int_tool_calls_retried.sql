@@ -14,6 +14,7 @@ tool_sequence as (
         tool_key,
         tool_name,
         file_path,
+        occurred_at,
         lag(tool_name) over (
             partition by session_id, coalesce(agent_id, '')
             order by occurred_at asc, tool_use_id asc
@@ -25,11 +26,16 @@ tool_sequence as (
         lag(outcome) over (
             partition by session_id, coalesce(agent_id, '')
             order by occurred_at asc, tool_use_id asc
-        ) as previous_outcome
+        ) as previous_outcome,
+        lag(answered_at) over (
+            partition by session_id, coalesce(agent_id, '')
+            order by occurred_at asc, tool_use_id asc
+        ) as previous_answered_at
     from tool_usage
 ),
 
--- A retry is the same tool on the same file, or a command run again, right after it failed.
+-- A retry is the same tool on the same file, or a command run again, right after it failed; what one message
+-- asks for side by side was asked before any of it could fail.
 tool_calls_retried as (
     select
         tool_call_key,
@@ -38,6 +44,7 @@ tool_calls_retried as (
     from tool_sequence
     where
         previous_outcome = 'error'
+        and previous_answered_at <= occurred_at
         and previous_tool_name = tool_name
         and coalesce(previous_file_path, '') = coalesce(file_path, '')
 )
