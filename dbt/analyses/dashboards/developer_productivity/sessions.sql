@@ -1,4 +1,4 @@
--- One row per session, on the local day on which it started.
+-- One row per session, on the local day on which it started. What names no session has no duration and is none.
 with
 
 sessions as (
@@ -44,7 +44,7 @@ sessions_named as (
         sessions.started_date_local as activity_date
     from sessions
     left join projects on sessions.project_key = projects.project_key
-    where sessions.started_date_local is not null
+    where sessions.duration_ms is not null
 )
 
 select * from sessions_named

@@ -55,7 +55,7 @@ points as (
         started_at as measured_at,
         cast(estimated_cost_usd as double) as measured_value
     from sessions
-    where estimated_cost_usd is not null and started_at is not null
+    where estimated_cost_usd is not null and started_at is not null and session_id <> 'unknown'
 ),
 
 points_compared as (

@@ -95,7 +95,11 @@ sessions_dated as (
         session_annotations.tag_count,
         session_annotations.note_count,
         session_annotations.note_char_count,
-        {{ milliseconds_between('sessions.started_at', 'sessions.ended_at') }} as duration_ms,
+        -- What names no session, of whatever days, lasted no time.
+        case
+            when sessions.session_id = 'unknown' then null
+            else {{ milliseconds_between('sessions.started_at', 'sessions.ended_at') }}
+        end as duration_ms,
         {{ local_instant('sessions.started_at', reporting_time_zone()) }} as started_at_local
     from sessions
     left join session_hooks
