@@ -29,7 +29,16 @@ plan_mode as (
                 end
             ) as bigint
         ) as open_plan_count,
-        cast(sum(case when tool_name <> 'EnterPlanMode' then duration_ms end) as bigint) as decision_ms,
+        -- Not duration_ms, which hooks tell without the time that a person thinks.
+        cast(
+            sum(
+                case
+                    when tool_name = 'EnterPlanMode' or answered_at is null then null
+                    when answered_at <= occurred_at then 0
+                    else {{ milliseconds_between('occurred_at', 'answered_at') }}
+                end
+            ) as bigint
+        ) as decision_ms,
 
         ---------- dates and instants
         min(occurred_at) as first_planned_at
