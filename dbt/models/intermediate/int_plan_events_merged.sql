@@ -308,7 +308,7 @@ transcript_events as (
         case when tool_usage.tool_name = 'EnterPlanMode' then 'plan_mode_entered' else 'plan_mode_exited' end
             as event_type,
         case
-            when tool_usage.outcome = 'unanswered' then 'unanswered'
+            when tool_usage.outcome in ('unanswered', 'interrupted') then 'unanswered'
             when tool_usage.outcome = 'success' then 'accepted'
             else 'not_accepted'
         end as status,

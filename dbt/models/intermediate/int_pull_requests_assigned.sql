@@ -9,6 +9,18 @@ responses as (
     select * from {{ ref('int_api_requests_enriched') }}
 ),
 
+-- A link with a slash at its end is the same pull request, as in int_plan_events_merged.
+lines as (
+    select
+        session_id,
+        pr_repository,
+        pr_number,
+        {{ replace_all_matches('pr_url', '/+$', '') }} as pr_url,
+        occurred_at,
+        record_date
+    from conversations
+),
+
 links as (
     select
         session_id,
@@ -16,7 +28,7 @@ links as (
         max(pr_repository) as pr_repository,
         max(pr_number) as pr_number,
         min(coalesce(occurred_at, cast(record_date as {{ timestamp_type() }}))) as linked_at
-    from conversations
+    from lines
     group by session_id, pr_url
 ),
 
