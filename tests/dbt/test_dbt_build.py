@@ -130,7 +130,7 @@ def test_only_events_make_all_of_gold(warehouse: Warehouse) -> None:
 
 
 def test_lines_that_name_no_session_keep_the_contract_of_gold(warehouse: Warehouse) -> None:
-    """The boundary's session was made by no line of it: its project was null, and nothing was published until it left."""
+    """The boundary's session was made by no line of it: its project was null, and nothing was published."""
     lines = [
         make_line("system", "01 12:00", session_id=None, line_uuid="c1", line_subtype="compact_boundary"),
         make_line("pr-link", "02 12:00", session_id=None, line_uuid="l1", pr_url="https://example.com/pull/1"),
