@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, TypeVar
 from analytics.errors import AnalyticsError, ConfigError, ContractViolation
 from analytics.files import file_key
 from analytics.lake import Lake, Part, Rejection, State
-from analytics.records import instant_date
 from analytics.records.spelling import spell
 from analytics.sample import SAMPLE_HOST
 from analytics.sources import ExtractContext, ExtractResult, Source, Tally
 from analytics.sources.hooks.archive import find_archives, import_files
-from analytics.sources.hooks.parse import flatten_event, parse_file, parse_file_name
+from analytics.sources.hooks.parse import check_time, flatten_event, parse_file, parse_file_name
 from analytics.sources.hooks.queue import Claim, HookQueue, PassingFailure, QueuedFile, iter_batches
-from analytics.sources.hooks.rows import DATASET, NAME, add_event, safe_name
+from analytics.sources.hooks.rows import DATASET, NAME, add_event, day_of_file, safe_name
 from analytics.workers import open_pool
 
 if TYPE_CHECKING:
@@ -252,9 +251,10 @@ def _read_file(
 ) -> tuple[int, list[Rejection]]:
     """Hand the events of one file to the writer. Returns how many, and what was refused."""
     name = safe_name(context, queued.name)
-    events, refused = parse_file(content, file_name=queued.name, mtime_ns=queued.mtime_ns)
+    mtime_ns = check_time(queued.mtime_ns)
+    events, refused = parse_file(content, file_name=queued.name, mtime_ns=mtime_ns)
     named = parse_file_name(name)
-    day = instant_date(queued.mtime_ns // 1_000)
+    day = day_of_file(context, mtime_ns)
     loaded = 0
     for event in events:
         try:

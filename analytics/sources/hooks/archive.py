@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from analytics.errors import ContractViolation
 from analytics.lake import Rejection
-from analytics.records import instant_date
 from analytics.records.spelling import spell
 from analytics.sources import ExtractContext, Tally
-from analytics.sources.hooks.parse import EventReader, HookEvent, flatten_event, parse_file, parse_file_name
+from analytics.sources.hooks.parse import EventReader, HookEvent, check_time, flatten_event, parse_file, parse_file_name
 from analytics.sources.hooks.queue import REASON_SUFFIX
-from analytics.sources.hooks.rows import DATASET, NAME, add_event
+from analytics.sources.hooks.rows import DATASET, NAME, add_event, day_of_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -57,8 +56,8 @@ class _Batch:
 
     def read(self, path: Path, name: str) -> None:
         status = path.stat()
-        reader = EventReader(parse_file_name(path.name), status.st_mtime_ns, is_archive=True)
-        named, day = parse_file_name(name), instant_date(status.st_mtime_ns // 1_000)
+        reader = EventReader(parse_file_name(path.name), check_time(status.st_mtime_ns), is_archive=True)
+        named, day = parse_file_name(name), day_of_file(self._context, reader.mtime_ns)
         for event in _iter_archive(self._context, path, status.st_size, reader):
             if not self._context.is_in_window(None if event.at_ns is None else event.at_ns // 1_000):
                 continue

@@ -19,6 +19,7 @@ from analytics.errors import ContractViolation
 from analytics.records import (
     BLANKS,
     BOM,
+    MAX_INSTANT,
     canonical_json,
     parse_count,
     parse_instant,
@@ -113,7 +114,7 @@ class EventReader:
     """Turns the values of one file into events. `rejections` are (position, reason, content)."""
 
     name: FileName
-    mtime_ns: int
+    mtime_ns: int | None
     is_archive: bool
     rejections: list[tuple[int, str, bytes]] = field(default_factory=list)
     _seen: Counter[bytes] = field(default_factory=Counter)
@@ -163,7 +164,7 @@ class EventReader:
         captured = (
             _find_instant(record, _CAPTURE_KEYS) or (is_wrapped and _find_instant(payload, _CAPTURE_KEYS)) or None
         )
-        if captured is None and not self.is_archive:
+        if captured is None and not self.is_archive and self.mtime_ns is not None:
             captured = self.mtime_ns // 1_000
         if self.name.at_ns is not None and not self.is_archive:
             return HookEvent(record, payload, position, self.name.at_ns, captured, "file_name")
@@ -171,7 +172,7 @@ class EventReader:
             return HookEvent(record, payload, position, instant * 1_000, captured, "wrapper")
         if (instant := _find_instant(payload, _PAYLOAD_TIME_KEYS)) is not None:
             return HookEvent(record, payload, position, instant * 1_000, captured, "payload")
-        if not self.is_archive:
+        if not self.is_archive and self.mtime_ns is not None:
             return HookEvent(record, payload, position, self.mtime_ns, captured, "mtime")
         canonical = canonical_json(payload)
         repeat = self._seen[canonical]
@@ -183,7 +184,7 @@ class EventReader:
 
 
 def parse_file(
-    content: bytes, *, file_name: str, mtime_ns: int
+    content: bytes, *, file_name: str, mtime_ns: int | None
 ) -> tuple[list[HookEvent], list[tuple[int, str, bytes]]]:
     """The events of one file, whatever its form, and what was rejected.
 
@@ -215,6 +216,11 @@ def _is_object(line: bytes) -> bool:
         return False
 
 
+def check_time(at_ns: int) -> int | None:
+    """A time that no field told, if it can be one: clocks and copies leave 1970 and the far future."""
+    return at_ns if 0 < at_ns // 1_000 < MAX_INSTANT else None
+
+
 def parse_file_name(name: str) -> FileName:
     """What a name tells: `{timestamp_ns}-{session-id}-{hook-type}.json`, or `<event>.json` of an archive."""
     if OWN_NAME.fullmatch(name):
@@ -225,12 +231,13 @@ def parse_file_name(name: str) -> FileName:
     match = _FILE_NAME.fullmatch(stem)
     if match is None:
         return FileName()
+    at_ns = check_time(int(match["at"]))
     pieces = match["rest"].split("-")
     # The session id and the hook type both hold hyphens: the longest known type at the end wins.
     for start in range(1, len(pieces)):
         if (known := _EVENT_BY_WORDS.get("".join(pieces[start:]).lower())) is not None:
-            return FileName(int(match["at"]), "-".join(pieces[:start]), known)
-    return FileName(int(match["at"]), "-".join(pieces[:-1]) or None, pieces[-1])
+            return FileName(at_ns, "-".join(pieces[:start]), known)
+    return FileName(at_ns, "-".join(pieces[:-1]) or None, pieces[-1])
 
 
 def normalise_event(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING, cast
 
+from analytics.records import instant_date
 from analytics.sources import ExtractContext
 from analytics.sources.hooks.parse import OWN_NAME, FileName, HookEvent, HookPlace
 
@@ -28,6 +29,11 @@ def add_event(writer: RecordWriter, event: HookEvent, *, name: str, named: FileN
         file_session=named.session_id,
     )
     writer.add(event.record, cast("Place", place), identity=event.identity)
+
+
+def day_of_file(context: ExtractContext, mtime_ns: int | None) -> date:
+    """The day that files an event without a time: the file's, or the run's where the file has none."""
+    return context.extracted_at.date() if mtime_ns is None else instant_date(mtime_ns // 1_000)
 
 
 def safe_name(context: ExtractContext, name: str) -> str:

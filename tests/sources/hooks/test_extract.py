@@ -85,6 +85,18 @@ def test_extract_dates_an_event_by_its_capture(tmp_path):
     assert (row["time_source"], str(row["record_date"]), row["event_name"]) == ("mtime", "2025-10-09", "PreToolUse")
 
 
+def test_times_that_no_clock_can_have_told_are_none(tmp_path):
+    """A file's name or its time of change filed events under 1970, 2128 and 2286. Found by review."""
+    put(tmp_path, make_payload(n=1), name="9999999999999999999-abc-stop.json")
+    for number, at_ns in ((2, 0), (3, 5 * 10**18), (4, -(10**18))):
+        put(tmp_path, make_payload(n=number), name=f"{number}.json", at_ns=at_ns)
+    put(tmp_path, make_payload(n=5, timestamp="2025-10-08T00:00:00Z"), name="5.json", at_ns=0)
+    extract(hook_context(tmp_path))
+    found = {json.loads(row["payload"])["n"]: (row["time_source"], str(row["record_date"])) for row in rows(tmp_path)}
+    unknown = (None, "2026-01-03")  # the day of the run
+    assert found == {1: ("mtime", "2025-10-09"), 2: unknown, 3: unknown, 4: unknown, 5: ("payload", "2025-10-08")}
+
+
 def test_extract_archives_when_told_to(tmp_path):
     fill(tmp_path, 3)
     extract(hook_context(tmp_path, hook_files="archive"))
