@@ -9,7 +9,7 @@ import shutil
 import stat
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,15 +20,16 @@ from analytics.capture.status import read_status as read_capture_status
 from analytics.config import Settings
 from analytics.errors import AnalyticsError, ConfigError, reason_of
 from analytics.extractor import needs_sample
-from analytics.lake import Lake
+from analytics.lake import Lake, Part
 from analytics.lake.lock import probe_lock
+from analytics.lake.upkeep import quarantined_parts
 from analytics.local_key import KEY_BYTES
 from analytics.redactor import Redactor
 from analytics.result import Result
 from analytics.sources.transcripts import DATASET, NAME
 from analytics.sources.transcripts.discovery import find_files, plan_tasks, transcript_roots
 from analytics.status import read_unpriced_models
-from analytics.targets.snapshot import open_current
+from analytics.targets.snapshot import missing_tables, open_current
 
 Verdict = Literal["ok", "warning", "failed"]
 
@@ -61,6 +62,7 @@ def examine(settings: Settings) -> list[Finding]:
         _check_capture,
         _check_lock,
         _check_lake,
+        _check_content,
         _check_warehouse,
         _check_published,
         _check_prices,
@@ -282,10 +284,42 @@ def _is_alive(process_id: int) -> bool:
 def _check_lake(settings: Settings) -> Finding:
     lake = Lake(settings.data_dir, settings.host_id)
     parts = [part for dataset in lake.input_datasets() for part in lake.snapshot(dataset).parts.values()]
+    if quarantined := quarantined_parts(lake):
+        return Finding(
+            "warning",
+            "lake",
+            f"{_size(quarantined)} were damaged and lie in {lake.quarantine_dir}. They are back if their sources were "
+            "still there for the run after that; see docs/runbook.md, then delete the files.",
+        )
     if not parts:
         return Finding("ok", "lake", "empty, the next run fills it")
-    days = len({part.record_date for part in parts})
-    return Finding("ok", "lake", f"{sum(part.row_count for part in parts):,} rows, {days:,} days")
+    return Finding("ok", "lake", _size(parts))
+
+
+def _size(parts: Sequence[Part]) -> str:
+    days = {part.record_date for part in parts}
+    return f"{sum(part.row_count for part in parts):,} rows, {len(days):,} days"
+
+
+def _check_content(settings: Settings) -> Finding:
+    """Whether text is kept that the setting, which may be younger than the lake, says is not."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if settings.content == "metadata":
+        lake = Lake(settings.data_dir, settings.host_id)
+        for part in lake.snapshot(DATASET).parts.values():
+            try:
+                texts = pq.ParquetFile(lake.part_file(part.path)).read(["prompt_text"])
+            except (FileNotFoundError, pa.ArrowException):
+                continue  # damage is the next run's to tell
+            if texts["prompt_text"].null_count < part.row_count:
+                return Finding(
+                    "warning",
+                    "content",
+                    "ANALYTICS_CONTENT is metadata, and the lake holds text of before. To forget it: docs/runbook.md.",
+                )
+    return Finding("ok", "content", settings.content)
 
 
 def _check_warehouse(settings: Settings) -> Finding:
@@ -321,6 +355,8 @@ def _check_published(settings: Settings) -> Finding:
         return Finding("ok", "published", "nothing yet, the next run does")
     except duckdb.Error:
         return Finding("failed", "published", "a table cannot be read. Write it again: analytics publish")
+    if missing := missing_tables(settings):
+        return Finding("warning", "published", f"{', '.join(missing)} is missing. The next run publishes again.")
     return Finding("ok", "published", f"{len(tables)} tables can be read")
 
 

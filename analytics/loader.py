@@ -272,7 +272,7 @@ class DuckDBLoader:
             run_id=run_id,
             kind="quarantine",
             forget_positions=True,
-            keep_in=self._lake.data_dir / "quarantine",
+            keep_in=self._lake.quarantine_dir,
         )
         return damaged
 

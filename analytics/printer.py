@@ -101,7 +101,11 @@ class Printer:
             elapsed_ms=result.elapsed_ms,
         )
         for path in result.damaged:
-            self.story("warning", f"load: {path} is damaged, moved to quarantine; the next run reads its sources again")
+            self.story(
+                "warning",
+                f"load: {path} is damaged, moved to quarantine; the next run brings its rows back if their sources "
+                "still exist",
+            )
 
     def on_transform(self, result: TransformResult) -> None:
         self._line(

@@ -81,7 +81,7 @@ def _prune_days(lake: Lake, before: date, *, is_dry_run: bool) -> dict[str, int]
             )
             for letter in letters:
                 letter.unlink(missing_ok=True)
-    for file in sorted((lake.data_dir / "quarantine").glob("*_date=*.parquet")):
+    for file in sorted(lake.quarantine_dir.glob("*_date=*.parquet")):
         if date_of_part(file.name.replace("_date=", "/date=", 1)) < before:
             removed["quarantined_files"] += 1
             if not is_dry_run:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from analytics.config import Settings
 from analytics.errors import PublishError
 from analytics.lake import Lake, Part
+from analytics.lake.upkeep import quarantined_parts
 from analytics.targets.snapshot import open_current, published_versions
 
 if TYPE_CHECKING:
@@ -119,6 +120,9 @@ def _lake_facts(settings: Settings) -> Facts:
         for commit in lake.iter_commits(dataset, after=snapshot.number - 1):
             committed_at = datetime.fromisoformat(commit.committed_at)
             facts[f"{dataset}_last_commit"] = f"{commit.number} ({commit.kind}, {_shown_at(committed_at)})"
+    if quarantined := quarantined_parts(lake):
+        facts["quarantined_files"] = len(quarantined)
+        facts["quarantined_rows"] = sum(part.row_count for part in quarantined)
     return facts
 
 

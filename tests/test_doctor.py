@@ -13,8 +13,18 @@ from analytics import doctor
 from analytics.capture.installer import install
 from analytics.doctor import Finding, examine
 from analytics.lake import Lake
+from analytics.status import read_status
 from analytics.targets import snapshot
-from tests.builders import make_gold, make_prompt, make_settings, run_extract, run_load, try_extract, write_transcript
+from tests.builders import (
+    make_answer,
+    make_gold,
+    make_prompt,
+    make_settings,
+    run_extract,
+    run_load,
+    try_extract,
+    write_transcript,
+)
 
 DAY_S = 86_400
 UNPRICED = "select 'k' as model_key, 'glm-4.7' as model_name"
@@ -204,6 +214,39 @@ def test_a_damaged_commit_is_named_and_stops_no_other_finding(settings):
     assert found.verdict == "failed"
     assert f"{commit} is damaged" in found.message
     assert found.message in try_extract(settings).failures["transcripts"]
+
+
+def test_damage_that_was_set_aside_is_told_until_its_files_are_deleted(settings):
+    """Where the sources were gone, a run said that it would read them again, and nobody said that it could not."""
+    write_transcript(settings, make_prompt("a"), make_prompt("b", at="2026-01-03T00:00:00Z"))
+    run_extract(settings)
+    for part in (settings.data_dir / "raw" / "conversations").rglob("*.parquet"):
+        part.write_bytes(part.read_bytes()[:-16])
+    run_load(settings)
+    found = find(settings, "lake")
+    assert found.verdict == "warning"
+    assert found.message.startswith(f"2 rows, 2 days were damaged and lie in {settings.data_dir}/quarantine")
+    assert read_status(settings)["lake"]["quarantined_rows"] == 2
+    shutil.rmtree(settings.data_dir / "quarantine")
+    assert find(settings, "lake").verdict == "ok"
+    assert "quarantined_rows" not in read_status(settings)["lake"]
+
+
+@pytest.mark.parametrize(("kept", "verdict"), [("full", "warning"), ("redacted", "warning"), ("metadata", "ok")])
+def test_text_from_before_the_setting_is_told(settings, kept, verdict):
+    write_transcript(settings, make_prompt(), make_answer())
+    run_extract(dataclasses.replace(settings, content=kept))
+    assert find(dataclasses.replace(settings, content=kept), "content") == Finding("ok", "content", kept)
+    assert find(dataclasses.replace(settings, content="metadata"), "content").verdict == verdict
+
+
+def test_a_published_table_that_is_gone_is_named(settings):
+    make_gold(settings, fct_x="select 1 as n", fct_y="select 1 as n")
+    snapshot.publish(settings, "20260101T000000000000Z")
+    assert find(settings, "published").verdict == "ok"
+    (settings.published_dir / "current" / "fct_x.parquet").unlink()
+    found = find(settings, "published")
+    assert (found.verdict, found.message) == ("warning", "fct_x is missing. The next run publishes again.")
 
 
 def test_a_broken_warehouse_may_be_deleted(settings):

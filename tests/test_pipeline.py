@@ -89,6 +89,9 @@ def test_a_deleted_warehouse_or_publication_is_made_again(settings):
     shutil.rmtree(settings.published_dir)
     assert pipeline.run(settings).publish is not None
     assert prompts(settings) == ["a"]
+    (settings.published_dir / "current" / "fct_lines.parquet").unlink()
+    assert pipeline.run(settings).publish is not None
+    assert prompts(settings) == ["a"]
 
 
 def test_what_a_run_writes_is_private_whoever_calls_it(settings, monkeypatch):

@@ -71,6 +71,7 @@ class Lake:
     def __init__(self, data_dir: Path, host_id: str = "") -> None:
         self.data_dir = data_dir
         self.raw_dir = data_dir / "raw"
+        self.quarantine_dir = data_dir / "quarantine"
         self._host_id = host_id
         self._durable: set[str] = set()  # parts that the disk holds and no commit names yet
 

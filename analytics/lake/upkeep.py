@@ -108,8 +108,24 @@ def remove_parts(
                 lake.part_file(path).unlink()
             else:
                 make_private_folder(keep_in)
-                lake.part_file(path).replace(keep_in / path.replace("/", "_"))
+                lake.part_file(path).replace(keep_in / _name_kept(path))
     return commits
+
+
+def _name_kept(path: str) -> str:
+    return path.replace("/", "_")
+
+
+def quarantined_parts(lake: Lake) -> list[Part]:
+    """The damaged parts that lie in quarantine, as the log knew them while they counted."""
+    kept = {file.name for file in lake.quarantine_dir.glob("*.parquet")}
+    return [
+        part
+        for dataset in (lake.datasets() if kept else ())
+        for commit in lake.iter_commits(dataset)
+        for part in commit.adds
+        if _name_kept(part.path) in kept
+    ]
 
 
 def _positions_behind(lake: Lake, dataset: str, removed: AbstractSet[str]) -> dict[str, set[str]]:

@@ -267,7 +267,13 @@ def is_published(settings: Settings, build: str) -> bool:
         is_seen = version is not None and (version / COMPLETE).read_text(encoding="utf-8") == build
     except OSError:
         return False
-    return is_seen and (settings.published_dir / MARTS).exists()
+    return is_seen and (settings.published_dir / MARTS).exists() and not missing_tables(settings)
+
+
+def missing_tables(settings: Settings) -> list[str]:
+    """The tables that readers are promised, and whose file somebody took away."""
+    promised = {table for table, _, _ in _read_shape(settings.published_dir / MARTS) if table}
+    return sorted(name for name in promised if not (settings.published_dir / CURRENT / f"{name}.parquet").exists())
 
 
 def published_versions(published: Path) -> list[Path]:
