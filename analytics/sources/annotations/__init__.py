@@ -2,11 +2,13 @@
 
 The verbs put one small file each into `<data>/annotations/`, so that they never wait for a run; the
 next run commits what is there and only then deletes it. A run that dies in between leaves files that
-are read again to the same ids.
+are read again to the same ids. A file with something that was rejected stays beside them as `.rejected`:
+the dead letter says why, and does not repeat what a person wrote.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from datetime import UTC, datetime
@@ -39,6 +41,7 @@ DATASET = "annotations"
 FOLDER = "annotations"
 
 NOT_AN_ANNOTATION = "no annotation"
+REJECTED_SUFFIX = ".rejected"
 _MAX_BYTES = 1 << 20
 
 
@@ -53,7 +56,7 @@ def is_enabled(settings: Settings) -> bool:
 
 
 def extract(context: ExtractContext) -> ExtractResult:
-    """Commit the annotations that wait, then delete their files."""
+    """Commit the annotations that wait, then delete their files, or put them aside."""
     return _read(context, _find_files(context.settings.data_dir / FOLDER), is_consumed=True)
 
 
@@ -139,13 +142,17 @@ def _read(context: ExtractContext, files: list[Path], *, is_consumed: bool) -> E
     writer = context.writer(NAME, DATASET, flatten_event)
     rejections: list[Rejection] = []
     read: list[Path] = []
+    refused: set[Path] = set()
     loaded = 0
     for path in files:
         try:
             if path.stat().st_size > _MAX_BYTES and is_consumed:
                 tally.file_problems[f"larger than {_MAX_BYTES >> 20} MB"] += 1
                 continue
+            before = len(rejections)
             loaded += _read_file(context, writer, path, rejections)
+            if len(rejections) > before:
+                refused.add(path)
         except OSError as error:
             tally.file_problems[error.strerror or "cannot be read"] += 1
             continue
@@ -165,8 +172,19 @@ def _read(context: ExtractContext, files: list[Path], *, is_consumed: bool) -> E
     if is_consumed:
         for path in read:
             step("annotation_deleted")
-            path.unlink(missing_ok=True)
+            if path in refused:
+                _put_aside(path)
+            else:
+                path.unlink(missing_ok=True)
     return tally.result(NAME, DATASET)
+
+
+def _put_aside(path: Path) -> None:
+    target = path.with_name(path.name + REJECTED_SUFFIX)
+    if target.exists():
+        target = path.with_name(f"{path.stem}-{uuid.uuid4().hex}{path.suffix}{REJECTED_SUFFIX}")
+    with contextlib.suppress(FileNotFoundError):
+        path.rename(target)
 
 
 def _read_file(context: ExtractContext, writer: RecordWriter, path: Path, rejections: list[Rejection]) -> int:

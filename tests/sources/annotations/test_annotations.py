@@ -182,6 +182,19 @@ def test_import_checks_what_it_reads(tmp_path, data_dir):
     }
 
 
+def test_what_is_no_annotation_is_kept_for_its_writer(data_dir):
+    """A note with a comma too few was deleted with its file, and the dead letter may not repeat it. Found by review."""
+    folder = data_dir / "annotations"
+    folder.mkdir(parents=True)
+    broken = b'{"event_type": "noted", "note": "precious" "session_id": "s"}\n'
+    for content in (broken, broken * 2):
+        (folder / "1.jsonl").write_bytes(content)
+        extract(make_context(data_dir.parent))
+    assert {path.read_bytes() for path in folder.iterdir()} == {broken, broken * 2}
+    assert all(path.suffix == ".rejected" for path in folder.iterdir())
+    assert extract(make_context(data_dir.parent)).rows_read == 0
+
+
 def test_one_odd_value_costs_only_itself(data_dir):
     """A note's count beyond 64 bits, or true in its place, kept everything said from the lake. Found by review."""
     folder = data_dir / "annotations"
