@@ -34,7 +34,6 @@ SERVER_HOST = "127.0.0.1"
 SERVER_START_S = 90
 SERVER_STOP_S = 30
 _RUNNER = "--runner"
-QUIET_ENVIRONMENT = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
 
 
 def build_deployments() -> list[RunnerDeployment]:
@@ -111,8 +110,7 @@ def serve_hourly() -> int:
     """
     os.umask(PRIVATE_UMASK)
     command = [sys.executable, "-m", "flows.deployments", _RUNNER]
-    environment = {**os.environ, **QUIET_ENVIRONMENT}
-    with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, start_new_session=True) as runner:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as runner:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: runner.stdin and runner.stdin.close())
         return runner.wait()

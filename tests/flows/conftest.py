@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import flows  # noqa: F401 - before Prefect, which looks at its environment once
 from analytics.config import Settings
 from tests.builders import make_settings
 
@@ -18,9 +19,7 @@ def _prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One real Prefect server for all tests: it takes seconds to start."""
     environment = pytest.MonkeyPatch()
     environment.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
-    environment.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     environment.setenv("PREFECT_LOGGING_TO_API_ENABLED", "false")
-    environment.setenv("DO_NOT_TRACK", "1")
     from prefect.testing.utilities import prefect_test_harness
 
     with prefect_test_harness(server_startup_timeout=180):

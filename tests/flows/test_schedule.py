@@ -30,6 +30,25 @@ from tests.builders import make_answer, make_prompt, write_transcript
 PROJECT = Path(__file__).parents[2]
 
 
+@pytest.mark.parametrize(
+    ("started_in", "imported"),
+    [(PROJECT, "prefect"), (None, "flows.main_pipeline"), (None, "flows.backfill"), (None, "flows.deployments")],
+)
+def test_nothing_tells_prefect_s_makers_about_flows(tmp_path: Path, started_in: Path | None, imported: str) -> None:
+    """Only `make schedule` had that off; a flow started directly sent its heartbeat. Found by review."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(PROJECT)}
+    question = "from prefect.settings import get_current_settings as get; print(get().server.analytics_enabled)"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import {imported}; {question}"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+        cwd=started_in or tmp_path,
+    )
+    assert done.stdout == "False\n"
+
+
 def wait_for(what: Callable[[], object], timeout_s: float = 180.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not what():

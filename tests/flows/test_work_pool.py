@@ -25,7 +25,7 @@ from analytics import pipeline
 from analytics.config import Settings
 from analytics.errors import LockHeld
 from analytics.lake import Lake
-from flows.deployments import QUIET_ENVIRONMENT, is_healthy
+from flows.deployments import is_healthy
 from tests.builders import make_answer, make_prompt, make_settings, published_rows, write_transcript
 
 pytestmark = pytest.mark.torture
@@ -70,7 +70,7 @@ def api_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     kept = {"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem"}
     server = subprocess.Popen(
         [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
-        env={**os.environ, "PREFECT_HOME": str(home), **QUIET_ENVIRONMENT, **kept},
+        env={**os.environ, "PREFECT_HOME": str(home), **kept},
         stdout=subprocess.DEVNULL,
     )
     url = f"http://127.0.0.1:{port}/api"
