@@ -323,6 +323,15 @@ def test_the_plan_is_everything_after_a_change_of_models_and_nothing_when_nothin
     assert plan(loaded, "one", is_full_refresh=True).is_full_refresh
 
 
+def test_a_full_build_that_was_not_finished_leaves_none_behind(loaded):
+    """Put back after it had failed, a change of models was taken for built, over the tables of the other. By review."""
+    plan(loaded, finish=True)
+    plan(loaded, fingerprint="changed")
+    with open_warehouse(loaded) as connection:
+        assert DuckDBLoader(loaded, Lake(loaded.data_dir), connection).current_build("f") is None
+    assert plan(loaded).is_full_refresh
+
+
 def test_the_plan_names_the_days_that_came(loaded):
     plan(loaded, finish=True)
     write_transcript(loaded, make_prompt("new", at="2026-01-07T00:00:00Z"), name="p/new.jsonl")
