@@ -68,7 +68,7 @@ fullest_ranked as (
             order by
                 is_progress_copy asc,
                 case when stop_reason is null then 1 else 0 end asc,
-                total_tokens desc,
+                total_tokens desc nulls last,
                 case when advisor_iterations is null then 1 else 0 end asc,
                 record_id asc,
                 record_date asc

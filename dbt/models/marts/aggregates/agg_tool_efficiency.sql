@@ -73,7 +73,7 @@ tool_efficiency as (
         tools.usage_tier,
 
         ---------- measures
-        cast(rank() over (order by tools.tool_call_count desc) as bigint) as usage_rank,
+        cast(rank() over (order by tools.tool_call_count desc nulls last) as bigint) as usage_rank,
         tools.tool_call_count,
         cast(category_sums.tool_call_count as bigint) as category_tool_call_count,
         cast(tools.tool_call_count as double) / nullif(category_sums.tool_call_count, 0) as category_share_ratio,
