@@ -76,6 +76,21 @@ def test_every_table_stands_in_the_readme_with_its_key() -> None:
     assert {name: tuple(re.findall(r"\w+", key)) for name, key in shown} == keys
 
 
+# A run's own: how long it took and when, where its data lies, how dbt built it, whether the sample counts as stale.
+OF_THE_RUN = re.compile(
+    r" +[0-9.]+ s\b|\S+Z\b|\S+(?=/(?:dead_letter|published)/)|[0-9]+ models|   (?:everything|as dbt .*)|[0-9](?= of)"
+)
+
+
+def facts_of(story: str) -> list[str]:
+    return [" ".join(OF_THE_RUN.sub(" ", line).split()) for line in story.strip().splitlines()]
+
+
+def test_the_readme_shows_what_a_run_over_the_sample_says(told) -> None:
+    (shown,) = re.findall(r"```text\n(extract .+?)```", README, re.DOTALL)
+    assert facts_of(shown) == facts_of(told)
+
+
 def test_the_dictionary_is_what_is_generated() -> None:
     assert DICTIONARY_FILE.read_text(encoding="utf-8") == build_page(read_tables()), "run: make docs"
 
