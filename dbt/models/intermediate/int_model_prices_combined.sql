@@ -91,7 +91,7 @@ newest_of_family as (
     select
         model_prefix,
         row_number() over (
-            partition by model_family order by min(valid_from) desc, model_prefix desc
+            partition by model_family order by min(valid_from) desc nulls last, model_prefix desc nulls last
         ) as newness_rank
     from prices_combined
     where speed = 'standard' and model_prefix like 'claude-%' and model_family is not null
