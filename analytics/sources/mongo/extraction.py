@@ -235,7 +235,8 @@ class MongoExtractor:
         return mark
 
     def _increment(self, server: Server, before: Mark) -> None:
-        now_ms = server.now_ms()
+        # After a fail-over the clock may be another's, hours back. The service writes on by its own.
+        now_ms = max(server.now_ms(), before.ingested_ms or 0)
         from_ms = (before.ingested_ms or 0) - self._overlap_ms
         scan = self._range(server, from_ms, now_ms + FUTURE_MS)
         overlap_count: int | None = None

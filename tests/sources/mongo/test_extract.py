@@ -117,6 +117,22 @@ def test_extract_loads_nothing_when_nothing_is_new(
     assert Lake(settings.data_dir).last_number("conversations") == number
 
 
+def test_extract_goes_on_when_the_servers_clock_went_back(
+    collection: Collection[Document], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than 70 minutes back, as after a fail-over, the server refused a range that ends before it begins."""
+    collection.create_index([("ingestedAt", 1), ("_id", 1)])
+    now = datetime.now(UTC)
+    collection.insert_one(make_document(make_line(1), now - timedelta(hours=1)))
+    extract(settings)
+    told = Server.now_ms
+    monkeypatch.setattr(Server, "now_ms", lambda server: told(server) - 5 * 3_600_000)
+    collection.insert_one(make_document(make_line(2), now - timedelta(minutes=30)))
+    assert [extract(settings).rows_loaded for _ in range(2)] == [1, 0]
+    monkeypatch.undo()
+    assert extract(settings).rows_loaded == 0
+
+
 @pytest.mark.parametrize("is_indexed", [True, False])
 def test_extract_comes_to_rest_behind_a_bulk_load(
     collection: Collection[Document], settings: Settings, monkeypatch: pytest.MonkeyPatch, *, is_indexed: bool
