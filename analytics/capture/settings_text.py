@@ -99,7 +99,8 @@ def build_installed(text: str, events: Iterable[str], *, hook_file: Path, data_d
     _, settings = _parse(body)
     wanted = {event: build_handler(event, hook_file=hook_file, data_dir=data_dir) for event in chosen}
     present = list_ours(settings)
-    if len(present) == len(wanted) and all(wanted.get(event) == handler for event, _, _, handler in present):
+    found = {event: handler for event, _, _, handler in present}
+    if len(present) == len(wanted) and found == wanted:
         return text
     body = _strip_bom(build_uninstalled(body))[1] if present else body
     for event in chosen:
@@ -144,9 +145,14 @@ def build_uninstalled(text: str) -> str:
             raise ValueError("a group of its hooks cannot be found again")
         if len(list_members(body, handlers.value_start)) > 1:
             body = remove(body, handlers.value_start, index)
-        elif len(list_members(body, groups.value_start)) > 1:
+        elif len(list_members(body, groups.value_start)) > 1 or _is_repeated(body, hooks.value_start, event):
             body = remove(body, groups.value_start, group_index)
-        elif len(members := list_members(body, hooks.value_start)) > 1:
+        elif len(members := list_members(body, hooks.value_start)) > 1 or _is_repeated(body, start, "hooks"):
             body = remove(body, hooks.value_start, members.index(groups))
         else:
             body = remove(body, start, list_members(body, start).index(hooks))
+
+
+def _is_repeated(text: str, start: int, key: str) -> bool:
+    """Whether taking the member that counts out would let an earlier one of its key count."""
+    return sum(member.key == key for member in list_members(text, start)) > 1

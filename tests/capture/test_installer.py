@@ -91,6 +91,27 @@ def test_install_twice_is_install_once(text, events):
     assert build(once, events) == once
 
 
+def test_install_mends_an_event_that_has_lost_its_entry_to_another():
+    """As many entries as events were taken for one each, also two for Stop and none for PreToolUse. Found by review."""
+    installed = json.loads(build("{}", ("PreToolUse", "Stop")))
+    del installed["hooks"]["PreToolUse"]
+    installed["hooks"]["Stop"] *= 2
+    mended = json.loads(build(json.dumps(installed), ("PreToolUse", "Stop")))
+    assert {event: len(groups) for event, groups in mended["hooks"].items()} == {"PreToolUse": 1, "Stop": 1}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"hooks": {"Stop": [{"hooks": [{"type": "command", "command": "x"}]}]}, "hooks": {}}',
+        '{"hooks": {"Stop": [{"hooks": [{"type": "command", "command": "x"}]}], "Stop": []}}',
+    ],
+)
+def test_uninstall_revives_nothing_that_a_repeated_key_hid(text):
+    """Of two equal keys the last counts; with it gone the hooks of the first came to life. Found by review."""
+    assert build_uninstalled(build(text, ("Stop",))) == text
+
+
 @given(texts, chosen_events, chosen_events)
 @settings(max_examples=100, deadline=None)
 def test_install_of_another_choice_replaces_ours(text, first, second):
