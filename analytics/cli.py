@@ -87,8 +87,11 @@ def _explain(error: Exception) -> str:
 def build_parser() -> argparse.ArgumentParser:
     """The whole grammar. Flags mean the same with every verb."""
     parser = argparse.ArgumentParser(
-        prog="analytics", description="Claude Code analytics: transcripts, hooks and MongoDB into trusted marts."
+        prog="analytics",
+        description="Claude Code analytics: transcripts, hooks and MongoDB into trusted marts.",
+        parents=[_common_flags()],
     )
+    parser.set_defaults(json=False, quiet=False, debug=False)
     parser.add_argument("--version", action="version", version=f"analytics {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     common = _common_flags()
@@ -127,9 +130,9 @@ def build_parser() -> argparse.ArgumentParser:
     add_capture_arguments(added)
     verb("status", _status, "show what there is, how fresh it is, and what could not be priced or read")
     verb("doctor", _doctor, "check the set-up and say what to mend")
-    added = verb("show", _show, "print a published table")
-    added.add_argument("table", help="name of a gold table, such as agg_daily_summary")
-    added.add_argument("--limit", type=int, default=20, help="rows at most (20)")
+    added = verb("show", _show, "print a published table, or list them")
+    added.add_argument("table", nargs="?", help="name of a gold table, such as agg_daily_summary; without, their names")
+    added.add_argument("--limit", type=_row_limit, default=20, help="rows at most (20)")
     _add_format_flags(added)
     added = verb("query", _query, "run SQL on the published tables")
     added.add_argument("sql", help="one statement, in quotes")
@@ -156,7 +159,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _common_flags(*, has_json: bool = True) -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
+    """The flags that stand before or after the verb. One not given leaves no trace, or it would undo the other."""
+    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     common.add_argument("--data-dir", help="data folder (ANALYTICS_DATA_DIR)")
     common.add_argument("--transcript-dirs", help="folders of transcripts, ':' between (ANALYTICS_TRANSCRIPT_DIRS)")
     common.add_argument("--timezone", help="reporting time zone (ANALYTICS_TIMEZONE)")
@@ -188,6 +192,12 @@ def _day(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no day such as 2026-01-31") from error
+
+
+def _row_limit(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of rows")
+    return int(text)
 
 
 def _overrides(parsed: argparse.Namespace) -> dict[str, str]:
@@ -341,9 +351,10 @@ def _doctor(parsed: argparse.Namespace, settings: Settings) -> int:
 
 
 def _show(parsed: argparse.Namespace, settings: Settings) -> int:
-    from analytics.reader import read_table
+    from analytics.reader import list_tables, read_table
 
-    _print_table(parsed, settings, read_table(settings, parsed.table, limit=max(parsed.limit, 0)))
+    table = read_table(settings, parsed.table, limit=parsed.limit) if parsed.table else list_tables(settings)
+    _print_table(parsed, settings, table)
     return 0
 
 

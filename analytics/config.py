@@ -230,10 +230,11 @@ def iter_settings() -> list[dataclasses.Field[Any]]:
 def read_dotenv(path: Path) -> dict[str, str]:
     """The assignments of a .env file: `NAME=value` a line, `#` comments, optional quotes and `export`.
 
+    A `#` after a blank begins a comment, unless it is in quotes.
     A missing file is empty; a line of another form raises ConfigError with its number, never its text.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:
@@ -243,13 +244,11 @@ def read_dotenv(path: Path) -> dict[str, str]:
         stripped = line.strip()
         if not stripped or stripped.startswith("#"):
             continue
-        match = re.fullmatch(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)", stripped)
+        match = re.fullmatch(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=(.*)", stripped)
         if not match:
             raise ConfigError(f".env: line {number} of {path} is not NAME=value.")
-        value = match[2]
-        if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
-            value = value[1:-1]
-        values[match[1]] = value
+        quoted = re.fullmatch(r"""\s*(['"])(.*?)\1(?:\s+#.*)?""", match[2])
+        values[match[1]] = quoted[2] if quoted else re.split(r"\s#", match[2], maxsplit=1)[0].strip()
     return values
 
 
@@ -283,8 +282,9 @@ def load_settings(
     known = {environment_name(entry.name): entry for entry in iter_settings()}
     for name in merged:
         if name.startswith(PREFIX) and name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean {close[0]}?" if close else " See .env.example for those there are."
+            # Without what they all begin with, or each would be like every other.
+            close = difflib.get_close_matches(name.removeprefix(PREFIX), [n.removeprefix(PREFIX) for n in known], n=1)
+            hint = f" Did you mean {PREFIX}{close[0]}?" if close else " See .env.example for those there are."
             raise ConfigError(f"{name} is no setting.{hint}")
     values: dict[str, Any] = {}
     for name, entry in known.items():

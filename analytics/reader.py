@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import io
 import json
 import math
+import re
 import unicodedata
 from decimal import Decimal
 from itertools import count
@@ -26,6 +28,8 @@ EXPORTED_FORMS: tuple[Form, ...] = ("csv", "json", "parquet")
 MAX_CELL_CHARS = 60
 # A spreadsheet takes a cell that begins so for a formula; some take the wide forms too.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20", "\t", "\r", "\n")
+# DuckDB's own suggestion is one of its system tables where no other is near.
+_UNKNOWN_TABLE = re.compile(r'Catalog Error: Table with name (\S+) does not exist!\nDid you mean "[^"]*"\?')
 
 
 def quote(name: str) -> str:
@@ -33,13 +37,17 @@ def quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def list_tables(settings: Settings) -> pa.Table:
+    """The published tables, a row each."""
+    return read_query(
+        settings, "select view_name as table_name from duckdb_views() where schema_name = 'gold' order by 1"
+    )
+
+
 def published_tables(settings: Settings) -> list[str]:
     """Names of the published tables."""
-    with open_current(settings) as connection:
-        rows = connection.execute(
-            "select view_name from duckdb_views() where schema_name = 'gold' order by 1"
-        ).fetchall()
-    return [name for (name,) in rows]
+    names: list[str] = list_tables(settings)["table_name"].to_pylist()
+    return names
 
 
 def read_query(settings: Settings, sql: str) -> pa.Table:
@@ -54,7 +62,8 @@ def read_query(settings: Settings, sql: str) -> pa.Table:
             _refuse_what_is_no_question(connection.extract_statements(sql))
             table = connection.sql(sql).to_arrow_table()
         except duckdb.Error as error:
-            raise ConfigError(f"query: {str(error).strip()}") from error
+            told = _UNKNOWN_TABLE.sub(lambda match: _suggest(match[1], published_tables(settings)), str(error).strip())
+            raise ConfigError(f"query: {told}") from error
     return table.rename_columns(_distinct(table.column_names))
 
 
@@ -80,12 +89,19 @@ def _distinct(names: list[str]) -> list[str]:
 
 
 def read_table(settings: Settings, name: str, *, limit: int | None = None) -> pa.Table:
-    """The rows of a published table. Raises ConfigError for a name there is not, with those there are."""
+    """The rows of a published table. Raises ConfigError for a name there is not, with those like it."""
     tables = published_tables(settings)
-    if name not in tables:
-        raise ConfigError(f"there is no table {name!r}. There are: {', '.join(tables)}.")
+    table = name.removeprefix("gold.")
+    if table not in tables:
+        raise ConfigError(_suggest(name, tables))
     bound = "" if limit is None else f" limit {limit}"
-    return read_query(settings, f"select * from gold.{quote(name)}{bound}")
+    return read_query(settings, f"select * from gold.{quote(table)}{bound}")
+
+
+def _suggest(name: str, tables: list[str]) -> str:
+    close = difflib.get_close_matches(name.removeprefix("gold."), tables)
+    hint = f"Did you mean {' or '.join(close)}?" if close else "`analytics show` lists those there are."
+    return f"There is no table {name!r}. {hint}"
 
 
 def write_table(table: pa.Table, file: Path, form: Form) -> None:

@@ -89,7 +89,8 @@ def test_every_verb_has_help():
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["nonsense"], ["extract", "--since", "soon"], ["prune", "--before", "2026"], ["show"]]
+    "arguments",
+    [[], ["nonsense"], ["extract", "--since", "soon"], ["prune", "--before", "2026"], ["show", "x", "--limit", "-1"]],
 )
 def test_a_wrong_use_is_exit_code_2(capsys, arguments):
     with pytest.raises(SystemExit) as caught:
@@ -367,11 +368,37 @@ def test_show_and_query_speak_every_form(built, capsys, tmp_path):
     assert (code, len(json.loads(out))) == (0, 1)
 
 
-def test_show_lists_the_tables_when_there_is_none_of_that_name(built, capsys):
+@pytest.mark.parametrize("words", [("show", "{}"), ("export", "{}", "--csv", "x.csv"), ("query", "from {}")])
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("dim_model", "There is no table 'dim_model'. Did you mean dim_models"),
+        ("nope", "There is no table 'nope'. `analytics show` lists those there are."),
+    ],
+)
+def test_a_table_that_there_is_not_is_exit_code_2_with_those_like_it(built, capsys, words, name, told):
+    """DuckDB proposed pg_enum for nope, and show printed 46 names for a letter that was missing."""
     settings, _ = built
-    code, _, err = run(capsys, "show", "fct_nope", *flags_of(settings))
+    code, _, err = run(capsys, *(word.format(name) for word in words), *flags_of(settings))
     assert code == 2
-    assert "fct_api_requests" in err
+    assert told in err
+    assert "pg_enum" not in err
+
+
+def test_show_takes_the_name_with_its_schema_and_lists_the_tables_without_one(built, capsys):
+    settings, _ = built
+    flags = flags_of(settings)
+    assert run(capsys, "show", "gold.dim_models", *flags) == run(capsys, "show", "dim_models", *flags)
+    code, out, _ = run(capsys, "show", "--json", *flags)
+    assert code == 0
+    assert {"table_name": "fct_api_requests"} in json.loads(out)
+
+
+def test_a_flag_means_the_same_before_the_verb(built, capsys):
+    settings, _ = built
+    before = run(capsys, *flags_of(settings), "--json", "status")
+    assert before[0] == 0
+    assert json.loads(before[1]).keys() == json.loads(run(capsys, "status", "--json", *flags_of(settings))[1]).keys()
 
 
 def test_sql_that_does_not_run_is_exit_code_2(built, capsys):

@@ -89,6 +89,11 @@ def test_load_settings_finds_claude_code_by_its_own_variable(tmp_path):
     assert load(tmp_path, {"HOME": "/h", "CLAUDE_CONFIG_DIR": "/c"}).claude_dir == Path("/c")
 
 
+def test_load_settings_suggests_no_setting_that_is_not_near(tmp_path):
+    with pytest.raises(ConfigError, match=r"ANALYTICS_FOO is no setting. See \.env\.example"):
+        load(tmp_path, {"ANALYTICS_FOO": "x"})
+
+
 def test_load_settings_splits_folders_and_expands_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", "/h")
     assert load(tmp_path, {"ANALYTICS_TRANSCRIPT_DIRS": "~/a:/b:"}).transcript_dirs == (Path("/h/a"), Path("/b"))
@@ -98,6 +103,13 @@ def test_read_dotenv_takes_comments_quotes_and_export(tmp_path):
     file = tmp_path / ".env"
     file.write_text("# note\n\nexport A=1\nB = 'two words'\nC=\"3\"\nD=a=b\n")
     assert read_dotenv(file) == {"A": "1", "B": "two words", "C": "3", "D": "a=b"}
+
+
+def test_read_dotenv_takes_a_comment_after_a_value_and_a_byte_order_mark(tmp_path):
+    file = tmp_path / ".env"
+    lines = ["A=Europe/Berlin  # home", "B='a # b' # c", "C=a#b", "D= # nothing", 'E="it\'s"', 'F="']
+    file.write_text("\n".join(lines), encoding="utf-8-sig")
+    assert read_dotenv(file) == {"A": "Europe/Berlin", "B": "a # b", "C": "a#b", "D": "", "E": "it's", "F": '"'}
 
 
 def test_read_dotenv_names_the_bad_line_without_its_text(tmp_path):
