@@ -352,7 +352,7 @@ class DuckDBLoader:
         )
         self._connection.execute("create or replace table raw._rebuild_dates (record_date date, role varchar)")
         if is_full:
-            # From here on the tables are of no build until this one is finished, also for whoever takes the change back.
+            # From here on the tables are of no build until this one is finished, also for who takes the change back.
             self._connection.execute("delete from raw._builds")
             return BuildPlan(is_full_refresh=True)
         self._connection.execute(f"insert into raw._rebuild_dates {REBUILD_DATES_SQL}")
