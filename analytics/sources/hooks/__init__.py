@@ -68,7 +68,7 @@ def extract(context: ExtractContext) -> ExtractResult:
     known = set(committed)
     for claim in chain(queue.take_back(), queue.take_back()):  # again for what the first time has split
         if (entry := committed.get(claim.id)) is not None:
-            queue.finish(claim, entry["failures"], redact=_redact_of(context))
+            _finish(context, queue, claim, entry["failures"])
         elif not claim.files:
             queue.finish(claim, {})
         elif queue.is_to_be_split(claim):
@@ -238,7 +238,12 @@ def _consume(
     tally.unit_count += reading.file_count - reading.problems.total()
     tally.waiting_count += reading.problems.total()
     tally.file_problems.update(reading.problems)
-    queue.finish(claim, reading.failures, redact=_redact_of(context))
+    _finish(context, queue, claim, reading.failures)
+
+
+def _finish(context: ExtractContext, queue: HookQueue, claim: Claim, failures: dict[str, str]) -> None:
+    redact = None if context.settings.content == "full" else context.redactor.redact_bytes
+    _guard(queue, claim, partial(queue.finish, claim, failures, redact=redact))
 
 
 def _forgotten(queue: HookQueue, known: set[str]) -> State:
@@ -263,7 +268,3 @@ def _read_file(
         except ContractViolation as violation:
             refused.append((event.position, str(violation), spell(event.record)))
     return loaded, [context.reject(NAME, name, position, reason, text) for position, reason, text in refused]
-
-
-def _redact_of(context: ExtractContext) -> Callable[[bytes], bytes] | None:
-    return None if context.settings.content == "full" else context.redactor.redact_bytes

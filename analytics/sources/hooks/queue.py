@@ -231,9 +231,11 @@ class HookQueue:
         attempts = int(match[1]) if match else 0
         if attempts >= self.retry_limit:
             return False
-        name = f"{_short_name(queued.name[: match.start()] if match else queued.name)}~{attempts + 1}"
+        name = _short_name(queued.name[: match.start()] if match else queued.name)
+        while (self.incoming / f"{name}~{attempts + 1}").exists():  # another event's, under what was its name too
+            attempts += 1
         with contextlib.suppress(FileNotFoundError):
-            (claim.folder / queued.name).rename(self.incoming / name)
+            (claim.folder / queued.name).rename(self.incoming / f"{name}~{attempts + 1}")
         return True
 
     def finish(self, claim: Claim, failures: dict[str, str], *, redact: Callable[[bytes], bytes] | None = None) -> None:
@@ -337,7 +339,9 @@ class HookQueue:
         return len(old)
 
     def _remove_claim(self, claim: Claim) -> None:
-        for name in (_ATTEMPTS, _LOCK):
+        # What a full disk or a kill left of a file being redacted is hidden too. The lock goes last.
+        unfinished = [entry.name for entry in _list_folder(claim.folder) if entry.name.startswith(".")]
+        for name in (*(name for name in unfinished if name != _LOCK), _LOCK):
             with contextlib.suppress(FileNotFoundError):
                 (claim.folder / name).unlink()
         with contextlib.suppress(OSError):

@@ -203,6 +203,32 @@ def test_extract_retries_what_cannot_be_read_now_and_then_gives_up(tmp_path, mon
     assert extract(hook_context(tmp_path)).rows_loaded == 1
 
 
+def test_a_file_that_is_put_back_takes_the_place_of_no_other(tmp_path):
+    """Under the name that a retry makes another event may wait, and was overwritten. Found by review."""
+    queue = queue_of(hook_context(tmp_path).settings)
+    put(tmp_path, make_payload(n=1), name="e.json")
+    claim = queue.claim(queue.list_incoming())
+    put(tmp_path, make_payload(n=2), name="e.json~1")
+    assert queue.retry_later(claim, claim.files[0])
+    claim.release()
+    extract(hook_context(tmp_path))
+    assert numbers(tmp_path) == [1, 2]
+
+
+def test_a_disk_that_was_full_once_leaves_no_claim_for_ever(tmp_path, monkeypatch):
+    """What was written of a redacted file stayed in its claim, which each run then ended anew. Found by review."""
+    put(tmp_path, f'{{"token": "ghp_{"Zq7" * 12}", '.encode(), name="torn.json")
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            "analytics.sources.hooks.queue.os.utime", lambda *_, **__: (_ for _ in ()).throw(OSError(28, ""))
+        )
+        with pytest.raises(OSError, match="28"):
+            extract(hook_context(tmp_path))
+    assert extract(hook_context(tmp_path)).rows_read == 0
+    assert names_in(tmp_path, "failed") == ["torn.json", "torn.json.reason.json"]
+    assert list((tmp_path / "queue" / "processing").iterdir()) == []
+
+
 def test_names_of_any_bytes_are_read(tmp_path):
     folder = tmp_path / "queue" / "incoming"
     folder.mkdir(parents=True)
