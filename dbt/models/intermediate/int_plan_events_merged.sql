@@ -135,7 +135,8 @@ named_commands as (
     where plan_rank = 1
 ),
 
--- A command leads: the manifest is written, and perhaps changed, after it; an archive may be a little ahead.
+-- A command leads: the manifest is written, and perhaps changed, after it; an archive may be a little ahead. A
+-- manifest may have changed for weeks, so that nothing but the plan's name tells its command.
 pairs as (
     select
         found_events.plan_event_key,
@@ -148,8 +149,11 @@ pairs as (
             and coalesce(found_events.found_project_path, named_commands.project_path) = named_commands.project_path
             and coalesce(named_commands.plan_name, found_events.plan_name) = found_events.plan_name
     where
-        {{ milliseconds_between('named_commands.occurred_at', 'found_events.occurred_at') }}
-        between -600000 and 86400000
+        {{ milliseconds_between('named_commands.occurred_at', 'found_events.occurred_at') }} >= -600000
+        and (
+            {{ milliseconds_between('named_commands.occurred_at', 'found_events.occurred_at') }} <= 86400000
+            or (found_events.time_source = 'mtime' and named_commands.plan_name is not null)
+        )
 ),
 
 -- Closest first, each side once, as in int_api_request_matches.
