@@ -77,6 +77,34 @@ def test_a_session_from_prompt_to_file(warehouse: Warehouse) -> None:
     assert (change["added_line_count"], change["removed_line_count"]) == (3, 1)
 
 
+def test_a_session_lasts_from_the_first_to_the_last_thing_that_has_an_instant(warehouse: Warehouse) -> None:
+    """A prompt without one began its session at midnight, and what only hooks and proxies saw did not end it."""
+    warehouse.reset()
+    lines = [
+        make_prompt_row("fix", "01 12:00"),
+        make_answer_row("m1", "01 12:01"),
+        make_line("user", None, prompt_text="and", line_uuid="undated", record_date=at("01 00:00").date()),
+        make_prompt_row("fix", "01 12:00", session_id="s2"),
+        make_prompt_row("fix", "01 12:00", session_id="s3"),
+    ]
+    hooks = [
+        make_hook("SessionStart", "01 11:59"),
+        make_hook("Stop", None, record_date=at("02 00:00").date()),
+        make_hook("SessionEnd", "01 12:30", session_id="s2"),
+    ]
+    warehouse.load(lines, hooks, [make_request_event("02 12:00", session_id="s3")])
+    warehouse.run(*TABLES_ONLY)
+    sessions = warehouse.query(
+        "select session_id, strftime(started_at, '%d %H:%M') as started, strftime(ended_at, '%d %H:%M') as ended "
+        "from gold.dim_sessions order by 1"
+    )
+    assert [tuple(row.values()) for row in sessions] == [
+        ("s1", "01 11:59", "01 12:01"),
+        ("s2", "01 12:00", "01 12:30"),
+        ("s3", "01 12:00", "02 12:00"),
+    ]
+
+
 def test_an_event_adds_to_its_request_or_is_one_of_its_own(warehouse: Warehouse) -> None:
     """Two events fit one response: the closest joins, the other is a request of its own, a failure is none."""
     events = [

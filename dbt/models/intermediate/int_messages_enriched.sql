@@ -213,6 +213,7 @@ messages_enriched as (
         ---------- booleans
         messages_classified.message_kind = 'human_prompt' as is_human_prompt,
         messages_classified.is_sidechain,
+        messages_classified.has_instant,
 
         ---------- dates and instants
         messages_classified.occurred_at,

@@ -20,8 +20,8 @@ tool_usage as (
 session_messages as (
     select
         session_id,
-        min(occurred_at) as started_at,
-        max(occurred_at) as ended_at,
+        coalesce(min(case when has_instant then occurred_at end), min(occurred_at)) as started_at,
+        coalesce(max(case when has_instant then occurred_at end), max(occurred_at)) as ended_at,
         sum(case when message_kind <> 'tool_result' then 1 else 0 end) as message_count,
         sum(case when is_human_prompt then 1 else 0 end) as human_prompt_count,
         sum(case when message_kind = 'assistant' then 1 else 0 end) as assistant_message_count,
@@ -105,13 +105,14 @@ sessions_computed as (
         sessions.is_transcribed,
 
         ---------- dates and instants
-        -- A fork that never went on owns nothing; it stays visible, at the instants of its copies.
-        coalesce(session_messages.started_at, sessions.started_at) as started_at,
-        case
-            when session_messages.ended_at is null then coalesce(sessions.ended_at, sessions.started_at)
-            when session_tools.ended_at > session_messages.ended_at then session_tools.ended_at
-            else session_messages.ended_at
-        end as ended_at
+        -- A fork that never went on owns nothing; it stays visible, at the instants of its copies. Firings and
+        -- events of requests are never copied.
+        least(coalesce(session_messages.started_at, sessions.started_at), sessions.event_started_at) as started_at,
+        greatest(
+            coalesce(session_messages.ended_at, sessions.ended_at),
+            session_tools.ended_at,
+            sessions.event_ended_at
+        ) as ended_at
     from sessions
     left join session_messages
         on sessions.session_id = session_messages.session_id

@@ -49,6 +49,17 @@ hook_folders as (
     group by session_id
 ),
 
+-- Firings that have an instant, not only a day.
+hook_spans as (
+    select
+        session_id,
+        min(occurred_at) as started_at,
+        max(occurred_at) as ended_at
+    from hook_events
+    where is_timed
+    group by session_id
+),
+
 -- What only events of requests tell of has a session too, without a place.
 request_sessions as (
     select
@@ -80,12 +91,16 @@ session_folders as (
         end as producer,
         thread_folders.session_id is not null as is_transcribed,
         coalesce(thread_folders.started_at, hook_folders.started_at, request_sessions.started_at) as started_at,
-        coalesce(thread_folders.ended_at, hook_folders.ended_at, request_sessions.ended_at) as ended_at
+        coalesce(thread_folders.ended_at, hook_folders.ended_at, request_sessions.ended_at) as ended_at,
+        least(hook_spans.started_at, request_sessions.started_at) as event_started_at,
+        greatest(hook_spans.ended_at, request_sessions.ended_at) as event_ended_at
     from session_ids
     left join thread_folders
         on session_ids.session_id = thread_folders.session_id
     left join hook_folders
         on session_ids.session_id = hook_folders.session_id
+    left join hook_spans
+        on session_ids.session_id = hook_spans.session_id
     left join request_sessions
         on session_ids.session_id = request_sessions.session_id
 ),
@@ -98,6 +113,8 @@ folders_slashed as (
         is_transcribed,
         started_at,
         ended_at,
+        event_started_at,
+        event_ended_at,
         {{ slashed_path('cwd') }} as slashed_cwd
     from session_folders
 ),
@@ -110,6 +127,8 @@ folders_normalized as (
         is_transcribed,
         started_at,
         ended_at,
+        event_started_at,
+        event_ended_at,
         {{ with_upper_drive("coalesce(nullif(slashed_cwd, ''), case when cwd is not null then '/' end)") }}
             as folder_path
     from folders_slashed
@@ -128,6 +147,8 @@ projects_named as (
         is_transcribed,
         started_at,
         ended_at,
+        event_started_at,
+        event_ended_at,
         case
             when {{ matches('folder_path', '^(/Users|/home|[A-Z]:/Users)/[^/]+/[.]worktrees/[^/]+') }}
                 then regexp_extract(folder_path, '^((/Users|/home|[A-Z]:/Users)/[^/]+/[.]worktrees/[^/]+)', 1)
@@ -164,7 +185,9 @@ sessions_located as (
 
         ---------- dates and instants
         started_at,
-        ended_at
+        ended_at,
+        event_started_at,
+        event_ended_at
     from projects_named
 )
 

@@ -35,6 +35,7 @@ message_gaps as (
             'occurred_at'
         ) }} as gap_ms
     from messages
+    where has_instant
 ),
 
 -- A session left open overnight was not worked on: pauses longer than the setting are no part of it.
