@@ -137,6 +137,18 @@ def test_an_event_adds_to_its_request_or_is_one_of_its_own(warehouse: Warehouse)
     assert [tuple(row.values()) for row in failures] == [("ApiRequestFailure", True)]
 
 
+def test_a_failure_with_the_id_of_a_response_is_a_failure_and_none_of_its_facts(warehouse: Warehouse) -> None:
+    """It made an error of a response that is there, and no failure was counted."""
+    warehouse.reset()
+    failure = make_request_event("01 12:01", request_id="r-m1", status="error", status_code=529, output_tokens=0)
+    warehouse.load([make_prompt_row(), make_answer_row("m1")], (), [failure])
+    warehouse.run("run")
+    requests = warehouse.query("select event_match_type, request_status from gold.fct_api_requests")
+    assert [tuple(row.values()) for row in requests] == [("transcript", None)]
+    failures = warehouse.query("select event_type from gold.mart_metric_events where is_failure")
+    assert [row["event_type"] for row in failures] == ["ApiRequestFailure"]
+
+
 def test_only_events_make_all_of_gold(warehouse: Warehouse) -> None:
     """Transcripts are gone and no hook was there: what a proxy saw still adds up, by every dimension."""
     events = [

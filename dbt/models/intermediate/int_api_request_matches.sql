@@ -99,6 +99,7 @@ known_requests as (
         and responses.request_key is null
 ),
 
+-- A failed attempt is no teller of the response that another one got, whatever id it has.
 pairs_by_id as (
     select
         events_once.record_id,
@@ -110,7 +111,7 @@ pairs_by_id as (
     from events_once
     inner join known_requests
         on events_once.request_id = known_requests.request_id
-    where events_once.telling_rank = 1 and known_requests.is_transcribed
+    where events_once.telling_rank = 1 and known_requests.is_transcribed and not events_once.is_error
 ),
 
 -- A proxy tells the beginning or the end of a request, a transcript when its first block was written: they
