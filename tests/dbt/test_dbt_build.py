@@ -149,6 +149,17 @@ def test_a_failure_with_the_id_of_a_response_is_a_failure_and_none_of_its_facts(
     assert [row["event_type"] for row in failures] == ["ApiRequestFailure"]
 
 
+def test_a_session_has_as_many_conversations_as_there_are_rows_of_them(warehouse: Warehouse) -> None:
+    """One that only a subagent wrote in had a row there and a zero here."""
+    side = {"agent_id": "a1", "is_sidechain": True, "session_id": "side"}
+    build(warehouse, [make_prompt_row(), make_answer_row("m1"), make_answer_row("m2", **side)])
+    counts = warehouse.query(
+        "select conversation_count, (select count(*) from gold.agg_conversations as c where c.session_key = "
+        "m.session_key) as row_count from gold.agg_session_metrics as m"
+    )
+    assert [tuple(row.values()) for row in counts] == [(1, 1), (1, 1)]
+
+
 def test_only_events_make_all_of_gold(warehouse: Warehouse) -> None:
     """Transcripts are gone and no hook was there: what a proxy saw still adds up, by every dimension."""
     events = [

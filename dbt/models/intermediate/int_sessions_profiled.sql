@@ -52,7 +52,6 @@ activity_sums as (
 dialogue_sums as (
     select
         session_id,
-        sum(conversation_start_count) as conversation_count,
         count(response_ms) as answered_prompt_count,
         sum(response_ms) as response_ms,
         cast(percentile_cont(0.5) within group (order by response_ms) as bigint) as median_response_ms
@@ -99,7 +98,6 @@ sessions_profiled as (
         {{ surrogate_key(['session_ids.session_id']) }} as session_key,
         session_ids.session_id,
         cast(coalesce(activity_sums.active_ms, 0) as bigint) as active_ms,
-        cast(coalesce(dialogue_sums.conversation_count, 0) as bigint) as conversation_count,
         cast(coalesce(dialogue_sums.answered_prompt_count, 0) as bigint) as answered_prompt_count,
         cast(dialogue_sums.response_ms as bigint) as response_ms,
         dialogue_sums.median_response_ms,

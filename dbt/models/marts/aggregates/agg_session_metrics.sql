@@ -8,8 +8,20 @@ profiles as (
     select * from {{ ref('int_sessions_profiled') }}
 ),
 
+turns as (
+    select * from {{ ref('int_turns_summed') }}
+),
+
 file_operations as (
     select * from {{ ref('fct_file_operations') }}
+),
+
+session_conversations as (
+    select
+        session_id,
+        count(distinct conversation_number) as conversation_count
+    from turns
+    group by session_id
 ),
 
 session_changes as (
@@ -40,7 +52,7 @@ session_metrics as (
         coalesce(profiles.active_ms, 0) as active_ms,
         sessions.message_count,
         sessions.human_prompt_count,
-        coalesce(profiles.conversation_count, 0) as conversation_count,
+        cast(coalesce(session_conversations.conversation_count, 0) as bigint) as conversation_count,
         sessions.request_count,
         sessions.tool_call_count,
         sessions.failed_tool_call_count,
@@ -84,6 +96,8 @@ session_metrics as (
     from sessions
     left join profiles
         on sessions.session_key = profiles.session_key
+    left join session_conversations
+        on sessions.session_id = session_conversations.session_id
     left join session_changes
         on sessions.session_key = session_changes.session_key
 )
