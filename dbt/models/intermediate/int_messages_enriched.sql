@@ -198,6 +198,9 @@ messages_enriched as (
         messages_classified.attribution_mcp_server,
         messages_classified.prompt_text,
         case
+            -- A picture alone: nothing was kept back.
+            when messages_classified.message_kind = 'human_prompt' and messages_classified.text_char_count = 0
+                then 'other'
             when messages_classified.message_kind = 'human_prompt'
                 then {{ task_category('messages_classified.prompt_text') }}
         end as task_category,
