@@ -160,6 +160,14 @@ def test_a_session_has_as_many_conversations_as_there_are_rows_of_them(warehouse
     assert [tuple(row.values()) for row in counts] == [(1, 1), (1, 1)]
 
 
+def test_a_request_with_an_empty_model_name_is_of_the_unknown_model(warehouse: Warehouse) -> None:
+    warehouse.reset()
+    warehouse.load([make_answer_row("m1", model="")], (), [make_request_event("01 15:00", model="")])
+    warehouse.run("run")
+    models = warehouse.query("select model_name, request_count from gold.dim_models")
+    assert [tuple(row.values()) for row in models] == [("unknown", 2)]
+
+
 def test_only_events_make_all_of_gold(warehouse: Warehouse) -> None:
     """Transcripts are gone and no hook was there: what a proxy saw still adds up, by every dimension."""
     events = [

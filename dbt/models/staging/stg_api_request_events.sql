@@ -13,7 +13,7 @@ api_request_events as (
 
         ---------- attributes
         event_type,
-        model as model_name,
+        nullif(model, '') as model_name,
         provider,
         status,
 

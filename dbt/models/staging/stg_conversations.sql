@@ -36,7 +36,7 @@ records as (
         attribution_mcp_server,
         attribution_mcp_tool,
         message_role,
-        model,
+        nullif(model, '') as model,
         stop_reason,
         progress_message_type,
         service_tier,
