@@ -8,6 +8,9 @@ totals as (
     select 'dim_sessions' as told_by, sum(estimated_cost_usd) as usd, sum(total_tokens) as tokens
     from {{ ref('dim_sessions') }}
     union all
+    select 'dim_models' as told_by, sum(estimated_cost_usd) as usd, sum(total_tokens) as tokens
+    from {{ ref('dim_models') }}
+    union all
     select 'dim_projects' as told_by, sum(estimated_cost_usd) as usd, sum(total_tokens) as tokens
     from {{ ref('dim_projects') }}
     union all

@@ -16,6 +16,8 @@ model_requests as (
         model_key,
         count(*) as request_count,
         sum(case when cost_status = 'unpriced' then 1 else 0 end) as unpriced_request_count,
+        sum(total_tokens) as total_tokens,
+        sum(estimated_cost_nusd) as estimated_cost_nusd,
         min(occurred_at) as first_used_at,
         max(occurred_at) as last_used_at
     from requests
@@ -54,6 +56,8 @@ models_described as (
         ---------- measures
         cast(coalesce(model_requests.request_count, 0) as bigint) as request_count,
         cast(coalesce(model_requests.unpriced_request_count, 0) as bigint) as unpriced_request_count,
+        cast(coalesce(model_requests.total_tokens, 0) as bigint) as total_tokens,
+        {{ nusd_to_usd('model_requests.estimated_cost_nusd') }} as estimated_cost_usd,
 
         ---------- booleans
         all_models.model_prefix is not null as is_priced,
