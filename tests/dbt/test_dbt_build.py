@@ -316,6 +316,22 @@ def test_a_call_is_one_whether_transcript_or_hook_or_both_tell_of_it(warehouse: 
     assert len(warehouse.query("select * from gold.mart_metric_events")) == len(hooks) + 1
 
 
+def ask_card(warehouse: Warehouse, query: str) -> list[Row]:
+    [result] = warehouse.dbt("compile", "--select", query).results
+    return warehouse.query(result.node.compiled_code)
+
+
+def test_a_block_under_a_minute_burns_at_no_rate(warehouse: Warehouse) -> None:
+    """Two requests within five seconds were 144 dollars an hour on the card, and nothing in the table."""
+    build(warehouse, [make_answer_row("m1", "01 12:00:00"), make_answer_row("m2", "01 12:00:05")])
+    assert [row["active_hours"] for row in ask_card(warehouse, "billing_blocks")] == [None]
+
+
+def test_what_names_no_session_is_no_session_of_a_card(warehouse: Warehouse) -> None:
+    build(warehouse, [make_prompt_row(), make_prompt_row(occurred_at="02 12:00", session_id=None)])
+    assert [row["session_count"] for row in ask_card(warehouse, "sessions")] == [1]
+
+
 def test_text_never_reaches_gold(warehouse: Warehouse) -> None:
     build(warehouse, [make_prompt_row("fix marker-of-a-secret"), make_answer_row()])
     assert "marker-of-a-secret" not in str(warehouse.snapshot())
