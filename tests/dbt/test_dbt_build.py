@@ -168,6 +168,14 @@ def test_a_request_with_an_empty_model_name_is_of_the_unknown_model(warehouse: W
     assert [tuple(row.values()) for row in models] == [("unknown", 2)]
 
 
+def test_a_question_aside_and_a_compaction_are_no_subagents(warehouse: Warehouse) -> None:
+    """Claude Code asks them on a thread of their own, which begins with copies of the main one."""
+    agents = ("a1", "a2", "acompact-b1", "aside_question-c1")
+    sides = [make_answer_row(f"m-{agent}", agent_id=agent, is_sidechain=True) for agent in agents]
+    build(warehouse, [make_prompt_row(), *sides])
+    assert warehouse.query("select subagent_count from gold.dim_sessions") == [{"subagent_count": 2}]
+
+
 def test_only_events_make_all_of_gold(warehouse: Warehouse) -> None:
     """Transcripts are gone and no hook was there: what a proxy saw still adds up, by every dimension."""
     events = [

@@ -31,7 +31,12 @@ session_messages as (
         sum(case when message_kind = 'compact_summary' then 1 else 0 end) as compaction_count,
         sum(case when message_kind in ('human_prompt', 'assistant') and not is_sidechain then 1 else 0 end)
             as turn_message_count,
-        count(distinct case when is_sidechain then agent_id end) as subagent_count
+        -- What Claude Code asks beside the conversation has a thread too, but nobody sent an agent.
+        count(
+            distinct case
+                when is_sidechain and not {{ matches('agent_id', '^(acompact|aside_question)-') }} then agent_id
+            end
+        ) as subagent_count
     from messages
     group by session_id
 ),
