@@ -148,6 +148,12 @@ class Page:
             parameters["clip"] = {**clip, "scale": 1}
         file.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", **parameters)["data"]))
 
+    def type(self, text: str) -> None:
+        """Press the keys of a text, one after the other."""
+        for key in text:
+            self.call("Input.dispatchKeyEvent", type="keyDown", key=key, text=key)
+            self.call("Input.dispatchKeyEvent", type="keyUp", key=key)
+
     def print_pdf(self) -> bytes:
         return base64.b64decode(self.call("Page.printToPDF", printBackground=True)["data"])
 

@@ -10,6 +10,7 @@ import pytest
 
 from analytics.cards import load_dashboards
 from analytics.errors import ConfigError
+from analytics.targets import report as report_target
 from analytics.targets.report import Restriction, write_report
 from tests.dashboards import browser
 
@@ -56,6 +57,21 @@ def number_of(page, card):
 def filtered(page, **state):
     page.evaluate(f"report.change({state!r}).then(() => 1)")
     page.wait_until_ready()
+
+
+def write_renamed(settings, file, monkeypatch, rename):
+    """The page of the sample where names are others."""
+    read = report_target.read_cube
+
+    def renamed(connection, cube, restriction):
+        result = read(connection, cube, restriction)
+        for column in result["columns"].values():
+            if "values" in column:
+                column["values"] = [rename(value) for value in column["values"]]
+        return result
+
+    monkeypatch.setattr(report_target, "read_cube", renamed)
+    write_report(settings, file)
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -154,6 +170,32 @@ def test_a_choice_in_the_address_is_held_to_the_days_there_are(sample_settings, 
     )
 
 
+@pytest.mark.parametrize("end", ["document.activeElement.blur()", "1"])
+def test_a_day_can_be_typed(report, end):
+    """Each digit was clamped to the data and written back, so that no other year could be typed. Found by review."""
+    report.evaluate("document.getElementById('since').focus()")
+    report.type("11052026")
+    report.evaluate(end)
+    report.wait_until_ready()
+    assert report.evaluate("document.getElementById('since').value") == "2026-11-05"
+    assert report.evaluate("report.state.since") == (date(2026, 11, 5) - date(1970, 1, 1)).days
+    assert report.evaluate("report.state.until === report.model.last")
+
+
+@pytest.mark.parametrize(
+    ("typed", "period"),
+    [("01011999", ["2026-10-12", "2026-10-20"]), ("11152026", ["2026-10-20", "2026-11-15"])],
+)
+def test_a_typed_day_beyond_the_period_is_held_to_it_when_enter_is_pressed(report, typed, period):
+    filtered(report, until=20746)
+    report.evaluate("document.getElementById('since').focus()")
+    report.type(f"{typed}\r")
+    report.wait_until_ready()
+    shown = "['since', 'until'].map((id) => document.getElementById(id).value)"
+    report.evaluate("document.activeElement.blur()")
+    assert report.evaluate(shown) == period
+
+
 def test_the_bar_says_which_dashboard_is_read(report):
     read = "document.querySelector('#sections [aria-current]').textContent"
     assert report.evaluate(read) == "Developer Productivity"
@@ -192,30 +234,40 @@ def test_page_can_be_used_by_keyboard(report):
     assert report.evaluate("[...document.querySelectorAll('select, input')].every(e => e.labels.length === 1)")
 
 
+def test_projects_of_equal_last_folders_have_names_of_their_own(sample_settings, page, tmp_path, monkeypatch):
+    """Four folders were the most a name took, and two projects shared a bar. Found by review."""
+    deep = {"/home/dev/code/storefront": "/home/a/1/2/3/x/app", "/home/dev/code/infra": "/home/b/1/2/3/x/app"}
+    file = tmp_path / "deep.html"
+    write_renamed(sample_settings, file, monkeypatch, lambda value: deep.get(value, value))
+    page.load(file)
+    names = page.evaluate("[...document.querySelectorAll('#project option')].slice(1).map((entry) => entry.text)")
+    assert len(set(names)) == len(names)
+    bars = "document.querySelectorAll('#project_insights-cost_by_project .hits_marks path').length"
+    assert page.evaluate(bars) == len(names)
+
+
+def test_every_card_says_which_filter_it_has_no_column_for(report):
+    """Sessions stayed as they were beside filtered cost and said nothing. Found by review."""
+    about = "document.querySelector('#developer_productivity-session_total .about')"
+    report.resize(380, 800)
+    assert not report.evaluate(f"{about}.checkVisibility()")
+    filtered(report, model="claude-opus-5-5")
+    assert report.evaluate(f"{about}.innerText").endswith("Not filtered by model: these rows have none.")
+
+
 def test_page_prints(report):
     assert report.print_pdf().startswith(b"%PDF")
 
 
 def test_hostile_names_stay_names(sample_settings, page, tmp_path, monkeypatch):
     """A project named like markup is text wherever it is shown."""
-    from analytics.targets import report
-
     hostile = '</script><img src=x onerror="window.hit=1">{{ library }}\'"\\'
-    read = report.read_cube
-
-    def with_hostile_name(connection, cube, restriction):
-        result = read(connection, cube, restriction)
-        for column in result["columns"].values():
-            if "values" in column:
-                column["values"] = [
-                    hostile if value == "/home/dev/code/storefront" or str(value).endswith("cart.ts") else value
-                    for value in column["values"]
-                ]
-        return result
-
-    monkeypatch.setattr(report, "read_cube", with_hostile_name)
     file = tmp_path / "hostile.html"
-    write_report(sample_settings, file, Restriction())
+
+    def rename(value):
+        return hostile if value == "/home/dev/code/storefront" or str(value).endswith("cart.ts") else value
+
+    write_renamed(sample_settings, file, monkeypatch, rename)
     page.problems.clear()
     page.load(file)
     page.evaluate("document.querySelectorAll('.behind').forEach((entry) => { entry.open = true; })")
@@ -226,10 +278,8 @@ def test_hostile_names_stay_names(sample_settings, page, tmp_path, monkeypatch):
 
 
 def test_page_without_any_session_says_what_to_do(sample_settings, page, tmp_path, monkeypatch):
-    from analytics.targets import report
-
-    read, nothing = report.read_cube, Restriction(since=date(2030, 1, 1))
-    monkeypatch.setattr(report, "read_cube", lambda connection, cube, _: read(connection, cube, nothing))
+    read, nothing = report_target.read_cube, Restriction(since=date(2030, 1, 1))
+    monkeypatch.setattr(report_target, "read_cube", lambda connection, cube, _: read(connection, cube, nothing))
     file = tmp_path / "empty.html"
     write_report(sample_settings, file)
     page.problems.clear()

@@ -194,18 +194,18 @@ const grainOf = (card) =>
   daysOf(rangeNow()) > 120 || (card.grain === "week" && daysOf(rangeNow()) > 21) ? "week" : "day";
 const threadName = () => (state.thread === "1" ? "subagents" : "main thread");
 
-function aboutOf(card) {
+function noticesOf(card) {
   const cube = model.cubes[card.query];
-  const parts = [card.description];
-  if (cube.note) parts.push(cube.note);
-  if (card.unfiltered) parts.push(card.unfiltered, "Filters do not apply.");
+  const notices = [];
+  if (cube.note) notices.push(cube.note);
+  if (card.unfiltered) notices.push(card.unfiltered, "Filters do not apply.");
   const ignored = card.unfiltered
     ? []
     : Object.entries(FILTERS)
         .filter(([column, key]) => state[key] !== "" && !cube.columns[column])
         .map(([, key]) => key);
-  if (ignored.length) parts.push(`Not filtered by ${ignored.join(" or ")}: these rows have none.`);
-  return parts.join(" ");
+  if (ignored.length) notices.push(`Not filtered by ${ignored.join(" or ")}: these rows have none.`);
+  return notices;
 }
 
 function emptyNode(card) {
@@ -226,11 +226,14 @@ function legendItem(entry) {
 }
 
 async function drawCard(card) {
-  if (card.chart === "number") return drawNumber(card);
   const grain = grainOf(card);
+  const about = card.node.querySelector(".about");
+  const notices = noticesOf(card);
+  about.textContent = [card.description, ...notices].join(" ");
+  about.classList.toggle("with-notice", notices.length > 0);
+  if (card.chart === "number") return drawNumber(card);
   card.rows = rollUp(card, rangeNow(), grain);
   if (card.limit && card.chart !== "row") card.rows = card.rows.slice(0, card.limit);
-  card.node.querySelector(".about").textContent = aboutOf(card);
   fillBehind(card);
   card.view?.finalize();
   card.view = null;

@@ -73,8 +73,7 @@ function drawHead() {
       String(button.dataset.since === String(state.since) && state.until === model.last),
     );
   }
-  byId("since").value = isoDay(state.since);
-  byId("until").value = isoDay(state.until);
+  for (const id of ["since", "until"]) if (byId(id) !== document.activeElement) byId(id).value = isoDay(state[id]);
   for (const id of ["project", "model", "thread"]) byId(id).value = state[id];
 }
 
@@ -175,18 +174,32 @@ function buildFilters() {
       ),
     );
   }
-  for (const id of ["since", "until"]) {
-    byId(id).min = isoDay(model.first);
-    byId(id).max = isoDay(model.last);
-    byId(id).addEventListener("change", () => {
-      const day = dayNumber(byId(id).value);
-      if (Number.isFinite(day)) change({ [id]: withinData(day) });
-    });
-  }
+  for (const id of ["since", "until"]) buildDayField(id, byId(id));
   for (const id of ["project", "model", "thread"])
     byId(id).addEventListener("change", () => change({ [id]: byId(id).value }));
   byId("reset").addEventListener("click", reset);
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
+}
+
+// A browser calls each typed digit a change. It counts as soon as it makes a period of days that there are;
+// what does not is made the nearest such when the field is left.
+function buildDayField(id, field) {
+  field.min = isoDay(model.first);
+  field.max = isoDay(model.last);
+  field.addEventListener("change", () => {
+    const day = dayNumber(field.value);
+    const { since, until } = { ...state, [id]: day };
+    if (day === withinData(day) && since <= until) change({ [id]: day });
+  });
+  field.addEventListener("blur", () => {
+    const day = dayNumber(field.value);
+    if (day !== state[id]) change({ [id]: Number.isFinite(day) ? withinData(day) : state[id] });
+  });
+  field.addEventListener("keydown", ({ key }) => {
+    if (key !== "Enter") return;
+    field.blur();
+    field.focus();
+  });
 }
 
 function buildSections() {

@@ -9,9 +9,11 @@ const shortNames = new Map();
 function nameProjects(paths) {
   const last = (path, count) => path.split("/").filter(Boolean).slice(-count).join("/") || path;
   for (const path of paths) {
+    const { length } = path.split("/");
     let count = 1;
-    while (count < 4 && paths.some((other) => other !== path && last(other, count) === last(path, count))) count += 1;
-    shortNames.set(path, last(path, count));
+    while (count < length && paths.some((other) => other !== path && last(other, count) === last(path, count)))
+      count += 1;
+    shortNames.set(path, count < length ? last(path, count) : path);
   }
 }
 
