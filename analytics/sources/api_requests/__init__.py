@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -40,6 +41,7 @@ STREAM_COMMIT_S = 60.0
 STREAM_MESSAGE_BYTES = 16 << 20
 STREAM_KEY = "stream"
 _ENDINGS = (".json", ".jsonl", ".ndjson")
+_ROTATED = re.compile(r"(?P<name>.+[.](?:jsonl|ndjson))[.](?P<number>[0-9]{1,3})", re.DOTALL)
 _HEAD_BYTES = 4_096
 _REMEMBERED_EVENTS = 200_000
 
@@ -179,8 +181,18 @@ def _is_name(key: str) -> bool:
 
 def _find_archives(folder: Path) -> list[Path]:
     return sorted(
-        path for path in folder.rglob("*") if path.suffix in _ENDINGS and path.is_file() and not path.is_symlink()
+        path
+        for path in folder.rglob("*")
+        if (path.suffix in _ENDINGS or _ROTATED.fullmatch(path.name)) and path.is_file() and not path.is_symlink()
     )
+
+
+def _names_before(name: str) -> list[str]:
+    """What a rotated file may have been called when a run last read it, the likeliest first."""
+    match = _ROTATED.fullmatch(name)
+    if match is None:
+        return []
+    return [*(f"{match['name']}.{number}" for number in range(int(match["number"]) - 1, 0, -1)), match["name"]]
 
 
 def _read_new(batch: _Batch, path: Path, root: Path, known: State, *, is_final: bool = False) -> None:
@@ -192,11 +204,15 @@ def _read_new(batch: _Batch, path: Path, root: Path, known: State, *, is_final: 
         with path.open("rb") as opened:
             status = os.fstat(opened.fileno())
             day = datetime.fromtimestamp(status.st_mtime, UTC).date()
-            start = known[key]["offset"] if key in known and _is_same(opened, known[key], status.st_size) else 0
-            if start == status.st_size:
+            keys = [key, *map(batch.context.position_key, _names_before(name))]
+            candidates = (known[known_key] for known_key in keys if known_key in known)
+            reached = next((entry for entry in candidates if _is_same(opened, entry, status.st_size)), None)
+            start = 0 if reached is None else reached["offset"]
+            is_refiled = reached is not known.get(key)
+            if start == status.st_size and not is_refiled:
                 return
             end = _read_lines(batch, opened, start, limit, file, day, is_final=is_final or path.suffix == ".json")
-            if end > start and not batch.context.has_window:
+            if (end > start or is_refiled) and not batch.context.has_window:
                 batch.state[key] = {"offset": end, "head": _head(opened, end)}
             batch.tally.unit_count += 1
     except OSError as error:

@@ -232,6 +232,23 @@ def test_every_ending_that_is_taken_is_found(tmp_path):
     assert import_events(make_context(tmp_path / "other"), tmp_path / "proxy").rows_loaded == 3
 
 
+def test_a_rotated_file_loses_nothing_and_is_not_read_twice(tmp_path):
+    """Lines written after the last run were lost when their file became requests.jsonl.1. Found by review."""
+    folder = tmp_path / "proxy"
+    path = write_lines(folder / "requests.jsonl", make_event(0))
+    context = make_context(tmp_path, api_requests_dir=str(folder))
+    extract(context)
+    for number in (1, 3):
+        write_lines(path, make_event(number - 1), make_event(number))
+        for older in (1, 0):
+            source = folder / f"requests.jsonl{'.1' if older else ''}"
+            if source.exists():
+                source.rename(folder / f"requests.jsonl.{older + 1}")
+        write_lines(path, make_event(number + 1))
+        assert [extract(context).rows_loaded for _ in range(2)] == [2, 0]
+    assert sorted(row["occurred_at"].second for row in rows(context)) == [0, 1, 2, 3, 4]
+
+
 def test_a_snapshot_repeats_and_counts_once(tmp_path):
     snapshot = {"type": "snapshot", "recent": {"requests": [make_event(0), make_event(1)]}}
     write_lines(tmp_path / "a.jsonl", make_event(0), snapshot, snapshot, make_event(1))
