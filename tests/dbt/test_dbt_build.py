@@ -218,16 +218,18 @@ def test_a_firing_keeps_its_key_while_it_lasts(warehouse: Warehouse) -> None:
         calls = [(f"t{day}-{number}", f"{day} 12:{number:02}") for number in range(20)]
         uses = [make_tool_use(tool, moment, message_id=f"m{tool}", model="nobody-1") for tool, moment in calls]
         failed = {"is_error": True, "error_marker": "exit_code"}
-        return uses + [make_tool_result(tool, moment, failed) for tool, moment in calls]
+        results = [make_tool_result(tool, moment, failed) for tool, moment in calls]
+        limit = make_answer_row(f"limit{day}", f"{day} 13:00", is_api_error=True, limit_reset_at=at("09 00:00"))
+        return [*uses, *results, limit]
 
     sql = "select alert_key, cast(measured_date as varchar) as day from gold.{}"
-    alerts = ("alert_tool_failure_ratio_high", "alert_requests_unpriced")
+    alerts = ("alert_tool_failure_ratio_high", "alert_requests_unpriced", "alert_usage_limit_reached")
     build(warehouse, make_day("01"))
     before = [warehouse.query(sql.format(alert)) for alert in alerts]
-    warehouse.load(make_day("02"))
+    warehouse.load(make_day("02") + make_day("03"))
     warehouse.run(*TABLES_ONLY)
     after = [warehouse.query(sql.format(alert)) for alert in alerts]
-    assert [rows[0]["day"] for rows in (*before, *after)] == ["2026-06-01"] * 2 + ["2026-06-02"] * 2
+    assert [rows[0]["day"][-2:] for rows in (*before, *after)] == ["01", "01", "01", "03", "03", "02"]
     assert [rows[0]["alert_key"] for rows in before] == [rows[0]["alert_key"] for rows in after]
 
 

@@ -28,7 +28,7 @@ measurements as (
 ),
 
 firings as (
-    {{ alert_firings('alert_usage_limit_reached', 'messages') }}
+    {{ alert_firings('alert_usage_limit_reached', 'messages', is_lasting=true) }}
 )
 
 select * from firings
