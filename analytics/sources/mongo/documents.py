@@ -279,11 +279,8 @@ class DocumentReader:
         reason = "invalid UTF-8" if document else "invalid BSON"
         self._reject(document, document.get("_id"), self._name(document.get("sourceFile")), reason)
 
-    def add(self, document: Document) -> None:
-        """Take in one document, decoded with `CODEC`. What cannot be a line is rejected with its `_id`."""
-        self._add(document, ingested_ms(document))
-
     def _add(self, document: Document, at_ms: int | None) -> None:
+        """Take in one document. What cannot be a line is rejected with its `_id`."""
         self._result.document_count += 1
         identity = document.pop("_id", None)
         document.pop("ingestedAt", None)

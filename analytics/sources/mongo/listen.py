@@ -13,11 +13,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from bson import json_util
+from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
 from pymongo.errors import OperationFailure
 
 from analytics.config import Settings, load_settings
@@ -26,7 +28,7 @@ from analytics.lake import Lake
 from analytics.sources import ExtractContext
 from analytics.sources.mongo import DATASET
 from analytics.sources.mongo.connection import Server, ServerGone, open_server
-from analytics.sources.mongo.documents import LENIENT_CODEC, Document, DocumentReader
+from analytics.sources.mongo.documents import Document, DocumentReader, Overlap
 from analytics.sources.mongo.extraction import state_key
 
 if TYPE_CHECKING:
@@ -43,6 +45,9 @@ LAST_LOCK_WAIT_S = 30.0
 # The server no longer has what the token points at, or an event is too large to be sent.
 _LOST_CODES = frozenset({136, 222, 260, 280, 286, 10334})
 _NO_CHANGE_STREAMS = 40573
+
+# A document is decoded as the batch run does it, which refuses what is no UTF-8.
+RAW_CODEC: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 
 _log = logging.getLogger(__name__)
 
@@ -118,14 +123,14 @@ class Listener:
                 ) from None
             raise
 
-    def _open_stream(self, server: Server, token: Document | None) -> CollectionChangeStream[Document]:
+    def _open_stream(self, server: Server, token: Document | None) -> CollectionChangeStream[RawBSONDocument]:
         kinds = {"operationType": {"$in": ["insert", "replace", "update"]}}
-        collection = server.collection.with_options(codec_options=LENIENT_CODEC)
+        collection = server.collection.with_options(codec_options=RAW_CODEC)
         return collection.watch(
             [{"$match": kinds}], full_document="updateLookup", resume_after=token, max_await_time_ms=AWAIT_MS
         )
 
-    def _take(self, change: Document) -> None:
+    def _take(self, change: Mapping[str, Any]) -> None:
         document = change.get("fullDocument")
         if document is None:  # deleted since; the batch run may still have met it
             return
@@ -134,7 +139,7 @@ class Listener:
             self._run_id = f"listen-{now.strftime('%Y%m%dT%H%M%S%fZ')}"
             self._reader = DocumentReader(ExtractContext(self._settings, self._lake, self._run_id, now))
             self._due_at = time.monotonic() + self._flush_after_s
-        self._reader.add(document)
+        self._reader.read_batch(document.raw, Overlap())
 
     def _commit(self, token: Any) -> None:
         """One micro-batch, its dead letters and its token. Only this takes the lake's lock."""

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+import bson
 import pytest
 from bson import Regex
+from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
@@ -132,6 +134,19 @@ def test_listener_rejects_alone_what_cannot_be_a_line(entries: Collection[Docume
         wait_until(lambda: ids_of(listened) == {"good"})
     letters = list((listened.data_dir / "dead_letter").rglob("*.jsonl"))
     assert "_id=bad" in "".join(letter.read_text(encoding="utf-8") for letter in letters)
+
+
+def test_listener_and_batch_refuse_the_same_document(entries: Collection[Document], listened: Settings) -> None:
+    """The listener took U+FFFD for what is no UTF-8, so one document was a row and a dead letter. Found by review."""
+    broken = bson.encode(make_document(make_line(2, cwd="QQQQ"), _id="bad")).replace(b"QQQQ", b"\xff\xfe\xfd\xfc")
+    with Running(listened):
+        wait_until(lambda: token_of(listened))
+        entries.insert_one(RawBSONDocument(broken))
+        entries.insert_one(make_document(make_line(1), _id="good"))
+        wait_until(lambda: "good" in ids_of(listened))
+    assert ids_of(listened) == {"good"}
+    assert Lake(listened.data_dir).snapshot("conversations").rows_rejected == 1
+    assert extract(listened).rejected_by_reason == {"invalid UTF-8": 1}
 
 
 def test_listener_waits_for_the_lock_and_ends_cleanly(entries: Collection[Document], listened: Settings) -> None:
