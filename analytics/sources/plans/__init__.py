@@ -2,8 +2,9 @@
 
 A plan's `manifest.jsonl` is rewritten in place, so its history is what runs saw of it: the state of
 each manifest is kept with the commit, and the next run turns the difference into events. Projects are
-those published last (the first run knows none) and those below `ANALYTICS_PLAN_DIRS`. A project may
-also keep an archive of events, `plan-events.jsonl`.
+those published last (the first run knows none) and those below `ANALYTICS_PLAN_DIRS`, where alone one is
+found whose path was redacted before it was published. A project may also keep an archive of events,
+`plan-events.jsonl`.
 """
 
 from __future__ import annotations
