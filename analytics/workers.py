@@ -59,7 +59,10 @@ class _Process(SpawnProcess):
     def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing's name
         main = sys.modules["__main__"]
         sys.modules["__main__"] = types.ModuleType("__main__")
-        resource_tracker.ensure_running()  # by itself it would start below, and unblock the signal
+        # By itself the tracker would start below, and unblock the signal. What a killed process leaves it clears away
+        # with a warning, which is nobody's to act on.
+        with set_environment(PYTHONWARNINGS="ignore:resource_tracker"):
+            resource_tracker.ensure_running()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which a process inherits
         try:
             return SpawnProcess._Popen(process_obj)  # noqa: SLF001
@@ -200,6 +203,7 @@ def _serve(connection: Connection, warm_up: Callable[[], object]) -> None:
 def _end_quietly(*_: object) -> None:
     """End in the middle of the work, tidying up, but without a word: where it is, the exit may show as a traceback."""
     with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
         os.dup2(nowhere.fileno(), 2)
     sys.exit(1)
 
