@@ -19,7 +19,10 @@
         else {{ nusd_to_usd('sum(estimated_cost_nusd)') }}
     end as estimated_cost_usd,
     {{ nusd_to_usd('sum(reported_cost_nusd)') }} as reported_cost_usd,
-    {{ nusd_to_usd('coalesce(sum(cache_savings_nusd), 0)') }} as cache_savings_usd
+    case
+        when coalesce(sum(request_count), 0) = 0 then cast(0 as decimal(18, 9))
+        else {{ nusd_to_usd('sum(cache_savings_nusd)') }}
+    end as cache_savings_usd
 {%- endmacro %}
 
 {#- What usage_measures is made from, summed up to be summed up again. -#}

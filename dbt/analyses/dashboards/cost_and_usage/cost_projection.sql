@@ -11,6 +11,7 @@ select
 
     ---------- measures
     request_count,
+    unpriced_request_count,
     total_tokens,
     estimated_cost_usd,
     projected_cost_usd,

@@ -65,7 +65,7 @@ period_sums as (
         sum(usage_events.request_count) as request_count,
         sum(usage_events.unpriced_request_count) as unpriced_request_count,
         sum(usage_events.total_tokens) as total_tokens,
-        coalesce(sum(usage_events.estimated_cost_nusd), 0) as estimated_cost_nusd
+        sum(usage_events.estimated_cost_nusd) as estimated_cost_nusd
     from periods
     inner join usage_events
         on

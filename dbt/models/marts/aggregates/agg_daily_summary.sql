@@ -106,7 +106,10 @@ daily_summary as (
             as decimal(18, 9)
         ) as estimated_cost_usd,
         cast(daily_requests.reported_cost_usd as decimal(18, 9)) as reported_cost_usd,
-        cast(coalesce(daily_requests.cache_savings_usd, 0) as decimal(18, 9)) as cache_savings_usd,
+        cast(
+            case when daily_requests.request_count is null then 0 else daily_requests.cache_savings_usd end
+            as decimal(18, 9)
+        ) as cache_savings_usd,
 
         ---------- booleans
         dates.is_weekend
