@@ -132,6 +132,12 @@ class Page:
             time.sleep(0.05)
         raise TimeoutError(f"the page is not drawn after {self._timeout_s} s: {self.problems}")
 
+    def wait_until(self, condition: str) -> None:
+        deadline = time.monotonic() + self._timeout_s
+        while not self.evaluate(condition):
+            assert time.monotonic() < deadline, condition
+            time.sleep(0.05)
+
     def evaluate(self, script: str) -> Any:
         """The value of an expression; a promise is waited for."""
         answer = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from datetime import date
 from pathlib import Path
 
@@ -59,19 +60,37 @@ def filtered(page, **state):
     page.wait_until_ready()
 
 
-def write_renamed(settings, file, monkeypatch, rename):
-    """The page of the sample where names are others."""
+# The texts of a card's axis.
+AXIS = """
+    [...document.querySelectorAll('#{} .role-axis')].map((axis) =>
+      [...axis.querySelectorAll('.role-axis-label text')].map((text) => text.textContent)
+    ).filter((labels) => labels.length)['{}' === 'x' ? 0 : 1]"""
+
+
+def write_changed(settings, file, monkeypatch, change):
+    """The page of the sample where the cubes are others."""
     read = report_target.read_cube
 
-    def renamed(connection, cube, restriction):
+    def changed(connection, cube, restriction):
         result = read(connection, cube, restriction)
         for column in result["columns"].values():
-            if "values" in column:
-                column["values"] = [rename(value) for value in column["values"]]
+            column["data"] = list(column["data"])
+        change(result)
         return result
 
-    monkeypatch.setattr(report_target, "read_cube", renamed)
+    monkeypatch.setattr(report_target, "read_cube", changed)
     write_report(settings, file)
+
+
+def write_renamed(settings, file, monkeypatch, rename):
+    """The page of the sample where names are others."""
+
+    def change(cube):
+        for column in cube["columns"].values():
+            if "values" in column:
+                column["values"] = [rename(value) for value in column["values"]]
+
+    write_changed(settings, file, monkeypatch, change)
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -255,8 +274,174 @@ def test_every_card_says_which_filter_it_has_no_column_for(report):
     assert report.evaluate(f"{about}.innerText").endswith("Not filtered by model: these rows have none.")
 
 
+def test_a_choice_without_any_price_says_that_and_not_that_there_is_nothing(report):
+    filtered(report, model="glm-4.7")
+    cards = "document.querySelector('#developer_productivity-{}').innerText"
+    assert "no price is known" in report.evaluate(cards.format("cost_total"))
+    assert "No price is known between" in report.evaluate(cards.format("cost_by_day"))
+    models = report.evaluate("[...document.querySelectorAll('#cost_and_usage-models td.unpriced')].length")
+    assert models == 2  # cost, and what the cache saved of it
+
+
+def with_burn_of_nothing(cube):
+    if "max:active_hours" in cube["columns"]:
+        cube["columns"]["max:active_hours"] = {"data": [0.0] * cube["row_count"]}
+
+
+def test_a_rate_over_no_time_is_nothing_and_no_missing_price(sample_settings, page, tmp_path, monkeypatch):
+    file = tmp_path / "rate.html"
+    write_changed(sample_settings, file, monkeypatch, with_burn_of_nothing)
+    page.load(file)
+    rates = "[...document.querySelectorAll('#cost_and_usage-block_burn_rate td:last-child')].map((e) => e.textContent)"
+    assert set(page.evaluate(rates)) == {"\N{EN DASH}"}
+
+
+def with_cheap_requests(cube):
+    for name, column in cube["columns"].items():
+        if name.endswith("_usd"):
+            column["data"] = [None if value is None else value // 10000 for value in column["data"]]
+
+
+def test_small_costs_have_an_axis_of_their_own_figures(sample_settings, page, tmp_path, monkeypatch):
+    """A first session's axis said $0.01 four times. Found by review."""
+    file = tmp_path / "cheap.html"
+    write_changed(sample_settings, file, monkeypatch, with_cheap_requests)
+    page.load(file)
+    ticks = page.evaluate(AXIS.format("developer_productivity-cost_by_day", "y"))
+    assert len(ticks) > 2
+    assert len(set(ticks)) == len(ticks)
+
+
+def with_long_ago(cube):
+    """Every other row three years before, and far less in it."""
+    columns = cube["columns"]
+    if "activity_date" in columns:
+        rows = range(cube["row_count"])
+        columns["activity_date"]["data"] = [
+            day - 1000 * (row % 2) for row, day in zip(rows, columns["activity_date"]["data"], strict=True)
+        ]
+
+
+def test_over_years_a_day_is_told_with_its_year_and_a_card_with_its_grain(sample_settings, page, tmp_path, monkeypatch):
+    file = tmp_path / "years.html"
+    write_changed(sample_settings, file, monkeypatch, with_long_ago)
+    page.load(file)
+    assert not any("20" in day for day in page.evaluate(AXIS.format("developer_productivity-cost_by_day", "x")))
+    page.evaluate("document.querySelector('#presets button:last-child').click()")
+    page.wait_until_ready()
+    for card in ("developer_productivity-cost_by_day", "developer_productivity-session_duration_trend"):
+        days = page.evaluate(AXIS.format(card, "x"))
+        assert days
+        assert all(re.search("202[3-6]", day) for day in days)
+    about = page.evaluate("document.querySelector('#developer_productivity-cost_by_day .about').textContent")
+    assert about.endswith("Drawn by week.")
+    trend = page.evaluate("document.querySelector('#developer_productivity-session_duration_trend .about').textContent")
+    assert "Drawn by" not in trend
+
+
+def with_a_jump(cube):
+    """Little for most of the time, and much in the last week."""
+    for name, column in cube["columns"].items():
+        if name.startswith("sum:") and "activity_date" in cube["columns"]:
+            days = cube["columns"]["activity_date"]["data"]
+            last = max(days)
+            column["data"] = [
+                None if value is None else value * (1000 if day > last - 7 else 1)
+                for value, day in zip(column["data"], days, strict=True)
+            ]
+
+
+def test_a_change_by_more_than_tenfold_is_told_as_a_factor(sample_settings, page, tmp_path, monkeypatch):
+    file = tmp_path / "jump.html"
+    write_changed(sample_settings, file, monkeypatch, with_a_jump)
+    page.load(file)
+    chip = page.evaluate("document.querySelector('#developer_productivity-token_total .chip').textContent")
+    assert re.fullmatch("▲ \N{MULTIPLICATION SIGN}[0-9.]+K?", chip)
+
+
+def test_a_name_like_the_rest_is_not_the_rest(sample_settings, page, tmp_path, monkeypatch):
+    """A project called other was one with the projects that have no colour. Found by review."""
+    file = tmp_path / "other.html"
+    names = [f"model-{number}" for number in range(8)]
+
+    def rename(cube):
+        column = cube["columns"].get("model_name")
+        if column:
+            column["values"] = ["other", *names]
+            column["data"] = [row % 9 for row in range(cube["row_count"])]
+
+    write_changed(sample_settings, file, monkeypatch, rename)
+    page.load(file)
+    legend = page.evaluate(
+        "[...document.querySelectorAll('#developer_productivity-cost_by_day .legend li')].map((e) => e.textContent)"
+    )
+    assert len(legend) == 8
+    assert legend[-1] == "all others"
+    assert "all others" not in legend[:-1]
+
+
+def test_what_has_no_value_is_a_group_of_its_own(report):
+    """A null was the first name there is, in a roll-up over two columns. Found by review."""
+    groups = report.evaluate(
+        """(() => {
+          const cube = { name: "nulls", row_count: 4, columns: {
+            a: { data: [0, null, 0, null], values: ["x"] }, b: { data: [0, 0, null, null], values: ["y"] },
+            "sum:n": { data: [1, 2, 4, 8] } } };
+          report.model.cubes.nulls = cube;
+          const measures = [{ name: "n", function: "sum", column: "n" }];
+          const card = { query: "nulls", dimensions: ["a", "b"], measures, unfiltered: "yes" };
+          return report.rollUp(card, report.rangeNow(), "day").map((row) => [row.a, row.b, row.n]);
+        })()"""
+    )
+    assert sorted(groups, key=lambda group: group[2]) == [
+        ["x", "y", 1],
+        [None, "y", 2],
+        ["x", None, 4],
+        [None, None, 8],
+    ]
+
+
+def test_an_address_that_changes_chooses_and_a_link_on_the_page_does_not(report):
+    report.evaluate("location.hash = '#model=claude-opus-5-5'")
+    report.evaluate("new Promise((resolve) => setTimeout(resolve, 100))")
+    report.wait_until_ready()
+    assert report.evaluate("document.getElementById('model').value") == "claude-opus-5-5"
+    report.evaluate("document.querySelector('.skip').click()")
+    report.evaluate("new Promise((resolve) => setTimeout(resolve, 100))")
+    report.wait_until_ready()
+    assert report.evaluate("[location.hash, report.state.model]") == ["#main", "claude-opus-5-5"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("some_ratio", 0.9995, ">99.9%"),
+        ("some_ratio", 0.9994, "99.9%"),
+        ("some_ms", 999.6, "1.0 s"),
+        ("some_ms", 59_949, "59.9 s"),
+        ("some_ms", 59_999, "1.0 min"),
+        ("some_ms", 3_599_999, "1.0 h"),
+    ],
+)
+def test_a_figure_is_rounded_before_its_unit_is_chosen(report, name, value, text):
+    assert report.evaluate(f"report.show({name!r}, {value})") == text
+
+
+def test_without_javascript_only_the_notice_is_shown(sample_settings, page):
+    page.call("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        page.call("Page.navigate", url=(sample_settings.published_dir / "report.html").resolve().as_uri())
+        page.wait_until("document.getElementById('library') !== null")
+        shown = page.evaluate("['bar', 'theme', 'main'].map((id) => document.getElementById(id).checkVisibility())")
+        assert shown == [False, False, True]
+    finally:
+        page.call("Emulation.setScriptExecutionDisabled", value=False)
+
+
 def test_page_prints(report):
-    assert report.print_pdf().startswith(b"%PDF")
+    pdf = report.print_pdf()
+    assert pdf.startswith(b"%PDF")
+    assert pdf.count(b"/Type /Page\n") < 20  # and not one for each card, as on a telephone
 
 
 def test_hostile_names_stay_names(sample_settings, page, tmp_path, monkeypatch):

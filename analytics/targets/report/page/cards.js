@@ -58,7 +58,7 @@ function cellOf(card, row, name, isShort) {
   const text = (isShort ? showShort : show)(name, value);
   const kinds = ["number"];
   if (value === 0) kinds.push("zero");
-  if (name.endsWith("_usd") && value === null) kinds.push("unpriced");
+  if (isUnpriced(name, value)) kinds.push("unpriced");
   const cell = element(
     "td",
     { class: kinds.join(" "), title: isShort && text !== show(name, value) ? show(name, value) : null },
@@ -128,7 +128,8 @@ function drawNumber(card) {
   figure.title = total === null ? "" : show(name, total);
   card.node.dataset.value = total === null ? "" : String(total);
   const change = card.node.querySelector(".change");
-  if (total === null) change.textContent = card.empty || "nothing in this period";
+  if (isUnpriced(name, total) && card.rows.length) change.textContent = "no price is known";
+  else if (total === null) change.textContent = card.empty || "nothing in this period";
   else change.replaceChildren(...changeOf(name, value, comparison()));
   drawSpark(card, name);
 }
@@ -141,7 +142,9 @@ function changeOf(name, value, compared) {
   const delta = isRatio ? (now - before) * 100 : (now / before - 1) * 100;
   const isSame = Math.abs(delta) < 0.05;
   const tone = isRatio && Math.abs(delta) >= 0.5 ? (delta > 0 ? "good" : "bad") : "";
-  const text = `${isSame ? "±" : delta > 0 ? "▲" : "▼"} ${number(Math.abs(delta), Math.abs(delta) < 100 ? 1 : 0)}${isRatio ? " points" : "%"}`;
+  const size = number(Math.abs(delta), Math.abs(delta) < 100 ? 1 : 0);
+  const amount = isRatio ? `${size} points` : delta < 1000 ? `${size}%` : `×${compact(now / before)}`;
+  const text = `${isSame ? "±" : delta > 0 ? "▲" : "▼"} ${amount}`;
   const chip = element("b", { class: `chip ${tone}` }, text);
   if (compared.isWeek) chip.title = `${showShort(name, now)} in the last 7 days`;
   return [chip, ` ${compared.isWeek ? "week on week" : `on ${compared.text}`}`];
@@ -194,9 +197,10 @@ const grainOf = (card) =>
   daysOf(rangeNow()) > 120 || (card.grain === "week" && daysOf(rangeNow()) > 21) ? "week" : "day";
 const threadName = () => (state.thread === "1" ? "subagents" : "main thread");
 
-function noticesOf(card) {
+function noticesOf(card, grain) {
   const cube = model.cubes[card.query];
   const notices = [];
+  if (card.dimensions[0] === "activity_date" && grain !== card.grain) notices.push(`Drawn by ${grain}.`);
   if (cube.note) notices.push(cube.note);
   if (card.unfiltered) notices.push(card.unfiltered, "Filters do not apply.");
   const ignored = card.unfiltered
@@ -213,7 +217,8 @@ function emptyNode(card) {
   const chosen = [state.project && shortNames.get(state.project), state.model, state.thread && threadName()].filter(
     Boolean,
   );
-  const text = `Nothing here between ${longDay(state.since)} and ${longDay(state.until)}${chosen.length ? ` for ${chosen.join(", ")}` : ""}.`;
+  const what = card.rows.length && card.unit === "usd" ? "No price is known" : "Nothing here";
+  const text = `${what} between ${longDay(state.since)} and ${longDay(state.until)}${chosen.length ? ` for ${chosen.join(", ")}` : ""}.`;
   return element("p", { class: "empty" }, text, element("button", { type: "button", onclick: reset }, "Reset filters"));
 }
 
@@ -228,7 +233,7 @@ function legendItem(entry) {
 async function drawCard(card) {
   const grain = grainOf(card);
   const about = card.node.querySelector(".about");
-  const notices = noticesOf(card);
+  const notices = noticesOf(card, grain);
   about.textContent = [card.description, ...notices].join(" ");
   about.classList.toggle("with-notice", notices.length > 0);
   if (card.chart === "number") return drawNumber(card);

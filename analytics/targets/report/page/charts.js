@@ -2,7 +2,8 @@
 // A tip is {head, entries: [{label, value, color}]}: what the pointer finds over a day, a bar or a cell.
 
 const PALETTE = [0, 1, 2, 3, 4, 5, 6].map((index) => `var(--c${index})`);
-const OTHER = "other";
+// The key of what has no colour of its own: no name in the data is it.
+const OTHER = "\u0000";
 // Colours that mean something. All others go by weight.
 const COLORS = {
   accepted_plan_count: "var(--c2)",
@@ -99,7 +100,11 @@ function unitOf(card, values) {
     return { divisor, title, format: "~g" };
   }
   if (card.unit === "usd")
-    return { divisor: 1, title: "USD", format: most >= 10000 ? "$~s" : most >= 8 ? "$,.0f" : "$,.2f" };
+    return {
+      divisor: 1,
+      title: "USD",
+      format: most >= 10000 ? "$~s" : most >= 8 ? "$,.0f" : most >= 0.1 ? "$,.2f" : "$~r",
+    };
   if (card.unit === "ratio") return { divisor: 1, title: null, format: ".0%" };
   return {
     divisor: 1,
@@ -114,6 +119,10 @@ const valueAxis = (unit, title) => ({
   tickCount: unit.tickCount || 5,
   labelExpr: `replace(format(abs(datum.value), ${JSON.stringify(unit.format)}), "G", "B")`,
 });
+
+// Over more than a year a day is told with its year, in a line below.
+const isOverYears = (box) => daysOf(box.range) > 365;
+const dayLines = (day, box) => [shortDay(day), ...(isOverYears(box) ? [isoDay(day).slice(0, 4)] : [])];
 
 const stepOf = (grain) => (grain === "week" ? 7 : 1);
 function daysBetween(box, points) {
@@ -136,7 +145,7 @@ const keysOf = (card) =>
     measure: name,
   }));
 
-// Long form: one point per x and series, the small series folded into "other"; `keys` are the series with their colours.
+// Long form: one point per x and series, the small series folded into one; `keys` are the series with their colours.
 function longForm(card, rows) {
   const [first, split] = card.dimensions;
   if (!split) {
@@ -166,7 +175,7 @@ function longForm(card, rows) {
     color: palette.get(key) || COLORS[`${split}:${key}`] || PALETTE[index % PALETTE.length],
     measure,
   }));
-  if (palette.size && present.has(OTHER)) keys.push({ key: OTHER, label: OTHER, color: "var(--other)", measure });
+  if (palette.size && present.has(OTHER)) keys.push({ key: OTHER, label: "all others", color: "var(--other)", measure });
   return { keys, points };
 }
 const paint = (keys) => ({
@@ -216,8 +225,10 @@ function specOfBars(card, { keys, points }, box) {
   const every = isTime ? Math.ceil(domain.length / Math.max(2, Math.floor(box.width / (rem() * 5)))) : 1;
   const ticks = domain.filter((_, index) => index % every === 0);
   const isNarrow = box.width / domain.length < rem() * 6;
-  const label = (value) =>
-    isTime ? shortDay(isDay ? value : value / DAY) : isNarrow ? show(first, value).split(" ") : show(first, value);
+  const label = (value) => {
+    if (isTime) return dayLines(isDay ? value : value / DAY, box);
+    return isNarrow ? show(first, value).split(" ") : show(first, value);
+  };
   const labels = Object.fromEntries(ticks.map((value) => [value, label(value)]));
   const order = new Map(keys.map((entry, index) => [entry.key, index]));
   const padding = domain.length > 90 ? 0.1 : domain.length > 12 ? 0.24 : 0.45;
@@ -321,7 +332,9 @@ function specOfLines(card, { keys, points }, box) {
         scale: { type: "utc" },
         axis: {
           title: null,
-          format: "%b %-d",
+          labelExpr: isOverYears(box)
+            ? "[utcFormat(datum.value, '%b %-d'), utcFormat(datum.value, '%Y')]"
+            : "utcFormat(datum.value, '%b %-d')",
           tickCount: Math.max(2, Math.floor(box.width / (rem() * 6))),
           labelOverlap: true,
         },

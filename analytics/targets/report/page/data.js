@@ -65,7 +65,7 @@ function groupRows(cube, dimensions, rows, isWeekly) {
   rows.forEach((row, index) => {
     let key = first ? first[row] : 0;
     if (isWeekly) key = monday(key);
-    if (second) key = key * GROUPS + second[row];
+    if (second) key = (key ?? GROUPS - 1) * GROUPS + (second[row] ?? GROUPS - 1);
     let group = groups.get(key);
     if (group === undefined) {
       group = firstRows.length;

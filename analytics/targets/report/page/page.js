@@ -305,6 +305,8 @@ function build() {
   buildFilters();
   buildSections();
   redrawWhenResized();
+  // A link to a place on the page chooses nothing.
+  addEventListener("hashchange", () => location.hash.includes("=") && change(readFragment()));
   return change(readFragment());
 }
 
@@ -314,7 +316,7 @@ async function start() {
   document.head.append(Object.assign(document.createElement("script"), { textContent: library }));
   model = JSON.parse(data);
   await build();
-  window.report = { model, state, change, rollUp, cards, rangeNow };
+  window.report = { model, state, change, rollUp, cards, rangeNow, show };
 }
 
 start().catch((error) => {

@@ -38,12 +38,13 @@ const compact = (value) => value.toLocaleString("en", { notation: "compact", max
 function percent(ratio) {
   if (ratio === 0 || ratio === 1) return `${ratio * 100}%`;
   // Nearly all is not all, and hardly any is not none.
-  if (ratio > 0.9995 && ratio < 1) return ">99.9%";
+  if (ratio >= 0.9995 && ratio < 1) return ">99.9%";
   return ratio > 0 && ratio < 0.0005 ? "<0.1%" : `${number(ratio * 100, 1)}%`;
 }
 function duration(ms) {
+  // A unit ends where its rounded figure would be the next one's first.
   const [divisor, unit] =
-    ms < 1000 ? [1, "ms"] : ms < 60000 ? [1000, "s"] : ms < 3600000 ? [60000, "min"] : [3600000, "h"];
+    ms < 999.5 ? [1, "ms"] : ms < 59950 ? [1000, "s"] : ms < 3597000 ? [60000, "min"] : [3600000, "h"];
   return `${number(ms / divisor, divisor === 1 ? 0 : 1)} ${unit}`;
 }
 function dollars(value) {
@@ -52,8 +53,11 @@ function dollars(value) {
 }
 
 const NOTHING = "–";
+// Dollars that are null because a price is missing. A rate or a projection may have other reasons.
+const isUnpriced = (name, value) => value === null && /^(estimated_cost|cache_savings)_usd$/.test(name);
 function show(name, value) {
-  if (value === null || value === undefined) return name.endsWith("_usd") ? "no price" : NOTHING;
+  if (isUnpriced(name, value)) return "no price";
+  if (value === null || value === undefined) return NOTHING;
   if (name === "is_sidechain") return value ? "subagents" : "main thread";
   if (name === "project_path" || name === "model_name") return shortNames.get(value) || value;
   if (name === "day_of_week") return WEEKDAYS[value - 1];
