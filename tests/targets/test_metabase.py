@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import shutil
 import time
+from pathlib import Path
 
 import pytest
 
+from analytics import cards, dictionary
 from analytics.cards import load_dashboards
 from analytics.config import Settings
 from analytics.dictionary import read_tables
@@ -171,6 +174,35 @@ def test_a_filled_metabase_is_asked_one_thing_and_may_be_off(fake, settings):
     assert fake.calls == [("GET", "/api/session/properties")]
     fake.stop()
     assert metabase.publish(settings, "run-3").summary == "unchanged"
+
+
+@pytest.mark.parametrize("module", [cards, dictionary])
+def test_a_release_that_reads_the_definitions_otherwise_fills_metabase_anew(settings, tmp_path, monkeypatch, module):
+    """A mended `card_sql` left every question as it was. Found by review."""
+    before = metabase.fingerprint(settings)
+    changed = tmp_path / Path(module.__file__).name
+    changed.write_bytes(Path(module.__file__).read_bytes() + b"# mended\n")
+    monkeypatch.setattr(module, "__file__", str(changed))
+    assert metabase.fingerprint(settings) != before
+
+
+def test_a_dashboard_whose_folder_is_renamed_fills_metabase_anew(settings, tmp_path, monkeypatch):
+    prints = set()
+    for name in ("old", "new"):
+        folder = tmp_path / f"of_{name}"
+        shutil.copytree(cards.DASHBOARDS_DIR / "data_quality", folder / name)
+        monkeypatch.setattr(metabase, "DASHBOARDS_DIR", folder)
+        prints.add(metabase.fingerprint(settings))
+    assert len(prints) == 2
+
+
+def test_durations_are_minutes(fake, settings):
+    metabase.publish(settings, "run-1")
+    card = next(entry for entry in fake.cards.values() if entry["name"] == "Mean session length")
+    shown = card["visualization_settings"]["column_settings"]['["name","mean_duration_ms"]']
+    assert 90_000 * shown["scale"] == pytest.approx(1.5)
+    assert shown["suffix"] == " min"
+    assert card["visualization_settings"]["graph.y_axis.title_text"] == "min"
 
 
 def test_an_emptied_metabase_is_filled_again(fake, settings):

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+from analytics import cards, dictionary
 from analytics.cards import DASHBOARDS_DIR, load_dashboards
 from analytics.config import Settings
 from analytics.dictionary import MARTS_DIR, read_tables
@@ -76,12 +78,19 @@ def _is_filled(settings: Settings) -> bool:
 def fingerprint(settings: Settings) -> str:
     """A hash of all that is provisioned, how, and where."""
     digest = hashlib.sha256(f"{settings.metabase_url}|{settings.metabase_database_file}".encode())
-    for folder in (DASHBOARDS_DIR, MARTS_DIR, Path(__file__).parent):
-        for file in sorted(
-            path for path in folder.rglob("*.*") if path.suffix in (".sql", ".yml", ".csv", ".md", ".py")
-        ):
-            digest.update(file.read_bytes())
+    for file in _defining_files():
+        digest.update(f"{file.parent.name}/{file.name}\n".encode())
+        digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def _defining_files() -> Iterator[Path]:
+    """The definitions, by names that mean something too (a folder is a dashboard), and the code that reads them."""
+    yield from (Path(cards.__file__), Path(dictionary.__file__))
+    for folder in (DASHBOARDS_DIR, MARTS_DIR, Path(__file__).parent):
+        for file in sorted(folder.rglob("*.*")):
+            if file.suffix in (".sql", ".yml", ".csv", ".md", ".py"):
+                yield file
 
 
 def _note_file(settings: Settings) -> Path:

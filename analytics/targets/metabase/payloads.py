@@ -105,7 +105,7 @@ def _visualization(card: Card) -> dict[str, Any]:
     }
     if card.chart in ("bar", "line", "area", "row"):
         settings |= {"graph.dimensions": list(card.dimensions), "graph.metrics": list(card.series)}
-        settings["graph.y_axis.title_text"] = card.unit
+        settings["graph.y_axis.title_text"] = "min" if card.unit == "ms" else card.unit
         settings["series_settings"] = {name: {"title": label(name)} for name in card.series}
         if card.chart != "line" and (len(card.series) > 1 or len(card.dimensions) > 1):
             settings["stackable.stack_type"] = None if card.chart == "area" else "stacked"
@@ -129,7 +129,8 @@ def _format(name: str) -> dict[str, Any]:
         return {"number_style": "currency", "currency": "USD"}
     if name.endswith("_ratio"):
         return {"number_style": "percent", "decimals": 1}
-    return {"suffix": " ms", "decimals": 0} if name.endswith("_ms") else {}
+    # Metabase has no unit that changes with the figure.
+    return {"scale": 1 / 60000, "suffix": " min", "decimals": 1} if name.endswith("_ms") else {}
 
 
 def parameter_payload(entry: Filter, projects_id: int) -> dict[str, Any]:
