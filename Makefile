@@ -72,7 +72,7 @@ docs: $(VENV)/.run ## write the data dictionary and dbt's static docs
 picture: $(VENV)/.dev ## draw the README's picture of the report from the sample (needs chromium)
 	@$(BIN)/python tests/dashboards/picture.py docs/images/dashboard.png
 
-metabase-smoke: ## for people with Docker: start all, wait for Metabase and list its dashboards
+metabase-smoke: .env ## for people with Docker: start all, wait for Metabase and list its dashboards
 	@docker/smoke.sh
 
 clean: ## remove what can be rebuilt; the lake in data/raw stays

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import os
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,7 +13,7 @@ import pytest
 
 from analytics import cards, dictionary
 from analytics.cards import load_dashboards
-from analytics.config import Settings
+from analytics.config import DBT_DIR, Settings
 from analytics.dictionary import read_tables
 from analytics.errors import ConfigError, PublishError
 from analytics.targets import metabase
@@ -203,6 +206,37 @@ def test_durations_are_minutes(fake, settings):
     assert 90_000 * shown["scale"] == pytest.approx(1.5)
     assert shown["suffix"] == " min"
     assert card["visualization_settings"]["graph.y_axis.title_text"] == "min"
+
+
+DOCKER = """#!/bin/sh
+echo "$@" >> {calls}
+case "$2" in
+  port) echo 127.0.0.1:3999 ;;
+  exec) shift 4; exec "$@" ;;
+esac
+"""
+
+
+def test_the_smoke_test_takes_the_settings_of_the_worker(fake, settings, tmp_path):
+    """It knew one port, took no password out of .env, and showed it to every process. Found by review."""
+    metabase.publish(settings, "run-1")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "docker").write_text(DOCKER.format(calls=tmp_path / "calls"))
+    (programs / "docker").chmod(0o700)
+    (programs / "python").symlink_to(sys.executable)
+    environment = {
+        "HOME": str(tmp_path),
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "ANALYTICS_METABASE_URL": fake.url,
+        "ANALYTICS_METABASE_PASSWORD": settings.metabase_password,
+    }
+    outcome = subprocess.run(
+        [DBT_DIR.parent / "docker" / "smoke.sh"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert outcome.stdout == "ok: 6 dashboards at http://127.0.0.1:3999\n", outcome.stderr
+    assert settings.metabase_password not in (tmp_path / "calls").read_text()
 
 
 def test_an_emptied_metabase_is_filled_again(fake, settings):
