@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 
+import duckdb
 import pytest
 
 from analytics import cards
@@ -60,6 +61,26 @@ def test_card_can_be_filtered_by_day_and_project(dashboard, card, published):
     # A run of the pipeline belongs to no project.
     assert (cards.PROJECT in columns) == (not TABLES_ABOUT_RUNS.issuperset(card.query.models))
     assert published.execute(cards.card_sql(card, [BOUNDS])).fetchall() is not None
+
+
+def test_plans_of_equal_names_in_projects_of_equal_names_are_two():
+    """They were one bar. Found by review."""
+    query = next(card.query for _, card in CARDS if card.query.name == "plans")
+    with duckdb.connect() as connection:
+        connection.execute("""
+            create schema gold;
+            create table gold.dim_projects as
+            select * from (values ('1', '/work/app', 'app'), ('2', '/home/app', 'app'), ('3', '/work/site', 'site'))
+                as rows (project_key, project_path, project_name);
+            create table gold.agg_plan_progress as
+            select
+                project_key, 'login' as plan_name, timestamp '2026-01-01' as last_event_at, 1 as feature_count,
+                1 as completed_feature_count, 0 as in_progress_feature_count, 0 as failed_feature_count,
+                0 as pending_feature_count, 0 as failure_count, 1 as feature_duration_ms, 1 as timed_feature_count
+            from gold.dim_projects;
+        """)
+        titles = connection.execute(f"select plan_title from ({query.sql}) order by 1").fetchall()
+    assert titles == [("/home/app / login",), ("/work/app / login",), ("site / login",)]
 
 
 @pytest.mark.parametrize(("dashboard", "card"), CARDS, ids=ids)

@@ -5,15 +5,20 @@ plan_progress as (
     select * from {{ ref('agg_plan_progress') }}
 ),
 
+-- A name that several projects have tells none of them apart: there the path is the title.
 projects as (
-    select * from {{ ref('dim_projects') }}
+    select
+        project_key,
+        project_path,
+        case when count(*) over (partition by project_name) = 1 then project_name else project_path end as project_title
+    from {{ ref('dim_projects') }}
 ),
 
 plans as (
     select
         ---------- attributes
         projects.project_path,
-        coalesce(projects.project_name || ' / ', '') || plan_progress.plan_name as plan_title,
+        coalesce(projects.project_title || ' / ', '') || plan_progress.plan_name as plan_title,
 
         ---------- measures
         plan_progress.feature_count,
