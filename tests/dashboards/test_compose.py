@@ -5,12 +5,14 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
 from analytics.config import environment_name, iter_settings, load_settings, read_dotenv
+from analytics.lake.lock import LOCK_FILE, hold_lock
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -115,6 +117,23 @@ def test_first_run_does_without_the_docs_of_dbt(tmp_path):
 def test_worker_runs_every_hour_whatever_became_of_what_it_publishes_first(tmp_path, code):
     """It was started over and over, and never came to the flow that would have mended it. Found by review."""
     assert start("worker", tmp_path, is_published=True, analytics=code) == (0, ["analytics publish", "python -m"])
+
+
+@pytest.mark.parametrize(
+    ("hours_ago", "interval", "is_healthy"), [(0.9, "", True), (4, "", False), (4, "6", True), (None, "", False)]
+)
+def test_worker_is_healthy_as_long_as_it_runs_the_pipeline(tmp_path, hours_ago, interval, is_healthy):
+    """It was once anything had ever been published, also when its schedule hung for days. Found by review."""
+    (tmp_path / "published" / "current").mkdir(parents=True)
+    if hours_ago is not None:
+        with hold_lock(tmp_path):
+            began = time.time() - hours_ago * 3600
+        os.utime(tmp_path / LOCK_FILE, (began, began))
+    kind, _, *arguments = SERVICES["worker"]["healthcheck"]["test"]
+    assert kind == "CMD"
+    command = [sys.executable, *(argument.replace("/app/data", str(tmp_path)) for argument in arguments)]
+    environment = {"ANALYTICS_RUN_INTERVAL_HOURS": interval}
+    assert (subprocess.run(command, env=environment, capture_output=True, check=False).returncode == 0) == is_healthy
 
 
 def test_make_up_writes_the_settings_that_have_no_default(tmp_path):
