@@ -16,7 +16,14 @@ from analytics.lake import Lake
 from tests.builders import make_prompt, make_settings, write_transcript
 
 PROJECT = Path(__file__).parents[1]
-READY = "import analytics.__main__ as door; print('ready', flush=True); raise SystemExit(door.main())"
+# As from a terminal: what a shell starts in the background ignores the keyboard's signal, and so would its children.
+READY = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+import analytics.__main__ as door
+print("ready", flush=True)
+raise SystemExit(door.main())
+"""
 ENDLESS = "select sum(a.range * b.range) from range(1000000) as a, range(1000000) as b"
 
 
