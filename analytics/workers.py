@@ -32,15 +32,9 @@ from analytics.errors import AnalyticsError, SourceUnavailable, describe_bug
 PATIENCE_S = 3.0
 # Rows and imports are many objects and no cycles: with Python's own, importing dbt takes half as long again.
 GC_THRESHOLD = (200_000, 50, 50)
-# Extraction fills and frees some hundred megabytes over and over, and to ask the kernel for each of them anew is an
-# eighth of its processor time. So what is freed is kept for the next unit of work, in large pages, and Arrow shares it
-# instead of keeping a heap of its own. The tunables are glibc's; for others they are no more than a name.
-_POOL_MEMORY = {
-    "GLIBC_TUNABLES": ":".join(
-        ("glibc.malloc.hugetlb=1", "glibc.malloc.trim_threshold=1073741824", "glibc.malloc.mmap_threshold=33554432")
-    ),
-    "ARROW_DEFAULT_MEMORY_POOL": "system",
-}
+# For glibc, and for others no more than a name: large pages, and what a unit of work frees is kept for the next one.
+# Extraction fills and frees some hundred megabytes over and over; this is a twentieth of its processor time.
+_POOL_MALLOC = "glibc.malloc.hugetlb=1:glibc.malloc.trim_threshold=1073741824:glibc.malloc.mmap_threshold=33554432"
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -82,7 +76,7 @@ class _PoolProcess(_Process):
 
     @staticmethod
     def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing's name
-        with set_environment(**{name: os.environ.get(name, value) for name, value in _POOL_MEMORY.items()}):
+        with set_environment(GLIBC_TUNABLES=os.environ.get("GLIBC_TUNABLES", _POOL_MALLOC)):
             return _Process._Popen(process_obj)  # noqa: SLF001
 
 

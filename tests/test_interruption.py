@@ -74,18 +74,18 @@ def published(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("after_s", [0.03, 0.1, 0.3, 0.6, 1.5])
+@pytest.mark.parametrize("after_s", [0.03, 0.3, 1.5])
 def test_ctrl_c_stops_a_query_with_one_line_at_any_moment(published, after_s):
     """An import that was broken off, or DuckDB's own word for it, was told as a bug."""
     assert interrupt(published, "query", ENDLESS, after_s=after_s) == (EXIT_CODE, f"{STOPPED}\n")
 
 
-@pytest.mark.parametrize("after_s", [0.3, 0.8, 1.3, 2.0])
+@pytest.mark.parametrize("after_s", [0.3, 1.3])
 def test_ctrl_c_stops_a_run_and_its_workers_with_one_line_at_any_moment(tmp_path, after_s):
     assert interrupt(tmp_path, "run", after_s=after_s) == (EXIT_CODE, f"{STOPPED}\n")
 
 
-@pytest.mark.parametrize("after_s", [0.2, 1.5, 3.0])
+@pytest.mark.parametrize("after_s", [0.2, 3.0])
 def test_ctrl_c_stops_dbt_without_a_word_of_its_own(tmp_path, after_s):
     """dbt told on stdout what it could not finish, and of a dbt that had to be killed Python told what it left."""
     stopped = interrupt(tmp_path, "run", "--full-refresh", after_s=after_s, stage="load")

@@ -45,12 +45,6 @@ if __name__ == "__main__":
 """
 
 
-def _arrow_heap() -> str:
-    import pyarrow as pa
-
-    return pa.default_memory_pool().backend_name
-
-
 @pytest.fixture
 def worker():
     with Worker("transform", int) as started:
@@ -191,25 +185,17 @@ def test_error_drops_work_that_has_not_begun() -> None:
     assert any(future.cancelled() for future in futures)
 
 
-@pytest.mark.parametrize(
-    ("name", "own"), [("GLIBC_TUNABLES", "glibc.malloc.top_pad=65536"), ("ARROW_DEFAULT_MEMORY_POOL", "mimalloc")]
-)
-def test_pool_sets_how_its_processes_handle_memory_unless_the_user_has(monkeypatch, worker, name, own):
+def test_pool_sets_how_its_processes_handle_memory_unless_the_user_has(monkeypatch, worker):
     def setting_there() -> str | None:
         with open_pool("transcripts", 1) as pool:
-            return pool.submit(os.getenv, name).result()
+            return pool.submit(os.getenv, "GLIBC_TUNABLES").result()
 
-    monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
     assert setting_there()
-    assert name not in os.environ
-    monkeypatch.setenv(name, own)
-    assert setting_there() == worker.call(os.getenv, name) == os.environ[name] == own
-
-
-def test_arrow_in_a_pool_has_no_heap_of_its_own(monkeypatch):
-    monkeypatch.delenv("ARROW_DEFAULT_MEMORY_POOL", raising=False)
-    with open_pool("transcripts", 1) as pool:
-        assert pool.submit(_arrow_heap).result() == "system"
+    assert "GLIBC_TUNABLES" not in os.environ
+    own = "glibc.malloc.top_pad=65536"
+    monkeypatch.setenv("GLIBC_TUNABLES", own)
+    assert setting_there() == worker.call(os.getenv, "GLIBC_TUNABLES") == os.environ["GLIBC_TUNABLES"] == own
 
 
 def test_peak_memory_counts_what_was_held_and_starts_anew(worker):
