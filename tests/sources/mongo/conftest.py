@@ -68,21 +68,27 @@ class Mongod:
 
 
 def find_mongod() -> str | None:
-    """A mongod on the path, or the one in the wheel that the tests' extra installs."""
-    if found := shutil.which("mongod"):
-        return found
+    """A mongod that runs here: on the path, or the one in the wheel that the tests' extra installs."""
     spec = importlib.util.find_spec("fiftyone")
-    for place in (spec.submodule_search_locations or ()) if spec else ():
-        binary = Path(place, "db", "bin", "mongod")
-        if binary.is_file():
-            return str(binary)
+    places = (spec.submodule_search_locations or ()) if spec else ()
+    for binary in (shutil.which("mongod"), *(str(Path(place, "db", "bin", "mongod")) for place in places)):
+        # The wheel's needs libcurl, which small systems do not have.
+        if binary and Path(binary).is_file() and _runs(binary):
+            return binary
     return None
+
+
+def _runs(binary: str) -> bool:
+    return subprocess.run([binary, "--version"], check=False, capture_output=True).returncode == 0
 
 
 def require_mongod() -> str:
     binary = find_mongod()
     if binary is None:
-        reason = "no mongod: set TEST_MONGODB_URI, put mongod on the PATH, or install the wheel of the dev extra"
+        reason = (
+            "no mongod that runs: set TEST_MONGODB_URI, put mongod on the PATH, or install the wheel of the dev extra "
+            "and libcurl4"
+        )
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
