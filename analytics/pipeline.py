@@ -233,6 +233,7 @@ class PipelineRun:
             elif self._increment is not None:
                 self._held_warehouse.enter_context(open_warehouse(self._settings))
             record.row_count, record.unit_count = load.row_count, load.date_count
+        load = dataclasses.replace(load, elapsed_ms=record.elapsed_ms)
         self.result = dataclasses.replace(self.result, load=load)
         if self._observer.on_load:
             self._observer.on_load(load)
@@ -254,6 +255,7 @@ class PipelineRun:
                 record.peak_memory_bytes = worker.peak_memory_bytes
             record.unit_count = transformed.model_count
             record.warning_count = len(transformed.warnings)
+        transformed = dataclasses.replace(transformed, elapsed_ms=record.elapsed_ms)
         self.result = dataclasses.replace(self.result, transform=transformed)
         if self._observer.on_transform:
             self._observer.on_transform(transformed)
@@ -262,23 +264,26 @@ class PipelineRun:
     def validate(self) -> ValidateResult:
         """Audit what was built and, only when the audit passes, call the changed days clean."""
         result = ValidateResult()
-        with record_stage(self._stages, "validate") as record:
-            try:
-                result = self._audit(record)
-            except AuditFailed as error:
-                result = error.result
-                raise
-            finally:
-                self.result = dataclasses.replace(self.result, validate=result)
-                record.unit_count, record.warning_count = result.check_count, len(result.warnings)
-                record.failed_count = len(result.failed)
-                record.result = "skipped" if result.skipped else record.result
-                if self._observer.on_validate:
-                    self._observer.on_validate(result)
-            with open_warehouse(self._settings) as connection:
-                loader = DuckDBLoader(self._settings, self._lake, connection)
-                loader.finish_build(run_id=self.result.run_id, fingerprint=self._fingerprint)
-                release_builds(connection)
+        try:
+            with record_stage(self._stages, "validate") as record:
+                try:
+                    result = self._audit(record)
+                except AuditFailed as error:
+                    result = error.result
+                    raise
+                finally:
+                    record.unit_count, record.warning_count = result.check_count, len(result.warnings)
+                    record.failed_count = len(result.failed)
+                    record.result = "skipped" if result.skipped else record.result
+                with open_warehouse(self._settings) as connection:
+                    loader = DuckDBLoader(self._settings, self._lake, connection)
+                    loader.finish_build(run_id=self.result.run_id, fingerprint=self._fingerprint)
+                    release_builds(connection)
+        finally:
+            result = dataclasses.replace(result, elapsed_ms=record.elapsed_ms)
+            self.result = dataclasses.replace(self.result, validate=result)
+            if self._observer.on_validate:
+                self._observer.on_validate(result)
         return result
 
     def _audit(self, record: StageRecord) -> ValidateResult:

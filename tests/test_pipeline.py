@@ -70,6 +70,19 @@ def test_a_run_takes_lines_to_readers(settings):
     assert (result.extraction.rows_loaded, result.failures, result.as_json()["result"]) == (1, {}, "ok")
 
 
+def test_a_stage_lasts_as_long_as_the_run_waited_for_it(settings, monkeypatch):
+    """A full build told 19 s, and a person waited 33: the processes of dbt and of the audit came up untold."""
+    settings = dataclasses.replace(settings, validate="always")
+    monkeypatch.setattr(pipeline, "audit", lambda *_, **__: ValidateResult(elapsed_ms=-1))
+    monkeypatch.setattr(pipeline, "transform", lambda *_, **__: TransformResult(1, 0, True, elapsed_ms=-1))
+    make_gold(settings, fct_lines="select 1 as n")
+    write_transcript(settings, make_prompt("a"))
+    result = pipeline.run(settings)
+    recorded = {row["stage"]: row["elapsed_ms"] for row in committed_rows(settings, "pipeline_runs")}
+    told = {name: getattr(result, name).elapsed_ms for name in ("load", "transform", "validate")}
+    assert told == {name: recorded[name] for name in told}
+
+
 def test_a_run_with_nothing_new_builds_and_publishes_nothing(settings):
     write_transcript(settings, make_prompt("a"))
     pipeline.run(settings)
