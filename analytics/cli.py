@@ -160,7 +160,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _common_flags(*, has_json: bool = True) -> argparse.ArgumentParser:
     """The flags that stand before or after the verb. One not given leaves no trace, or it would undo the other."""
-    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    parent = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    common = parent.add_argument_group("with every verb")
     common.add_argument("--data-dir", help="data folder (ANALYTICS_DATA_DIR)")
     common.add_argument("--transcript-dirs", help="folders of transcripts, ':' between (ANALYTICS_TRANSCRIPT_DIRS)")
     common.add_argument("--timezone", help="reporting time zone (ANALYTICS_TIMEZONE)")
@@ -169,7 +170,7 @@ def _common_flags(*, has_json: bool = True) -> argparse.ArgumentParser:
         common.add_argument("--json", action="store_true", help="print the same facts as JSON")
     common.add_argument("--quiet", action="store_true", help="print nothing but errors")
     common.add_argument("--debug", action="store_true", help="show the traceback of a failure")
-    return common
+    return parent
 
 
 def _add_format_flags(parser: argparse.ArgumentParser) -> None:

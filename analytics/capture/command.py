@@ -24,7 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action",
         choices=("install", "uninstall", "status", "replay"),
-        help="what to do with the hook command or its queue",
+        help="put the hook command into Claude Code's settings; take it out; show it and its queue; "
+        "put events that could not be read back in the queue",
     )
     parser.add_argument(
         "--scope", choices=installer.SCOPES, default="user", help="whose settings file: user (default), project, local"
