@@ -94,7 +94,7 @@ def publish(settings: Settings, run_id: str) -> TargetResult:
         raise PublishError(
             f"publish: {settings.published_dir} cannot be written ({reason}). Free the disk, then: analytics publish"
         ) from error
-    table_count = len({table for table, _, _ in columns} - {SNAPSHOT_TABLE})
+    table_count = len({table for table, _, _ in columns})
     return TargetResult(
         target="snapshot",
         summary=f"{table_count} tables",
@@ -136,7 +136,7 @@ def open_current(settings: Settings) -> duckdb.DuckDBPyConnection:
 
     version = current_version(settings)
     if version is None:
-        raise PublishError(f"query: nothing is published in {settings.published_dir} yet. Run `analytics run` first.")
+        raise PublishError(f"nothing is published in {settings.published_dir} yet. Run `analytics run` first.")
     connection = duckdb.connect(config={"autoinstall_known_extensions": "false"})
     connection.execute("set timezone = 'UTC'")
     connection.execute("create schema gold")

@@ -44,7 +44,7 @@ def test_the_snapshot_comes_first_of_all_targets():
 
 def test_publish_shows_gold_in_both_forms(gold):
     result = snapshot.publish(gold, RUNS[0])
-    assert result.facts["table_count"] == 2
+    assert result.facts["table_count"] == 3
     assert in_marts(gold, "select n, name from gold.fct_x") == [(1, "a")]
     with snapshot.open_current(gold) as connection:
         assert connection.execute("select run_id from published_snapshot").fetchall() == [(RUNS[0],)]
@@ -58,7 +58,7 @@ def test_what_a_run_staged_is_seen_once_it_publishes(gold):
         assert reader.execute("select n from gold.fct_x").fetchall() == [(2,)]
     assert in_marts(gold, "select n from gold.fct_x") == [(1,)]
     staged = (gold.published_dir / RUNS[1] / "fct_x.parquet").stat().st_ino
-    assert snapshot.publish(gold, RUNS[1]).facts == {"table_count": 2, "row_count": 3}
+    assert snapshot.publish(gold, RUNS[1]).facts == {"table_count": 3, "row_count": 3}
     assert in_marts(gold, "select n from gold.fct_x") == [(2,)]
     assert (gold.published_dir / RUNS[1] / "fct_x.parquet").stat().st_ino == staged, "it was written once"
 
