@@ -22,7 +22,7 @@ COMMANDS = [
     pytest.param([str(FOLDER / "hook.sh")], id="sh"),
     pytest.param(["bash", "--posix", str(FOLDER / "hook.sh")], id="bash"),
 ]
-EVENT = {"session_id": "s-1", "hook_event_name": "Stop", "cwd": "/work", "stop_hook_active": False}
+EVENT = {"session_id": "s-1", "hook_event_name": "Stop", "cwd": "/srv/app", "stop_hook_active": False}
 
 pytestmark = pytest.mark.parametrize("command", COMMANDS)
 

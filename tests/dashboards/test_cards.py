@@ -70,7 +70,7 @@ def test_plans_of_equal_names_in_projects_of_equal_names_are_two():
         connection.execute("""
             create schema gold;
             create table gold.dim_projects as
-            select * from (values ('1', '/work/app', 'app'), ('2', '/home/app', 'app'), ('3', '/work/site', 'site'))
+            select * from (values ('1', '/srv/app', 'app'), ('2', '/home/app', 'app'), ('3', '/srv/site', 'site'))
                 as rows (project_key, project_path, project_name);
             create table gold.agg_plan_progress as
             select
@@ -80,7 +80,7 @@ def test_plans_of_equal_names_in_projects_of_equal_names_are_two():
             from gold.dim_projects;
         """)
         titles = connection.execute(f"select plan_title from ({query.sql}) order by 1").fetchall()
-    assert titles == [("/home/app / login",), ("/work/app / login",), ("site / login",)]
+    assert titles == [("/home/app / login",), ("/srv/app / login",), ("site / login",)]
 
 
 @pytest.mark.parametrize(("dashboard", "card"), CARDS, ids=ids)

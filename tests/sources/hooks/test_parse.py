@@ -28,7 +28,7 @@ CAPTURE_NAME = "1763722375-4242-0123456789abcdef.json"
 
 
 def make_payload(**fields):
-    return {"session_id": "s-1", "hook_event_name": "PreToolUse", "cwd": "/work", **fields}
+    return {"session_id": "s-1", "hook_event_name": "PreToolUse", "cwd": "/srv/app", **fields}
 
 
 def parse(value, name=CAPTURE_NAME):
@@ -237,7 +237,7 @@ def test_flatten_tool_failure():
     assert row == {
         "session_id": "s-1",
         "event_name": "PostToolUseFailure",
-        "cwd": "/work",
+        "cwd": "/srv/app",
         "tool_name": "mcp__git_hub__search",
         "mcp_server_name": "git_hub",
         "tool_use_id": "toolu_1",

@@ -45,11 +45,11 @@ STATUSES = ("pending", "in_progress", "completed", "failed")
 
 @pytest.fixture
 def project(tmp_path):
-    return tmp_path / "work" / "app"
+    return tmp_path / "repos" / "app"
 
 
 def plan_context(tmp_path, **overrides):
-    return make_context(tmp_path, **{"plan_dirs": str(tmp_path / "work"), **overrides})
+    return make_context(tmp_path, **{"plan_dirs": str(tmp_path / "repos"), **overrides})
 
 
 def make_feature(feature_id="F001", status="pending", **fields):
@@ -177,7 +177,7 @@ def test_projects_are_those_that_were_published(tmp_path, project):
 def test_a_named_folder_without_plans_is_told(tmp_path, project):
     project.mkdir(parents=True)
     context = plan_context(tmp_path)
-    assert extract(context).nothing_found == (str(tmp_path / "work"),)
+    assert extract(context).nothing_found == (str(tmp_path / "repos"),)
     write_manifest(project, make_feature())
     assert extract(context).nothing_found == ()
 
@@ -186,7 +186,7 @@ def test_a_project_with_two_names_is_read_once(tmp_path, project):
     write_manifest(project, make_feature())
     (tmp_path / "link").symlink_to(project)
     context = plan_context(
-        tmp_path, plan_dirs=f"{project}{os.pathsep}{tmp_path / 'link'}{os.pathsep}{tmp_path / 'work'}"
+        tmp_path, plan_dirs=f"{project}{os.pathsep}{tmp_path / 'link'}{os.pathsep}{tmp_path / 'repos'}"
     )
     assert len(find_files(context.settings).manifests) == 1
 
@@ -196,14 +196,14 @@ SECRET = "ghp_" + "a1B2c3D4e5" * 3 + "f6G7h8"
 
 def test_names_that_are_not_utf8_are_read_all_the_same(tmp_path):
     """One such folder ended every run with a TypeError in the commit. Found by review."""
-    project = tmp_path / "work" / os.fsdecode(b"app\xff")
+    project = tmp_path / "repos" / os.fsdecode(b"app\xff")
     write_manifest(project, make_feature(), b"broken\n", plan=os.fsdecode(b"log\xffin"))
     write_archive(project / "dev" / "active" / os.fsdecode(b"log\xffin") / "plan-events.jsonl", archived())
     context = plan_context(tmp_path)
     first, second = extract(context), extract(context)
     assert (first.rows_loaded, first.rows_rejected, second.rows_read) == (3, 1, 0)
     created = committed_rows(context.settings, "plan_events")[0]
-    assert created["project_path"] == f"{tmp_path}/work/app\ufffd"
+    assert created["project_path"] == f"{tmp_path}/repos/app\ufffd"
     assert {(row["plan_name"], row["plan_path"]) for row in committed_rows(context.settings, "plan_events")} == {
         ("log\ufffdin", "dev/active/log\ufffdin"),
         ("login", "dev/active/login"),
@@ -217,7 +217,7 @@ def test_names_that_are_not_utf8_are_read_all_the_same(tmp_path):
 
 def test_secrets_in_names_are_written_nowhere(tmp_path):
     """Positions were filed under whole paths, and a dead letter named its manifest. Found by review."""
-    project = tmp_path / "work" / SECRET
+    project = tmp_path / "repos" / SECRET
     write_manifest(project, make_feature(), b"broken\n", plan=f"use {SECRET}")
     write_manifest(project, make_feature(SECRET, status=SECRET))
     write_archive(project / "plan-events.jsonl", archived(), b"broken\n")
