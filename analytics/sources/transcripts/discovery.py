@@ -107,11 +107,15 @@ def _walk(root: str, problems: list[str]) -> Iterator[os.DirEntry[str]]:
             visited.add((status.st_dev, status.st_ino))
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    if entry.is_dir():
-                        if entry.name not in _SKIPPED_FOLDERS:
-                            folders.append(entry.path)
-                    else:
+                    try:
+                        is_folder = entry.is_dir()
+                    except OSError as error:  # a link to itself, or to where we may not look
+                        problems.append(_problem(entry.path, root, error))
+                        continue
+                    if not is_folder:
                         yield entry
+                    elif entry.name not in _SKIPPED_FOLDERS:
+                        folders.append(entry.path)
         except OSError as error:
             problems.append(_problem(folder, root, error))
 

@@ -52,6 +52,18 @@ def test_only_regular_files_are_opened(settings):
     assert problems == ["-a/dangling.jsonl: No such file or directory"]
 
 
+def test_a_link_to_nowhere_hides_nothing_beside_it(settings):
+    """A link to itself ended the listing of its folder: what came after it was not read."""
+    for number in range(20):
+        write_transcript(settings, name=f"-a/{number}.jsonl")
+        link = settings.transcript_dirs[0] / "-a" / f"link-{number}"
+        link.symlink_to(link)
+    problems: list[str] = []
+    assert len(found_names(settings, problems)) == 20
+    assert len(problems) == 20
+    assert problems[0].endswith("Too many levels of symbolic links")
+
+
 def test_to_know_that_there_are_transcripts_one_is_enough(settings, monkeypatch):
     """Every quiet run asks. Thousands of files were listed to answer."""
     roots = transcript_roots(settings)
