@@ -221,6 +221,11 @@ def _plausible(instant: int) -> int | None:
     return instant if 0 < instant < MAX_INSTANT else None
 
 
+def file_instant(mtime_ns: int) -> int | None:
+    """A file's time in microseconds; None where it cannot be right: clocks and copies leave 1970 and the far future."""
+    return _plausible(mtime_ns // 1_000)
+
+
 def instant_date(instant: int) -> date:
     """The UTC day of an instant in microseconds."""
     return _date_of_day(instant // MICROSECONDS_A_DAY)

@@ -23,7 +23,7 @@ from analytics.config import Settings
 from analytics.contracts import load_contract
 from analytics.files import file_key, shown_name
 from analytics.lake import Commit, Lake, Rejection, State
-from analytics.records import EPOCH
+from analytics.records import EPOCH, file_instant, instant_date
 from analytics.records.writer import Place, RecordWriter
 from analytics.redactor import Redactor
 from analytics.result import Result
@@ -79,6 +79,11 @@ class ExtractContext:
     def written_name(self, name: str) -> str:
         """The name of a file or its path as it may be written, in a row, a message or a dead letter."""
         return self.redactor.redact_path(shown_name(name))
+
+    def file_date(self, mtime_ns: int) -> date:
+        """The day that files a record without an instant: its file's, or the run's where the file has none."""
+        instant = file_instant(mtime_ns)
+        return self.extracted_at.date() if instant is None else instant_date(instant)
 
     def position_key(self, name: str) -> str:
         """What the position in a file is filed under: another host's file of this name is another file."""

@@ -188,7 +188,7 @@ def _put_aside(path: Path) -> None:
 
 
 def _read_file(context: ExtractContext, writer: RecordWriter, path: Path, rejections: list[Rejection]) -> int:
-    day = datetime.fromtimestamp(path.stat().st_mtime, UTC).date()
+    day = context.extracted_at.date()  # which files none: each has an instant
     name = context.written_name(path.name)
     loaded = 0
     for position, line in split_lines(path.read_bytes()):

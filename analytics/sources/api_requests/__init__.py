@@ -12,12 +12,12 @@ import os
 import re
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from analytics.errors import ConfigError, ContractViolation
+from analytics.files import only_files
 from analytics.lake import Rejection, State
 from analytics.records import BLANKS, BOM, parse_json
 from analytics.records.spelling import spell
@@ -180,11 +180,7 @@ def _is_name(key: str) -> bool:
 
 
 def _find_archives(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if (path.suffix in _ENDINGS or _ROTATED.fullmatch(path.name)) and path.is_file() and not path.is_symlink()
-    )
+    return only_files(path for path in folder.rglob("*") if path.suffix in _ENDINGS or _ROTATED.fullmatch(path.name))
 
 
 def _names_before(name: str) -> list[str]:
@@ -203,7 +199,7 @@ def _read_new(batch: _Batch, path: Path, root: Path, known: State, *, is_final: 
     try:
         with path.open("rb") as opened:
             status = os.fstat(opened.fileno())
-            day = datetime.fromtimestamp(status.st_mtime, UTC).date()
+            day = batch.context.file_date(status.st_mtime_ns)
             keys = [key, *map(batch.context.position_key, _names_before(name))]
             candidates = (known[known_key] for known_key in keys if known_key in known)
             reached = next((entry for entry in candidates if _is_same(opened, entry, status.st_size)), None)

@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, TypeVar
 from analytics.errors import AnalyticsError, ConfigError, ContractViolation
 from analytics.files import file_key
 from analytics.lake import Lake, Part, Rejection, State
-from analytics.records.spelling import spell
 from analytics.sample import SAMPLE_HOST
 from analytics.sources import ExtractContext, ExtractResult, Source, Tally
 from analytics.sources.hooks.archive import find_archives, import_files
-from analytics.sources.hooks.parse import check_time, flatten_event, parse_file, parse_file_name
+from analytics.sources.hooks.parse import check_time, flatten_event, parse_file
 from analytics.sources.hooks.queue import Claim, HookQueue, PassingFailure, QueuedFile, iter_batches
-from analytics.sources.hooks.rows import DATASET, NAME, add_event, day_of_file, safe_name
+from analytics.sources.hooks.rows import DATASET, NAME, add_events, safe_name
 from analytics.workers import open_pool
 
 if TYPE_CHECKING:
@@ -199,10 +198,10 @@ def _read_claim(context: ExtractContext, queue: HookQueue, claim: Claim) -> _Rea
             else:
                 _fail_file(context, result, queued, f"cannot be read: {failure}")
         else:
-            loaded, refused = _read_file(context, queued, content, writer)
+            taken, refused = _read_file(context, queued, content, writer)
             result.rejections.extend(refused)
-            result.rows_read += loaded + len(refused)
-            if refused and not loaded:
+            result.rows_read += taken + len(refused)
+            if refused and not taken:
                 result.failures[file_key(queued.name)] = refused[0].reason
     result.parts = writer.flush()
     return result
@@ -256,15 +255,6 @@ def _read_file(
 ) -> tuple[int, list[Rejection]]:
     """Hand the events of one file to the writer. Returns how many, and what was refused."""
     name = safe_name(context, queued.name)
-    mtime_ns = check_time(queued.mtime_ns)
-    events, refused = parse_file(content, file_name=queued.name, mtime_ns=mtime_ns)
-    named = parse_file_name(name)
-    day = day_of_file(context, mtime_ns)
-    loaded = 0
-    for event in events:
-        try:
-            add_event(writer, event, name=name, named=named, day=day)
-            loaded += 1
-        except ContractViolation as violation:
-            refused.append((event.position, str(violation), spell(event.record)))
-    return loaded, [context.reject(NAME, name, position, reason, text) for position, reason, text in refused]
+    events, refused = parse_file(content, file_name=queued.name, mtime_ns=check_time(queued.mtime_ns))
+    taken = add_events(writer, events, refused, name=name, day=context.file_date(queued.mtime_ns))
+    return taken, [context.reject(NAME, name, *entry) for entry in refused]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, BinaryIO
 
-from analytics.errors import ContractViolation
+from analytics.files import only_files
 from analytics.lake import Rejection
-from analytics.records.spelling import spell
 from analytics.sources import ExtractContext, Tally
 from analytics.sources.hooks.parse import EventReader, HookEvent, check_time, flatten_event, parse_file, parse_file_name
 from analytics.sources.hooks.queue import REASON_SUFFIX
-from analytics.sources.hooks.rows import DATASET, NAME, add_event, day_of_file
+from analytics.sources.hooks.rows import DATASET, NAME, add_events
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,11 +20,7 @@ IMPORT_COMMIT_BYTES = 256 << 20
 
 def find_archives(folder: Path) -> list[Path]:
     """The files below a folder that may hold events."""
-    return sorted(
-        path
-        for path in folder.rglob("*.json*")
-        if path.is_file() and not path.is_symlink() and not path.name.endswith(REASON_SUFFIX)
-    )
+    return only_files(path for path in folder.rglob("*.json*") if not path.name.endswith(REASON_SUFFIX))
 
 
 def import_files(context: ExtractContext, paths: Iterable[Path], tally: Tally, *, root: Path) -> None:
@@ -57,19 +52,14 @@ class _Batch:
     def read(self, path: Path, name: str) -> None:
         status = path.stat()
         reader = EventReader(parse_file_name(path.name), check_time(status.st_mtime_ns), is_archive=True)
-        named, day = parse_file_name(name), day_of_file(self._context, reader.mtime_ns)
-        for event in _iter_archive(self._context, path, status.st_size, reader):
-            if not self._context.is_in_window(None if event.at_ns is None else event.at_ns // 1_000):
-                continue
-            try:
-                add_event(self._writer, event, name=name, named=named, day=day)
-                self._loaded_count += 1
-            except ContractViolation as violation:
-                reader.rejections.append((event.position, str(violation), spell(event.record)))
-        self._rejections += [
-            self._context.reject(NAME, name, position, reason, content)
-            for position, reason, content in reader.rejections
-        ]
+        events = (
+            event
+            for event in _iter_archive(self._context, path, status.st_size, reader)
+            if self._context.is_in_window(None if event.at_ns is None else event.at_ns // 1_000)
+        )
+        day = self._context.file_date(status.st_mtime_ns)
+        self._loaded_count += add_events(self._writer, events, reader.rejections, name=name, day=day)
+        self._rejections += [self._context.reject(NAME, name, *entry) for entry in reader.rejections]
         self.byte_count += status.st_size
 
     def commit(self, tally: Tally) -> None:

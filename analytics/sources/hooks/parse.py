@@ -19,8 +19,8 @@ from analytics.errors import ContractViolation
 from analytics.records import (
     BLANKS,
     BOM,
-    MAX_INSTANT,
     canonical_json,
+    file_instant,
     parse_count,
     parse_instant,
     parse_json,
@@ -218,7 +218,7 @@ def _is_object(line: bytes) -> bool:
 
 def check_time(at_ns: int) -> int | None:
     """A time that no field told, if it can be one: clocks and copies leave 1970 and the far future."""
-    return at_ns if 0 < at_ns // 1_000 < MAX_INSTANT else None
+    return None if file_instant(at_ns) is None else at_ns
 
 
 def parse_file_name(name: str) -> FileName:

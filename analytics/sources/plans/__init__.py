@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,9 +20,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analytics.errors import ConfigError, ContractViolation
-from analytics.files import shown_name
+from analytics.files import only_files, shown_name
 from analytics.lake import Rejection, State
-from analytics.records import canonical_json, parse_instant, record_id
+from analytics.records import EPOCH, canonical_json, file_instant, parse_instant, record_id
 from analytics.records.spelling import spell
 from analytics.sources import ExtractContext, ExtractResult, Source, Tally, refile
 from analytics.sources.plans.archive import (
@@ -33,10 +33,10 @@ from analytics.sources.plans.archive import (
     identity_of,
     is_array,
 )
-from analytics.sources.plans.manifest import ACTIVE, COMPLETE, Manifest, PlanPlace, diff_plan, hide_ids, parse_manifest
+from analytics.sources.plans.manifest import ACTIVE, COMPLETE, PlanPlace, diff_plan, hide_ids, parse_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from analytics.config import Settings
     from analytics.records.writer import Place, RecordWriter
@@ -114,7 +114,7 @@ def import_events(context: ExtractContext, path: Path) -> ExtractResult:
         raise ConfigError(f"plans: {path} is missing. Give a file or a folder of plan events.")
     reading = _Reading()
     writer = context.writer(NAME, DATASET, flatten_event)
-    files = sorted(file for file in path.rglob("*.jsonl") if file.name != MANIFEST) if path.is_dir() else [path]
+    files = only_files(file for file in path.rglob("*.jsonl") if file.name != MANIFEST) if path.is_dir() else [path]
     for file in files:
         _read_archive(context, writer, reading, file, project=None, known={})
     reading.state.clear()
@@ -197,12 +197,12 @@ def _find_in_project(project: Path, found: _Found, seen: set[str]) -> None:
     manifests: dict[str, tuple[PlanPlace, Path]] = {}
     # A plan that is in both folders was taken up again under its name: the active one is its present.
     for stage in (COMPLETE, ACTIVE):
-        for path in sorted(_glob(project, f"dev/{stage}/*/{MANIFEST}")):
+        for path in _glob(project, f"dev/{stage}/*/{MANIFEST}"):
             name = path.parent.name
             manifests[name] = (PlanPlace(shown_name(project.as_posix()), shown_name(name), stage), path)
     found.manifests += [manifests[name] for name in sorted(manifests)]
     patterns = (*_OWN_ARCHIVES, f"dev/{ACTIVE}/*/{ARCHIVE}", f"dev/{COMPLETE}/*/{ARCHIVE}")
-    for path in [path for pattern in patterns for path in sorted(_glob(project, pattern))]:
+    for path in [path for pattern in patterns for path in _glob(project, pattern)]:
         if (real := os.path.realpath(path)) not in seen:
             seen.add(real)
             found.archives.append((project, path))
@@ -210,7 +210,7 @@ def _find_in_project(project: Path, found: _Found, seen: set[str]) -> None:
 
 def _glob(project: Path, pattern: str) -> list[Path]:
     try:
-        return [path for path in project.glob(pattern) if path.is_file() and not path.is_symlink()]
+        return only_files(project.glob(pattern))
     except OSError:
         return []
 
@@ -230,16 +230,17 @@ def _read_manifest(
     if known is not None and known["digest"] == digest and known["stage"] == place.stage:
         return
     manifest = parse_manifest(content)
-    age_s = context.extracted_at.timestamp() - mtime_ns / 1e9
+    age_s = abs(context.extracted_at.timestamp() - mtime_ns / 1e9)
     if (manifest.rejections or not manifest.features) and age_s < SETTLE_S:
         reading.tally.waiting_count += 1
         return
-    timestamp = datetime.fromtimestamp(mtime_ns // 1_000 / 1e6, UTC).isoformat()
+    instant = file_instant(mtime_ns)
+    timestamp = None if instant is None else (EPOCH + timedelta(microseconds=instant)).isoformat()
     events, state = diff_plan(known, place, manifest, timestamp)
     file = context.written_name(f"{place.path}/{MANIFEST}")
     for event in events:
         _add(context, writer, reading, event, file=file, project=place.project, mtime_ns=mtime_ns)
-    _reject_lines(context, reading, manifest, file)
+    _reject(context, reading, file, manifest.rejections)
     reading.state[key] = {**state, "digest": digest}
     reading.tally.unit_count += 1
 
@@ -260,7 +261,7 @@ def _add(
     place = PlanEventPlace(
         file,
         None,
-        datetime.fromtimestamp(mtime_ns / 1e9, UTC).date(),
+        context.file_date(mtime_ns),
         detected_by="manifest",
         project=context.written_name(project),
         number=number,
@@ -273,10 +274,10 @@ def _add(
         reading.rejections.append(context.reject(NAME, file, 0, str(violation), spell(record)))
 
 
-def _reject_lines(context: ExtractContext, reading: _Reading, manifest: Manifest, file: str) -> None:
-    for position, reason, content in manifest.rejections:
-        reading.rejections.append(context.reject(NAME, file, position, reason, content))
-        reading.rows_read += 1
+def _reject(context: ExtractContext, reading: _Reading, file: str, refused: Iterable[tuple[int, str, bytes]]) -> None:
+    rejections = [context.reject(NAME, file, *entry) for entry in refused]
+    reading.rejections += rejections
+    reading.rows_read += len(rejections)
 
 
 # ---------------------------------------------------------------- archives
@@ -314,10 +315,7 @@ def _read_archive(
         is_new = event.position >= done or is_whole
         if is_new and context.is_in_window(parse_instant(event.record.get("timestamp"))):
             _add_archived(context, writer, reading, event, file=file, mtime_ns=mtime_ns)
-    for position, reason, line in reader.rejections:
-        if position >= done:
-            reading.rejections.append(context.reject(NAME, file, position, reason, line))
-            reading.rows_read += 1
+    _reject(context, reading, file, (entry for entry in reader.rejections if entry[0] >= done))
     if not context.has_window:
         reading.state[key] = {"size": len(content), "digest": _digest(content)}
     reading.tally.unit_count += 1
@@ -329,7 +327,7 @@ def _add_archived(
     place = PlanEventPlace(
         file,
         event.position,
-        datetime.fromtimestamp(mtime_ns / 1e9, UTC).date(),
+        context.file_date(mtime_ns),
         source_record_id=context.written_id(event.record.get("id")),
         detected_by="archive",
         project=None if event.project is None else context.written_name(event.project),

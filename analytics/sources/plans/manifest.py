@@ -70,7 +70,7 @@ class PlanDiff:
     """Collects a plan's events and the state after them. `counts` outlive everything, so that numbers go on."""
 
     place: PlanPlace
-    timestamp: str
+    timestamp: str | None
     counts: dict[str, int]
     events: list[Event] = field(default_factory=list)
 
@@ -121,7 +121,9 @@ def normalise_status(value: Any) -> str:
     return _STATUS_WORDS.get(word, word)
 
 
-def diff_plan(state: State | None, place: PlanPlace, manifest: Manifest, timestamp: str) -> tuple[list[Event], State]:
+def diff_plan(
+    state: State | None, place: PlanPlace, manifest: Manifest, timestamp: str | None
+) -> tuple[list[Event], State]:
     """The events that lead from the state last seen to the manifest as it is now, and the state after them.
 
     A feature that left the manifest is remembered: it may be back when a half-written file is whole.

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
@@ -223,7 +222,7 @@ def _read_file(
     if task.file.is_meta:
         _read_meta(context, task, opened, name, writer, result)
         return
-    reader = FileReader(task, opened, context.settings.max_line_mb << 20)
+    reader = FileReader(task, opened, context.settings.max_line_mb << 20, context.file_date(task.file.mtime_ns))
     rejections = reader.rejections
     for record, position, day in reader:
         if context.has_window and not context.is_in_window(parse_instant(record.get("timestamp"))):
@@ -233,8 +232,7 @@ def _read_file(
             result.rows_read += 1
         except ContractViolation as violation:
             rejections.append((position, str(violation), b""))
-    for position, reason, content in rejections:
-        result.rejections.append(context.reject(NAME, name, position, reason, content))
+    result.rejections += [context.reject(NAME, name, *entry) for entry in rejections]
     if reader.refused is not None and reader.refused_count:
         result.rejections.append(Rejection(NAME, name, task.offset, reader.refused, reader.refused_count))
     result.rows_read += len(rejections) + reader.refused_count
@@ -247,7 +245,7 @@ def _read_meta(
 ) -> None:
     """A subagent's meta file: one JSON object, rewritten whole. It has no instant, so its own day files it."""
     content = opened.read(context.settings.max_line_mb << 20)
-    day = datetime.fromtimestamp(task.file.mtime_ns / 1e9, UTC).date()
+    day = context.file_date(task.file.mtime_ns)
     result.rows_read += 1
     try:
         record = parse_object(content)

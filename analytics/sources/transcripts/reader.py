@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any, BinaryIO, NamedTuple
 
 import orjson
@@ -49,6 +49,7 @@ class FileReader:
     task: Task
     opened: BinaryIO
     max_line_bytes: int
+    file_date: date
     offset: int = 0
     last_at: int | None = None
     is_waiting: bool = False
@@ -85,9 +86,7 @@ class FileReader:
                     yield from ((earlier, place, day) for earlier, place in undated)
                     undated = []
                 yield record, position, day
-        day = datetime.fromtimestamp(self.task.file.mtime_ns / 1e9, UTC).date()
-        for earlier, place in undated:
-            yield earlier, place, day
+        yield from ((earlier, place, self.file_date) for earlier, place in undated)
 
     def edges(self) -> str:
         """The hash by which the next run knows this file again."""

@@ -81,6 +81,15 @@ def listen(tmp_path, url, seconds=20, **overrides):
 # ---------------------------------------------------------------- archives
 
 
+def test_an_event_without_an_instant_is_filed_by_its_file_or_the_run(tmp_path):
+    context = make_context(tmp_path, api_requests_dir=str(tmp_path / "logs"))
+    for name, mtime in (("a.jsonl", 1_767_000_000), ("b.jsonl", 2**33)):
+        os.utime(write_lines(tmp_path / "logs" / name, make_event(timestamp=None, model=name)), (mtime, mtime))
+    extract(context)
+    dates = {row["model"]: row["record_date"].isoformat() for row in rows(context)}
+    assert dates == {"a.jsonl": "2025-12-29", "b.jsonl": "2026-01-03"}
+
+
 def test_one_odd_value_costs_only_itself(tmp_path):
     """Lists 1,000 deep, and a time of other digits than ours, stopped the source in every run. Found by review."""
     telemetry = {

@@ -97,6 +97,27 @@ def test_a_new_manifest_gives_its_plan_and_features(tmp_path, project):
     assert extract(context).rows_read == 0
 
 
+def test_a_manifest_whose_clock_cannot_be_right_has_events_without_an_instant(tmp_path, project):
+    write_manifest(project, make_feature(), b"broken\n", mtime_ns=2**33 * 10**9)
+    context = plan_context(tmp_path)
+    assert (extract(context).rows_loaded, extract(context).waiting_count) == (2, 0)
+    rows = committed_rows(context.settings, "plan_events")
+    assert {(row["occurred_at"], row["time_source"], row["record_date"]) for row in rows} == {
+        (None, None, context.extracted_at.date())
+    }
+
+
+def test_only_files_are_imported(tmp_path):
+    """A FIFO among archives was opened, which ends when somebody writes to it."""
+    kept = tmp_path / "kept"
+    write_archive(kept / "plan-events.jsonl", archived())
+    os.mkfifo(kept / "fifo.jsonl")
+    (kept / "folder.jsonl").mkdir()
+    (kept / "link.jsonl").symlink_to(kept / "gone")
+    result = import_events(plan_context(tmp_path), kept)
+    assert (result.rows_loaded, result.unit_count, result.problems) == (1, 1, ())
+
+
 def test_a_step_that_was_not_seen_is_filled_in(tmp_path, project):
     context = plan_context(tmp_path)
     write_manifest(project, make_feature("F001"), make_feature("F002"))

@@ -15,11 +15,11 @@ from analytics.sources.transcripts.reader import FileReader, find_foreign_produc
 
 LIMIT = 1 << 20
 FILE_DAY = date(2026, 3, 1)
-FILE = TranscriptFile(Path("/x/s.jsonl"), "s.jsonl", 0, 1_772_366_400 * 10**9, "1:1")
+FILE = TranscriptFile(Path("/x/s.jsonl"), "s.jsonl", 0, 0, "1:1")
 
 
 def make_reader(content: bytes, offset: int = 0, last_at: int | None = None) -> FileReader:
-    return FileReader(Task(FILE, offset, last_at), io.BytesIO(content), LIMIT)
+    return FileReader(Task(FILE, offset, last_at), io.BytesIO(content), LIMIT, FILE_DAY)
 
 
 def read(content: bytes, **arguments):
