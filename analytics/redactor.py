@@ -36,6 +36,10 @@ DETECTOR_MEMORY = 128 << 20
 _ENDING = re.compile(r"(?:\.meta)?\.(?:jsonl?|ndjson|md)\Z")
 _TAG_START = b"[REDACTED:"
 _TAG = re.compile(rb"\[REDACTED:[a-z0-9_]+:[0-9a-f]{8}\]")
+# UTF-16 that was taken for text has a zero beside each letter, in JSON as an escape.
+_ESCAPED_ZERO = b"u0000"
+_ZEROS = rb"u0000(?:[^\\]?\\+u0000)*"
+_ZERO = re.compile(rb"\0|\\+u0000")
 # The same key has other line breaks and quotes at each depth of JSON; the tag must not.
 _ENCODING_NOISE = re.compile(rb"\\+[nrt]|\\|\s")
 
@@ -79,7 +83,7 @@ class Redactor:
         replaced = {rule.name for rule in own}
         return cls([*own, *(rule for rule in builtin if rule.name not in replaced)], key)
 
-    def find_spans(self, buffer: bytes | memoryview) -> list[tuple[int, int]]:
+    def find_spans(self, buffer: bytes) -> list[tuple[int, int]]:
         """Where rules touch the buffer, in order; a few spans are false alarms, none is missing.
 
         The buffer may be many canonical lines without separators. A span may cross from one line into the
@@ -88,7 +92,8 @@ class Redactor:
         return [
             (start, end)
             for start, end in (match.span() for match in self._detector.finditer(buffer))
-            if self._is_secret_near(bytes(buffer[max(0, start - CONTEXT_BEFORE) : end + CONTEXT_BEHIND]))
+            if buffer.startswith(_ESCAPED_ZERO, start)
+            or self._is_secret_near(buffer[max(0, start - CONTEXT_BEFORE) : end + CONTEXT_BEHIND])
         ]
 
     def _is_secret_near(self, window: bytes) -> bool:
@@ -126,12 +131,13 @@ class Redactor:
 
     def redact_bytes(self, raw: bytes) -> bytes:
         """Bytes of any kind. The very same object comes back where nothing is secret."""
-        if b"\0" in raw:
-            # UTF-16 hides a secret from rules on bytes. Only where it does are the zeros worth losing.
-            squeezed = raw.replace(b"\0", b"")
-            redacted = self._redact_rounds(squeezed)
-            return raw if redacted is squeezed else redacted
-        return self._redact_rounds(raw)
+        raw = self._redact_rounds(raw)
+        if b"\0" not in raw and _ESCAPED_ZERO not in raw:
+            return raw
+        squeezed = _ZERO.sub(b"", raw)
+        # UTF-16 hides a secret from rules on bytes. Only where it does are the zeros worth losing.
+        redacted = self._redact_rounds(squeezed)
+        return raw if redacted is squeezed else redacted
 
     def _redact_rounds(self, raw: bytes) -> bytes:
         """Redact until nothing changes: what a first tag uncovers is caught, and twice is once."""
@@ -206,8 +212,7 @@ def _compile_detector(rules: Iterable[Rule]) -> Any:
         parts.extend(part for item in wanted if (part := b"(?:%b)" % item.encode()) not in parts)
     if tokens:
         others.insert(0, TOKEN_START + b"(?:" + b"|".join(tokens) + b")")
-    # A file may switch all rules off by replacing them; [^\x00-\xff] then matches nothing.
-    return _compile(b"|".join(others) or rb"[^\x00-\xff]", never_capture=True)
+    return _compile(b"|".join((*others, _ZEROS)), never_capture=True)
 
 
 def _compile_replacer(rules: Iterable[Rule]) -> _Replacer:

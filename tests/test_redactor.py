@@ -69,6 +69,8 @@ def places_of(secret: str) -> dict[str, Any]:
         "path": {"cwd": f"/home/u/{secret}/x"},
         "nested": {"content": nested},
         "key": {"env": {secret: 1}},
+        "utf_16": {"toolUseResult": {"stdout": "\0".join(secret)}},
+        "nested_utf_16": {"content": json.dumps({"stdout": "\0".join(secret)})},
     }
 
 
@@ -79,7 +81,7 @@ def test_redact_json_removes_every_example_from_every_place(name: str, template:
     line = to_line(places_of(secret)[place])
     redacted = REDACTOR.redact_json(line)
     assert REDACTOR.find_spans(line), "the extractor would not have looked at this line"
-    assert not [piece for piece in pieces if piece.encode() in redacted]
+    assert not [piece for piece in pieces if piece.encode() in re.sub(rb"\\+u0000", b"", redacted)]
     assert b"[REDACTED:" in redacted
     orjson.loads(redacted)
     assert REDACTOR.redact_json(redacted) == redacted
@@ -93,6 +95,15 @@ def test_redact_text_and_bytes_remove_every_example(name: str, template: str) ->
         raw = text.encode() + b"\xff\xfe{"
         assert not [piece for piece in pieces if piece.encode() in REDACTOR.redact_bytes(raw)]
         assert not [piece for piece in pieces if piece.encode() in REDACTOR.redact_bytes(text.encode("utf-16-le"))]
+
+
+def test_zeros_between_texts_hide_no_secret() -> None:
+    """A process's environment was read without them, as one text: a name after another's value began nowhere."""
+    environment = b"HOME=/home/u\0DB_PASSWORD=hunterhunter\0LANG=C"
+    assert b"hunter" not in REDACTOR.redact_bytes(environment)
+    line = REDACTOR.redact_json(to_line({"stdout": environment.decode()}))
+    assert b"hunter" not in line
+    assert orjson.loads(line)["stdout"].endswith("]\0LANG=C")
 
 
 @pytest.mark.parametrize(("name", "template"), EXAMPLES)
@@ -210,7 +221,7 @@ def test_find_spans_sees_secrets_of_joined_lines() -> None:
     for number, line in enumerate(lines):
         borders.append((position, position + len(line), number))
         position += len(line)
-    for start, end in REDACTOR.find_spans(memoryview(buffer)):
+    for start, end in REDACTOR.find_spans(buffer):
         touched |= {number for low, high, number in borders if start < high and end > low}
     assert touched == set(range(len(lines)))
 
