@@ -64,6 +64,7 @@ class RecordWriter:
 
     `flatten` turns a redacted record into typed columns. Memory is bounded by the buffers and the
     largest single record. `parts` grows with each flush; they count once the caller commits them.
+    `row_count` records were taken so far.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class RecordWriter:
         flatten: Callable[[Any, Place], Row],
     ) -> None:
         self.parts: list[Part] = []
+        self.row_count = 0
         self._lake = lake
         self._contract = contract
         self._constants = {
@@ -107,6 +109,7 @@ class RecordWriter:
         # Flattened while it is at hand: parsed records that wait for their batch cost memory and cold caches.
         self._waiting.append((key, canonical, self._flatten(record, place), place))
         self._waiting_bytes += len(canonical)
+        self.row_count += 1
         if self._waiting_bytes >= REDACT_BYTES:
             self._settle()
 

@@ -143,14 +143,13 @@ def _read(context: ExtractContext, files: list[Path], *, is_consumed: bool) -> E
     rejections: list[Rejection] = []
     read: list[Path] = []
     refused: set[Path] = set()
-    loaded = 0
     for path in files:
         try:
             if path.stat().st_size > _MAX_BYTES and is_consumed:
                 tally.file_problems[f"larger than {_MAX_BYTES >> 20} MB"] += 1
                 continue
             before = len(rejections)
-            loaded += _read_file(context, writer, path, rejections)
+            _read_file(context, writer, path, rejections)
             if len(rejections) > before:
                 refused.add(path)
         except OSError as error:
@@ -165,7 +164,7 @@ def _read(context: ExtractContext, files: list[Path], *, is_consumed: bool) -> E
             NAME,
             run_id=context.run_id,
             adds=parts,
-            rows_read=loaded + len(rejections),
+            rows_read=writer.row_count + len(rejections),
             rejections=rejections,
         )
         tally.add(entry, rejections)
@@ -187,10 +186,9 @@ def _put_aside(path: Path) -> None:
         path.rename(target)
 
 
-def _read_file(context: ExtractContext, writer: RecordWriter, path: Path, rejections: list[Rejection]) -> int:
+def _read_file(context: ExtractContext, writer: RecordWriter, path: Path, rejections: list[Rejection]) -> None:
     day = context.extracted_at.date()  # which files none: each has an instant
     name = context.written_name(path.name)
-    loaded = 0
     for position, line in split_lines(path.read_bytes()):
         if not line.strip():
             continue
@@ -200,8 +198,6 @@ def _read_file(context: ExtractContext, writer: RecordWriter, path: Path, reject
             if context.settings.content == "metadata":
                 record = {key: value for key, value in record.items() if key != "note"}
             writer.add(record, Place(name, position, day, source_record_id=context.written_id(record.get("id"))))
-            loaded += 1
         except ContractViolation as violation:
             # A person wrote it: a note in a dead letter would escape the content policy.
             rejections.append(Rejection(NAME, name, position, str(violation)))
-    return loaded

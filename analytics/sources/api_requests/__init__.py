@@ -20,6 +20,7 @@ from analytics.errors import ConfigError, ContractViolation
 from analytics.files import only_files
 from analytics.lake import Rejection, State
 from analytics.records import BLANKS, BOM, parse_json
+from analytics.records.lines import iter_lines
 from analytics.records.spelling import spell
 from analytics.records.writer import Place
 from analytics.sources import ExtractContext, ExtractResult, Source, Tally, refile
@@ -110,7 +111,6 @@ class _Batch:
 
     context: ExtractContext
     tally: Tally = field(default_factory=Tally)
-    pending_rows: int = 0
     pending_bytes: int = 0
     state: State = field(default_factory=dict)
     rejections: list[Rejection] = field(default_factory=list)
@@ -148,11 +148,14 @@ class _Batch:
         if len(self._seen) >= _REMEMBERED_EVENTS:
             self._seen.clear()
         self._seen.add(mark)
-        self.pending_rows += 1
 
     def reject(self, place: Place, reason: str, content: bytes) -> None:
         self.rejections.append(self.context.reject(NAME, place.file, place.position or 0, reason, content))
-        self.pending_rows += 1
+
+    @property
+    def row_count(self) -> int:
+        """Events and rejections since the last commit."""
+        return self._writer.row_count + len(self.rejections)
 
     def commit(self) -> None:
         """Make what was collected and the positions behind it durable, in one step."""
@@ -163,13 +166,13 @@ class _Batch:
                 NAME,
                 run_id=self.context.run_id,
                 adds=parts,
-                rows_read=self.pending_rows,
+                rows_read=self.row_count,
                 rejections=self.rejections,
                 state=self.state,
             )
             self.tally.add(entry, self.rejections)
         self._writer = self.context.writer(NAME, DATASET, flatten_event)
-        self.state, self.rejections, self.pending_rows, self.pending_bytes = {}, [], 0, 0
+        self.state, self.rejections, self.pending_bytes = {}, [], 0
 
 
 # ---------------------------------------------------------------- archives
@@ -223,38 +226,26 @@ def _read_lines(
 ) -> int:
     """Read lines from an offset on. Returns the offset after the last whole one."""
     if is_final and opened.name.endswith(".json"):
-        content = opened.read(limit + 1) if opened.seek(0) == 0 else b""
+        opened.seek(0)
+        content = opened.read(limit + 1)
         place = Place(file, 0, day)
         if len(content) > limit:
             batch.reject(place, f"larger than {limit >> 20} MB", b"")
         elif content.strip():
             batch.add_value(content.removeprefix(BOM).strip(), place, is_strict=True)
         return opened.seek(0, os.SEEK_END)
-    opened.seek(start)
     offset = start
-    while line := opened.readline(limit + 1):
-        place = Place(file, offset, day)
-        if len(line) > limit:
-            length = len(line) + _skip_line(opened, limit) if not line.endswith(b"\n") else len(line)
-            batch.reject(place, f"longer than {limit >> 20} MB", b"")
-            offset += length
-            continue
-        if not line.endswith(b"\n") and not is_final:
+    for line in iter_lines(opened, start, limit):
+        if not line.is_terminated and not is_final:
             batch.tally.waiting_count += 1
             break
-        offset += len(line)
-        if stripped := line.removeprefix(BOM).strip(BLANKS):
+        offset = line.end
+        place = Place(file, line.position, day)
+        if line.content is None:
+            batch.reject(place, f"longer than {limit >> 20} MB", b"")
+        elif stripped := line.content.removeprefix(BOM).strip(BLANKS):
             batch.add_value(stripped, place, is_strict=True)
     return offset
-
-
-def _skip_line(opened: BinaryIO, limit: int) -> int:
-    skipped = 0
-    while rest := opened.readline(limit):
-        skipped += len(rest)
-        if rest.endswith(b"\n"):
-            break
-    return skipped
 
 
 def _is_same(opened: BinaryIO, known: State, size: int) -> bool:
@@ -292,7 +283,7 @@ def _read_stream(batch: _Batch, clock: Callable[[], float], sleep: Callable[[flo
         batch.add_value(message.data, Place(STREAM_KEY, number, day), is_strict=False)
         if message.last_id is not None:
             batch.state[key] = {"last_id": message.last_id}
-        if batch.pending_rows >= STREAM_COMMIT_EVENTS or clock() - committed_at >= STREAM_COMMIT_S:
+        if batch.row_count >= STREAM_COMMIT_EVENTS or clock() - committed_at >= STREAM_COMMIT_S:
             batch.commit()
             committed_at = clock()
     batch.commit()

@@ -198,11 +198,12 @@ def _read_claim(context: ExtractContext, queue: HookQueue, claim: Claim) -> _Rea
             else:
                 _fail_file(context, result, queued, f"cannot be read: {failure}")
         else:
-            taken, refused = _read_file(context, queued, content, writer)
-            result.rejections.extend(refused)
-            result.rows_read += taken + len(refused)
-            if refused and not taken:
+            taken_before = writer.row_count
+            refused = _read_file(context, queued, content, writer)
+            result.rejections += refused
+            if refused and writer.row_count == taken_before:
                 result.failures[file_key(queued.name)] = refused[0].reason
+    result.rows_read = writer.row_count + len(result.rejections)
     result.parts = writer.flush()
     return result
 
@@ -210,7 +211,6 @@ def _read_claim(context: ExtractContext, queue: HookQueue, claim: Claim) -> _Rea
 def _fail_file(context: ExtractContext, result: _Reading, queued: QueuedFile, reason: str) -> None:
     result.failures[file_key(queued.name)] = reason
     result.rejections.append(Rejection(NAME, safe_name(context, queued.name), 0, reason))
-    result.rows_read += 1
 
 
 def _consume(
@@ -250,11 +250,9 @@ def _forgotten(queue: HookQueue, known: set[str]) -> State:
     return {key: None for key in known if not (queue.processing / key).is_dir()}
 
 
-def _read_file(
-    context: ExtractContext, queued: QueuedFile, content: bytes, writer: RecordWriter
-) -> tuple[int, list[Rejection]]:
-    """Hand the events of one file to the writer. Returns how many, and what was refused."""
+def _read_file(context: ExtractContext, queued: QueuedFile, content: bytes, writer: RecordWriter) -> list[Rejection]:
+    """Hand the events of one file to the writer. Returns what was refused."""
     name = safe_name(context, queued.name)
     events, refused = parse_file(content, file_name=queued.name, mtime_ns=check_time(queued.mtime_ns))
-    taken = add_events(writer, events, refused, name=name, day=context.file_date(queued.mtime_ns))
-    return taken, [context.reject(NAME, name, *entry) for entry in refused]
+    add_events(writer, events, refused, name=name, day=context.file_date(queued.mtime_ns))
+    return [context.reject(NAME, name, *entry) for entry in refused]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from analytics.files import only_files
 from analytics.lake import Rejection
+from analytics.records.lines import iter_lines
 from analytics.sources import ExtractContext, Tally
 from analytics.sources.hooks.parse import EventReader, HookEvent, check_time, flatten_event, parse_file, parse_file_name
 from analytics.sources.hooks.queue import REASON_SUFFIX
@@ -46,7 +47,6 @@ class _Batch:
         self._context = context
         self._writer = context.writer(NAME, DATASET, flatten_event)
         self._rejections: list[Rejection] = []
-        self._loaded_count = 0
         self.byte_count = 0
 
     def read(self, path: Path, name: str) -> None:
@@ -58,7 +58,7 @@ class _Batch:
             if self._context.is_in_window(None if event.at_ns is None else event.at_ns // 1_000)
         )
         day = self._context.file_date(status.st_mtime_ns)
-        self._loaded_count += add_events(self._writer, events, reader.rejections, name=name, day=day)
+        add_events(self._writer, events, reader.rejections, name=name, day=day)
         self._rejections += [self._context.reject(NAME, name, *entry) for entry in reader.rejections]
         self.byte_count += status.st_size
 
@@ -70,7 +70,7 @@ class _Batch:
                 NAME,
                 run_id=self._context.run_id,
                 adds=adds,
-                rows_read=self._loaded_count + len(self._rejections),
+                rows_read=self._writer.row_count + len(self._rejections),
                 rejections=self._rejections,
             )
             tally.add(entry, self._rejections)
@@ -92,13 +92,8 @@ def _iter_archive(context: ExtractContext, path: Path, size: int, reader: EventR
 
 
 def _iter_lines(opened: BinaryIO, limit: int, reader: EventReader) -> Iterator[tuple[int, bytes]]:
-    offset = 0
-    while line := opened.readline(limit + 1):
-        start, offset = offset, offset + len(line)
-        if len(line) > limit and not line.endswith(b"\n"):
-            while (rest := opened.readline(limit)) and not rest.endswith(b"\n"):
-                offset += len(rest)
-            offset += len(rest)
-            reader.rejections.append((start, f"longer than {limit >> 20} MB", b""))
-            continue
-        yield start, line
+    for line in iter_lines(opened, 0, limit):
+        if line.content is None:
+            reader.rejections.append((line.position, f"longer than {limit >> 20} MB", b""))
+        else:
+            yield line.position, line.content

@@ -22,10 +22,9 @@ DATASET = "hook_events"
 
 def add_events(
     writer: RecordWriter, events: Iterable[HookEvent], refused: list[tuple[int, str, bytes]], *, name: str, day: date
-) -> int:
-    """Hand the events of a file to the writer. Returns how many it took; `refused` gets the others."""
+) -> None:
+    """Hand the events of a file to the writer; `refused` gets those it does not take."""
     named = parse_file_name(name)
-    taken = 0
     for event in events:
         place = HookPlace(
             name,
@@ -41,9 +40,6 @@ def add_events(
             writer.add(event.record, cast("Place", place), identity=event.identity)
         except ContractViolation as violation:
             refused.append((event.position, str(violation), spell(event.record)))
-        else:
-            taken += 1
-    return taken
 
 
 def safe_name(context: ExtractContext, name: str) -> str:

@@ -245,7 +245,7 @@ class DocumentReader:
     @property
     def row_count(self) -> int:
         """Documents taken in so far, rejected ones included."""
-        return self._result.rows_read
+        return self._writer.row_count + len(self._result.rejections)
 
     def read_batch(self, batch: bytes, overlap: Overlap) -> None:
         """Take in a raw batch, less the documents that the last run has already read."""
@@ -297,11 +297,10 @@ class DocumentReader:
             self._writer.add(line, place, canonical=canonical)
         except ContractViolation as violation:
             self._reject(document, identity, name, str(violation))
-            return
-        self._result.rows_read += 1
 
     def finish(self) -> UnitResult:
         """Write what is buffered and hand over what there is."""
+        self._result.rows_read = self.row_count
         self._result.parts = self._writer.flush()
         return self._result
 
@@ -325,7 +324,6 @@ class DocumentReader:
         return self._context.extracted_at.date()
 
     def _reject(self, document: Document, identity: Any, name: str, reason: str) -> None:
-        self._result.rows_read += 1
         content = json_util.dumps(document).encode("utf-8", "surrogatepass") if document else b""
         file = f"{name} _id={self._id(identity)}"
         self._result.rejections.append(self._context.reject(NAME, file, 0, reason, content))

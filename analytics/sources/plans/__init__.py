@@ -66,7 +66,6 @@ class _Found:
 class _Reading:
     """What was read and is not committed yet."""
 
-    rows_read: int = 0
     state: State = field(default_factory=dict)
     rejections: list[Rejection] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
@@ -132,7 +131,7 @@ def _commit(context: ExtractContext, writer: RecordWriter, reading: _Reading) ->
             NAME,
             run_id=context.run_id,
             adds=parts,
-            rows_read=reading.rows_read,
+            rows_read=writer.row_count + len(reading.rejections),
             rejections=reading.rejections,
             state=reading.state,
         )
@@ -267,7 +266,6 @@ def _add(
         number=number,
         sequence=sequence,
     )
-    reading.rows_read += 1
     try:
         writer.add(record, cast("Place", place), identity=identity)
     except ContractViolation as violation:
@@ -275,9 +273,7 @@ def _add(
 
 
 def _reject(context: ExtractContext, reading: _Reading, file: str, refused: Iterable[tuple[int, str, bytes]]) -> None:
-    rejections = [context.reject(NAME, file, *entry) for entry in refused]
-    reading.rejections += rejections
-    reading.rows_read += len(rejections)
+    reading.rejections += [context.reject(NAME, file, *entry) for entry in refused]
 
 
 # ---------------------------------------------------------------- archives
@@ -334,7 +330,6 @@ def _add_archived(
         number=event.number,
         sequence=event.sequence,
     )
-    reading.rows_read += 1
     try:
         identity = identity_of(event.record, project=event.project, number=event.number)
         writer.add(event.record, cast("Place", place), identity=identity)

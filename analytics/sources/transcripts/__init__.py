@@ -193,6 +193,7 @@ def read_unit(context: ExtractContext, tasks: list[Task]) -> UnitResult:
         except OSError as error:
             result.problems.append(f"{name}: {reason_of(error)}")
         result.byte_count += task.byte_count
+    result.rows_read = writer.row_count + sum(rejection.row_count for rejection in result.rejections)
     result.parts = writer.flush()
     return result
 
@@ -229,13 +230,11 @@ def _read_file(
             continue
         try:
             writer.add(record, Place(name, position, day))
-            result.rows_read += 1
         except ContractViolation as violation:
             rejections.append((position, str(violation), b""))
     result.rejections += [context.reject(NAME, name, *entry) for entry in rejections]
     if reader.refused is not None and reader.refused_count:
         result.rejections.append(Rejection(NAME, name, task.offset, reader.refused, reader.refused_count))
-    result.rows_read += len(rejections) + reader.refused_count
     result.waiting_count += reader.is_waiting
     result.state[task.file.key] = _position(task, name, reader.offset, reader.edges(), reader.last_at, reader.refused)
 
@@ -246,7 +245,6 @@ def _read_meta(
     """A subagent's meta file: one JSON object, rewritten whole. It has no instant, so its own day files it."""
     content = opened.read(context.settings.max_line_mb << 20)
     day = context.file_date(task.file.mtime_ns)
-    result.rows_read += 1
     try:
         record = parse_object(content)
         writer.add(record, Place(name, 0, day), identity={"file": task.file.name, "meta": record})

@@ -10,28 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import orjson
 
 from analytics.errors import ContractViolation
 from analytics.records import BLANKS, BOM, instant_date, iter_concatenated, parse_instant, parse_json
 from analytics.records.conversations import foreign_producer
+from analytics.records.lines import Line, iter_lines
 from analytics.sources.transcripts.discovery import Task, read_edges
 
-CHUNK_BYTES = 4 << 20
 PROBE_BYTES = 64 << 10
 # Cheap to look for, so that Claude Code's own files are parsed once only.
 _FOREIGN_TELLS = (b'"payload"', b'"parts"', b'"systemPayload"', b'"toolCallResult"', b'"session-')
-
-
-class Line(NamedTuple):
-    """The bytes of one line and where they start. `content` is None for a line over the limit."""
-
-    position: int
-    byte_count: int
-    content: bytes | None
-    is_terminated: bool = True
 
 
 Found = Sequence[tuple[dict[str, Any], int]]  # the records of one line, each with its position
@@ -73,7 +64,7 @@ class FileReader:
             except _HalfWritten:
                 self.is_waiting = True
                 break
-            self.offset = line.position + line.byte_count + line.is_terminated
+            self.offset = line.end
             for record, position in found:
                 instant = parse_instant(record.get("timestamp"))
                 if instant is None and self.last_at is None:
@@ -139,41 +130,6 @@ class FileReader:
 
 class _HalfWritten(Exception):
     """The file ends in the middle of a line: leave it for the next run."""
-
-
-def iter_lines(opened: BinaryIO, offset: int, max_line_bytes: int) -> Iterator[Line]:
-    """Lines from an offset on, without their newline. At most one line and one chunk are in memory.
-
-    A line over the limit is passed over without being held.
-    """
-    opened.seek(offset)
-    begun: list[bytes] = []  # pieces of a line that earlier chunks left unfinished
-    size = 0
-    position = offset
-    while chunk := opened.read(CHUNK_BYTES):
-        lines = chunk.split(b"\n")
-        rest = lines.pop()
-        for content in lines:
-            size += len(content)
-            if size > max_line_bytes:
-                yield Line(position, size, None, is_terminated=True)
-            elif begun:
-                yield Line(position, size, b"".join((*begun, content)), is_terminated=True)
-            else:
-                yield Line(position, size, content)
-            position += size + 1
-            size = 0
-            if begun:
-                begun = []
-        size += len(rest)
-        if size > max_line_bytes:
-            begun = []
-        elif rest:
-            begun.append(rest)
-    if size > max_line_bytes:
-        yield Line(position, size, None, is_terminated=False)
-    elif size:
-        yield Line(position, size, b"".join(begun), is_terminated=False)
 
 
 def find_foreign_producer(head: bytes) -> str | None:

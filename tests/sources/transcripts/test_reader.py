@@ -5,13 +5,9 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
 
-from analytics.sources.transcripts import reader as reader_module
 from analytics.sources.transcripts.discovery import Task, TranscriptFile
-from analytics.sources.transcripts.reader import FileReader, find_foreign_producer, iter_lines
+from analytics.sources.transcripts.reader import FileReader, find_foreign_producer
 
 LIMIT = 1 << 20
 FILE_DAY = date(2026, 3, 1)
@@ -25,32 +21,6 @@ def make_reader(content: bytes, offset: int = 0, last_at: int | None = None) -> 
 def read(content: bytes, **arguments):
     reader = make_reader(content, **arguments)
     return reader, [record for record, _, _ in reader]
-
-
-@given(
-    st.lists(st.binary(max_size=12).map(lambda line: line.replace(b"\n", b"")), max_size=8),
-    st.booleans(),
-    st.integers(1, 9),
-    st.integers(1, 14),
-)
-@hypothesis_settings(max_examples=200, deadline=None)
-def test_iter_lines_finds_the_same_lines_whatever_the_chunks(lines, is_terminated, chunk, limit):
-    """A line just over the limit was read or refused by where a chunk ended. Found by review."""
-    content = b"\n".join(lines) + (b"\n" if is_terminated and lines else b"")
-    expected = content.split(b"\n")
-    last = expected.pop()
-    previous, reader_module.CHUNK_BYTES = reader_module.CHUNK_BYTES, chunk
-    try:
-        found = list(iter_lines(io.BytesIO(content), 0, limit))
-    finally:
-        reader_module.CHUNK_BYTES = previous
-    position = 0
-    for line, text in zip(found, [*expected, *([last] if last else [])], strict=True):
-        assert (line.position, line.byte_count) == (position, len(text))
-        assert line.content == (text if len(text) <= limit else None)
-        position += len(text) + 1
-    assert all(line.is_terminated for line in found[: len(expected)])
-    assert not any(line.is_terminated for line in found[len(expected) :])
 
 
 @pytest.mark.parametrize(
