@@ -150,8 +150,11 @@ def foreign_producer(line: Mapping[str, Any]) -> str | None:
     return None
 
 
-def flatten_line(line: Mapping[str, Any], *, keep_text: bool) -> Row:
-    """The typed columns of a line, absent ones left out. `keep_text` False leaves out `prompt_text`."""
+def flatten_line(line: Mapping[str, Any], *, keep_text: bool, file: str = "") -> Row:
+    """The typed columns of a line, absent ones left out. `keep_text` False leaves out `prompt_text`.
+
+    A line that names no subagent is that one's whose file it is in.
+    """
     row: Row = {}
     _put_columns(row, line, _LINE_COLUMNS)
     session_id = line.get("sessionId") or line.get("session_id")
@@ -173,14 +176,17 @@ def flatten_line(line: Mapping[str, Any], *, keep_text: bool) -> Row:
             row["reported_cost_nusd"] = cost
     else:
         _flatten_other(row, line, line_type, keep_text=keep_text)
+    if "agent_id" not in row:
+        _put(row, "agent_id", agent_id_of_path(file), str)
     return row
 
 
-def flatten_agent_meta(meta: Mapping[str, Any], *, session_id: str | None, agent_id: str | None) -> Row:
-    """The row of a subagent's `agent-<id>.meta.json`, which is a file of its own and no line."""
+def flatten_agent_meta(meta: Mapping[str, Any], *, file: str) -> Row:
+    """The row of a subagent's `<session>/subagents/agent-<id>.meta.json`, which is a file of its own and no line."""
     row: Row = {"line_type": "agent-meta", "is_sidechain": True}
-    _put(row, "session_id", session_id, str)
-    _put(row, "agent_id", agent_id, str)
+    above, folder, _ = file.partition("/subagents/")
+    _put(row, "session_id", above.rpartition("/")[2] if folder else None, str)
+    _put(row, "agent_id", agent_id_of_path(file), str)
     _put(row, "result_agent_type", meta.get("agentType"), str)
     _put(row, "model", meta.get("model"), str)
     return row

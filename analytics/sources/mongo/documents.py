@@ -31,12 +31,12 @@ from bson.son import SON
 from analytics.errors import ContractViolation
 from analytics.lake import Part, Rejection
 from analytics.records import MAX_INSTANT, canonical_json, instant_date, parse_instant
-from analytics.records.conversations import agent_id_of_path, flatten_line, foreign_producer, transcript_name
+from analytics.records.conversations import flatten_line, foreign_producer, transcript_name
 from analytics.records.writer import Place
 from analytics.sources.mongo import DATASET, NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from decimal import Decimal
 
     from analytics.sources import ExtractContext
@@ -177,22 +177,6 @@ def _mend_doubles(value: Any) -> Any:
     return value
 
 
-def flatten_with(*, keep_text: bool) -> Callable[[Any, Place], Row]:
-    """What turns a line into a row, as it does for the line in its file."""
-
-    def flatten(line: Mapping[str, Any], place: Place) -> Row:
-        try:
-            row = flatten_line(line, keep_text=keep_text)
-        except (ArithmeticError, ValueError):  # NaN or an infinity where the line must have a number
-            row = flatten_line(orjson.loads(canonical_json(line)), keep_text=keep_text)
-        agent_id = agent_id_of_path(place.file)
-        if agent_id is not None:
-            row.setdefault("agent_id", agent_id)
-        return row
-
-    return flatten
-
-
 def split_batch(batch: bytes) -> Iterator[bytes]:
     """The single documents of a raw batch."""
     start, end = 0, len(batch)
@@ -236,7 +220,11 @@ class DocumentReader:
 
     def __init__(self, context: ExtractContext) -> None:
         self._context = context
-        flatten = flatten_with(keep_text=context.settings.content != "metadata")
+        keep_text = context.settings.content != "metadata"
+
+        def flatten(line: Document, place: Place) -> Row:
+            return flatten_line(line, keep_text=keep_text, file=place.file)
+
         self._writer = context.writer(NAME, DATASET, flatten)
         self._names: dict[str, str] = {}
         self._result = UnitResult()

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -13,10 +14,12 @@ from analytics.config import Settings
 from analytics.errors import ContractViolation, SourceUnavailable, reason_of
 from analytics.lake import Lake, Part, Rejection, State
 from analytics.records import parse_instant, parse_object
-from analytics.records.conversations import agent_id_of_path, flatten_agent_meta, flatten_line
+from analytics.records.conversations import flatten_agent_meta, flatten_line
+from analytics.records.spelling import spell
 from analytics.records.writer import Place, RecordWriter, split_evenly
 from analytics.sources import ExtractContext, ExtractResult, Source, Tally
 from analytics.sources.transcripts.discovery import (
+    META_SUFFIX,
     Task,
     TranscriptFile,
     find_files,
@@ -183,8 +186,7 @@ def _first_instant(task: Task) -> int:
 def read_unit(context: ExtractContext, tasks: list[Task]) -> UnitResult:
     """Read some files into parts. Runs in a worker; what it returns counts once it is committed."""
     result = UnitResult()
-    flatten = _Flattener(keep_text=context.settings.content != "metadata")
-    writer = context.writer(NAME, DATASET, flatten)
+    writer = context.writer(NAME, DATASET, partial(_flatten, keep_text=context.settings.content != "metadata"))
     for task in tasks:
         name = context.written_name(task.file.name)
         try:
@@ -198,23 +200,10 @@ def read_unit(context: ExtractContext, tasks: list[Task]) -> UnitResult:
     return result
 
 
-class _Flattener:
-    """Turns a record into a row; remembers nothing but what the content policy allows."""
-
-    def __init__(self, *, keep_text: bool) -> None:
-        self._keep_text = keep_text
-
-    def __call__(self, record: dict[str, Any], place: Place) -> dict[str, Any]:
-        agent_id = agent_id_of_path(place.file)
-        if place.file.endswith(".meta.json"):
-            session_id = (
-                place.file.split("/subagents/", 1)[0].rpartition("/")[2] if "/subagents/" in place.file else None
-            )
-            return flatten_agent_meta(record, session_id=session_id, agent_id=agent_id)
-        row = flatten_line(record, keep_text=self._keep_text)
-        if agent_id is not None:
-            row.setdefault("agent_id", agent_id)
-        return row
+def _flatten(record: dict[str, Any], place: Place, *, keep_text: bool) -> dict[str, Any]:
+    if place.file.endswith(META_SUFFIX):
+        return flatten_agent_meta(record, file=place.file)
+    return flatten_line(record, keep_text=keep_text, file=place.file)
 
 
 def _read_file(
@@ -231,7 +220,7 @@ def _read_file(
         try:
             writer.add(record, Place(name, position, day))
         except ContractViolation as violation:
-            rejections.append((position, str(violation), b""))
+            rejections.append((position, str(violation), spell(record)))
     result.rejections += [context.reject(NAME, name, *entry) for entry in rejections]
     if reader.refused is not None and reader.refused_count:
         result.rejections.append(Rejection(NAME, name, task.offset, reader.refused, reader.refused_count))

@@ -17,6 +17,7 @@ from analytics.lake import State
 from analytics.records.conversations import transcript_name
 
 EDGE_BYTES = 1_024
+META_SUFFIX = ".meta.json"
 # Spilled tool outputs and notes that live among transcripts and are none, whatever their ending.
 _SKIPPED_FOLDERS = frozenset({"tool-results", "memory"})
 
@@ -38,7 +39,7 @@ class TranscriptFile:
 
     @property
     def is_meta(self) -> bool:
-        return self.name.endswith(".meta.json")
+        return self.name.endswith(META_SUFFIX)
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def has_files(roots: Iterable[Path]) -> bool:
 def _iter_files(roots: Iterable[Path], problems: list[str]) -> Iterator[TranscriptFile]:
     for root in roots:
         for entry in _walk(str(root), problems):
-            if not entry.name.endswith((".jsonl", ".meta.json")):
+            if not entry.name.endswith((".jsonl", META_SUFFIX)):
                 continue
             try:
                 status = entry.stat()

@@ -77,6 +77,7 @@ def test_one_odd_value_costs_only_itself(tmp_path):
     letters = dead_letters(settings)
     assert (result.rows_loaded, result.rows_rejected) == (len(committed_rows(settings)), len(letters))
     assert "nested too deeply" in {letter["reason"] for letter in letters}
+    assert all(letter.get("content") for letter in letters)
     assert {"first", "last"} < {row["message_id"] for row in committed_rows(settings)}
     assert run_extract(settings).rows_read == 0
 
