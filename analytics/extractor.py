@@ -43,12 +43,14 @@ def needs_sample(settings: Settings, lake: Lake) -> bool:
 
 
 def import_archive(settings: Settings, lake: Lake, path: Path, *, run_id: str, select: Sequence[str]) -> Extraction:
-    """Read an archive of one source's events. Raises ConfigError unless one source is named that can."""
+    """Read an archive of one source's events. Raises ConfigError unless one is named that can, and the path is."""
     able = {source.name: source.import_archive for source in iter_sources() if source.import_archive}
     name = select[0] if len(select) == 1 else ""
     read = able.get(name)
     if read is None:
         raise ConfigError(f"--import: name whose events these are, with --select {' or --select '.join(able)}.")
+    if not path.exists():
+        raise ConfigError(f"{name}: {path} is missing. Give a file or a folder of events.")
     context = ExtractContext(settings=settings, lake=lake, run_id=run_id, extracted_at=datetime.now(UTC))
     return Extraction((read(context, path),), {})
 

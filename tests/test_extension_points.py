@@ -17,7 +17,8 @@ import yaml
 from analytics import contracts, sources, targets
 from analytics.config import PROJECT_DIR, Settings
 from analytics.contracts import COMMON_FIELDS, Contract, iter_contracts
-from analytics.errors import AnalyticsError
+from analytics.errors import AnalyticsError, ConfigError
+from analytics.extractor import import_archive
 from analytics.lake import Lake
 from analytics.sources import ExtractContext, Source, iter_sources
 from analytics.targets import Target, iter_targets
@@ -99,10 +100,9 @@ def test_source_that_finds_nothing_says_so_and_commits_no_rows(source: Source, s
 
 @each_source
 def test_archive_that_is_not_there_is_an_error_for_a_person(source: Source, settings: Settings) -> None:
-    if source.import_archive is None:
-        return
-    with pytest.raises(AnalyticsError):
-        source.import_archive(context_of(settings), settings.data_dir / "nowhere")
+    lake = Lake(settings.data_dir, settings.host_id)
+    with pytest.raises(ConfigError, match="is missing" if source.import_archive else "name whose events these are"):
+        import_archive(settings, lake, settings.data_dir / "nowhere", run_id="run", select=[source.name])
 
 
 @each_target

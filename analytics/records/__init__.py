@@ -21,8 +21,11 @@ _NOT_BLANK = re.compile(r"[^ \t\r]")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EPOCH_DATE = date(1970, 1, 1)
 MICROSECONDS_A_DAY = 86_400_000_000
-MAX_INSTANT = 4_102_444_800_000_000  # year 2100: no clock is right about it, and gold has a row for each day until then
+# What clocks that are wrong do not leave: gold has a row for each day from the first instant to the last.
+_MIN_INSTANT = 946_684_800_000_000  # year 2000
+_MAX_INSTANT = 4_102_444_800_000_000  # year 2100
 COUNTS_END = 10**10
+_WORD_LIMIT = 200
 _COSTS_END = 10**15
 _NANO = Decimal(1_000_000_000)
 
@@ -146,8 +149,12 @@ def canonical_json(record: Any) -> bytes:
     try:
         return orjson.dumps(record, option=orjson.OPT_SORT_KEYS)
     except (TypeError, ValueError) as error:
-        is_deep = "recursion" in str(error).lower()
-        raise ContractViolation("nested too deeply" if is_deep else "cannot be written as JSON") from error
+        raise unwritable(error) from error
+
+
+def unwritable(error: Exception) -> ContractViolation:
+    """Why a JSON writer refused a value."""
+    return ContractViolation("nested too deeply" if "recursion" in str(error).lower() else "cannot be written as JSON")
 
 
 def record_id(canonical: bytes) -> str:
@@ -158,8 +165,8 @@ def record_id(canonical: bytes) -> str:
 def parse_instant(value: Any) -> int | None:
     """Microseconds since 1970 UTC of a time stamp as sources write it; None where it is none.
 
-    Reads ISO 8601 with `Z`, an offset or nothing (then UTC), datetimes, and numbers, which are
-    seconds, milliseconds, microseconds or nanoseconds by their size. A SQL cast of text would drop
+    Reads ISO 8601 with `Z`, an offset or nothing (then UTC), datetimes, and numbers, also as text, which
+    are seconds, milliseconds, microseconds or nanoseconds by their size. A SQL cast of text would drop
     the offset without a word, so this is the one place where text becomes an instant.
     """
     if isinstance(value, str):
@@ -172,8 +179,18 @@ def parse_instant(value: Any) -> int | None:
         return None
     for limit, factor in ((1e11, 1_000_000), (1e14, 1_000), (1e17, 1)):
         if abs(value) < limit:
-            return _plausible(int(value * factor))
-    return _plausible(int(value) // 1_000)
+            return plausible_instant(int(value * factor))
+    return plausible_instant(int(value) // 1_000)
+
+
+def parse_word(value: Any) -> str | None:
+    """A name or an id. A longer text in its place is content and stays in the payload."""
+    return value if isinstance(value, str) and 0 < len(value) <= _WORD_LIMIT else None
+
+
+def char_count(value: Any) -> int:
+    """Characters of a text; of any other value, those of its compact JSON."""
+    return len(value) if isinstance(value, str) else len(orjson.dumps(value).decode())
 
 
 def parse_count(value: Any) -> int | None:
@@ -205,7 +222,7 @@ def _parse_iso(text: str) -> int | None:
     try:
         return _from_datetime(datetime.fromisoformat(text))
     except ValueError:
-        return None
+        return parse_instant(int(text)) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
 def _from_datetime(moment: datetime) -> int | None:
@@ -214,16 +231,12 @@ def _from_datetime(moment: datetime) -> int | None:
         since_epoch = aware - EPOCH
     except OverflowError:
         return None
-    return _plausible((since_epoch.days * 86_400 + since_epoch.seconds) * 1_000_000 + since_epoch.microseconds)
+    return plausible_instant((since_epoch.days * 86_400 + since_epoch.seconds) * 1_000_000 + since_epoch.microseconds)
 
 
-def _plausible(instant: int) -> int | None:
-    return instant if 0 < instant < MAX_INSTANT else None
-
-
-def file_instant(mtime_ns: int) -> int | None:
-    """A file's time in microseconds; None where it cannot be right: clocks and copies leave 1970 and the far future."""
-    return _plausible(mtime_ns // 1_000)
+def plausible_instant(instant: int) -> int | None:
+    """The instant, if a clock can be right about it: those that were never set say 1970, and copies 1980."""
+    return instant if _MIN_INSTANT <= instant < _MAX_INSTANT else None
 
 
 def instant_date(instant: int) -> date:

@@ -452,8 +452,12 @@ def _flatten_tool_result(block: Row, item: Mapping[str, Any]) -> None:
     if block.get("is_error"):
         text = next(iter(_iter_result_texts(content)), "")[:_MARKER_SCAN_CHARS]
         block["error_marker"] = error_marker(text)
-        if match := _EXIT_CODE.match(text):
-            block["exit_code"] = int(match[1])
+        _put(block, "exit_code", exit_code(text), int)
+
+
+def exit_code(text: str) -> int | None:
+    """The exit code that a failed tool result begins with."""
+    return int(match[1]) if (match := _EXIT_CODE.match(text)) else None
 
 
 def error_marker(text: str) -> str:

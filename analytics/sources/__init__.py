@@ -23,14 +23,13 @@ from analytics.config import Settings
 from analytics.contracts import load_contract
 from analytics.files import file_key, shown_name
 from analytics.lake import Commit, Lake, Rejection, State
-from analytics.records import EPOCH, file_instant, instant_date
+from analytics.records import EPOCH, instant_date, parse_word, plausible_instant
 from analytics.records.writer import Place, RecordWriter
 from analytics.redactor import Redactor
 from analytics.result import Result
 
 Progress = Callable[[int, int], None]
 REJECTED_CONTENT_LIMIT = 1 << 20
-_ID_LIMIT = 200
 
 
 @lru_cache(maxsize=8)  # a worker gets a new context with each unit of work, and rules take long to compile
@@ -82,7 +81,7 @@ class ExtractContext:
 
     def file_date(self, mtime_ns: int) -> date:
         """The day that files a record without an instant: its file's, or the run's where the file has none."""
-        instant = file_instant(mtime_ns)
+        instant = plausible_instant(mtime_ns // 1_000)
         return self.extracted_at.date() if instant is None else instant_date(instant)
 
     def position_key(self, name: str) -> str:
@@ -91,7 +90,8 @@ class ExtractContext:
 
     def written_id(self, own_id: object) -> str | None:
         """A record's own id as it may be written; None for what is none, or too long for one."""
-        return self.redactor.redact_text(own_id) if isinstance(own_id, str) and len(own_id) <= _ID_LIMIT else None
+        word = parse_word(own_id)
+        return None if word is None else self.redactor.redact_text(word)
 
     def reject(self, source: str, file: str, position: int, reason: str, content: bytes = b"") -> Rejection:
         """A dead letter under the content policy: redacted, cut at 1 MB, without content under `metadata`."""
@@ -190,7 +190,7 @@ class Source:
 
     `is_enabled` is whether a setting names a place to read, or there is something to read where the source
     looks by itself. Where no source is, the sample stands in, so an empty folder of Claude Code's is nothing.
-    `import_archive` reads events that were kept elsewhere, from a file or a folder, once. `prune` deletes
+    `import_archive` reads events that were kept elsewhere, from a file or a folder that is there, once. `prune` deletes
     what the source itself keeps of the days before a date, or with True only counts it, by kind.
     """
 

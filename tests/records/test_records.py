@@ -143,6 +143,8 @@ def test_record_ids_are_equal_only_for_equal_records(left, right):
         1_767_323_045_678,
         1_767_323_045_678_000,
         1_767_323_045_678_000_000,
+        "1767323045678",
+        "1767323045678000000",
         datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC),
         datetime(2026, 1, 2, 3, 4, 5, 678_000),  # noqa: DTZ001 - that is the case
     ],
@@ -155,10 +157,14 @@ def test_parse_instant_reads_one_instant_in_every_spelling(value):
     "value",
     ["", "soon", "2026-13-01T00:00:00Z", "2026-02-30", 0, -5, True, None, [], {}, float("nan"), float("inf"),
      1e300, 2**80, "0001-01-01T00:00:00+14:00", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59-14:00",
-     "1969-12-31T23:59:59Z", "2100-01-01T00:00:00Z", "9999-12-31T23:59:59Z"],
+     "1969-12-31T23:59:59Z", "2100-01-01T00:00:00Z", "9999-12-31T23:59:59Z",
+     1, "1970-01-01T00:10:00Z", "1980-01-01T00:00:00Z", "1999-12-31T23:59:59.999Z", "123", "9" * 30, "²"],
 )  # fmt: skip
 def test_parse_instant_answers_none_where_there_is_no_instant(value):
-    """One line of the year 9999 gave gold three million days, each with a row for every project and model."""
+    """One line of the year 9999 gave gold three million days, each with a row for every project and model.
+
+    One of 1970, from a machine whose clock had not been set yet, gave it twenty thousand.
+    """
     assert parse_instant(value) is None
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from analytics.contracts.annotations import EVENT_TYPES
-from analytics.errors import ConfigError, ContractViolation
+from analytics.errors import ContractViolation
 from analytics.files import make_private_folder, write_private_file
 from analytics.lake import Lake, Rejection, step
 from analytics.limits import RATINGS, TAG_LIMIT
@@ -61,13 +61,7 @@ def extract(context: ExtractContext) -> ExtractResult:
 
 
 def import_events(context: ExtractContext, path: Path) -> ExtractResult:
-    """Bring annotations that were kept elsewhere into the lake: a file, or every .json and .jsonl file of a folder.
-
-    Raises:
-        ConfigError: there is no such file or folder.
-    """
-    if not path.exists():
-        raise ConfigError(f"annotations: {path} is missing. Give a file or a folder of annotations.")
+    """Bring annotations that were kept elsewhere into the lake: a file, or every .json and .jsonl file of a folder."""
     return _read(context, _find_files(path) if path.is_dir() else [path], is_consumed=False)
 
 

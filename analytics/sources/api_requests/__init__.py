@@ -16,7 +16,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from analytics.errors import ConfigError, ContractViolation
+from analytics.errors import ContractViolation
 from analytics.files import only_files
 from analytics.lake import Rejection, State
 from analytics.records import BLANKS, BOM, parse_json
@@ -86,13 +86,7 @@ def extract(
 
 
 def import_events(context: ExtractContext, path: Path) -> ExtractResult:
-    """Bring an archive of request events into the lake: a file, or those below a folder that end in `_ENDINGS`.
-
-    Raises:
-        ConfigError: there is no such file or folder.
-    """
-    if not path.exists():
-        raise ConfigError(f"api_requests: {path} is missing. Give a file or a folder of request events.")
+    """Bring an archive of request events into the lake: a file, or those below a folder that end in `_ENDINGS`."""
     batch = _Batch(context)
     root = path if path.is_dir() else path.parent
     for file in _find_archives(path) if path.is_dir() else [path]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from analytics.records import parse_cost, parse_count, parse_instant
+from analytics.records import parse_cost, parse_count, parse_instant, parse_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +47,6 @@ _WORDS = {
     "provider": ("provider",),
 }
 _STATUS_WORDS = {"ok": "success", "succeeded": "success", "failed": "error", "failure": "error"}
-_WORD_LIMIT = 200
 _STATUS_LIMIT = 40
 _DEPTH = 4
 
@@ -82,9 +81,9 @@ def flatten_event(record: dict[str, Any], place: Place | None = None) -> Row:  #
     """The typed columns of an event, absent ones left out. A value of an unexpected type counts as absent."""
     fields = _fields(record)
     row: Row = {"event_type": find_type(record)}
-    row["occurred_at"] = _first(fields, _TIME_KEYS, parse_time)
+    row["occurred_at"] = _first(fields, _TIME_KEYS, parse_instant)
     for column, keys in _WORDS.items():
-        row[column] = _first(fields, keys, _word)
+        row[column] = _first(fields, keys, parse_word)
     for column, keys in _COUNTS.items():
         row[column] = _first(fields, keys, parse_count)
     row["reported_cost_nusd"] = _first(fields, _COST_KEYS, parse_cost)
@@ -99,13 +98,6 @@ def identity_of(record: dict[str, Any]) -> Row:
     row = flatten_event(record)
     error = next((fields[key] for key in _ERROR_KEYS if isinstance(fields.get(key), str)), None)
     return row if error is None else {**row, "error": error}
-
-
-def parse_time(value: Any) -> int | None:
-    """An instant as events write it; OpenTelemetry's nanoseconds may be text."""
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
-        return parse_instant(int(value))
-    return parse_instant(value)
 
 
 def _fields(record: dict[str, Any]) -> dict[str, Any]:
@@ -146,10 +138,6 @@ def _status(fields: dict[str, Any], row: Row) -> str | None:
     if row["event_type"] == "api_error" or row["error_char_count"]:
         return "error"
     return None
-
-
-def _word(value: Any) -> str | None:
-    return value if isinstance(value, str) and 0 < len(value) <= _WORD_LIMIT else None
 
 
 def _length(value: Any) -> int | None:

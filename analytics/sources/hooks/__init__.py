@@ -11,7 +11,7 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
-from analytics.errors import AnalyticsError, ConfigError, ContractViolation
+from analytics.errors import AnalyticsError, ContractViolation
 from analytics.files import file_key
 from analytics.lake import Lake, Part, Rejection, State
 from analytics.sample import SAMPLE_HOST
@@ -92,12 +92,7 @@ def import_events(context: ExtractContext, path: Path) -> ExtractResult:
     """Bring an archive of hook events into the lake: a file, or every .json and .jsonl file below a folder.
 
     The files are left as they are. Importing twice adds nothing to what readers see: the ids are the same.
-
-    Raises:
-        ConfigError: there is no such file or folder.
     """
-    if not path.exists():
-        raise ConfigError(f"hooks: {path} is missing. Give a file or a folder of hook events.")
     tally = Tally()
     root = path if path.is_dir() else path.parent
     import_files(context, find_archives(path) if path.is_dir() else [path], tally, root=root)

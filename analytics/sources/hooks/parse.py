@@ -12,22 +12,21 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import orjson
-
 from analytics.contracts.hook_events import EVENTS
 from analytics.errors import ContractViolation
 from analytics.records import (
     BLANKS,
     BOM,
     canonical_json,
-    file_instant,
+    char_count,
     parse_count,
     parse_instant,
     parse_json,
     parse_lines,
+    plausible_instant,
     split_lines,
 )
-from analytics.records.conversations import error_marker
+from analytics.records.conversations import error_marker, exit_code
 from analytics.records.spelling import spell
 
 if TYPE_CHECKING:
@@ -55,7 +54,6 @@ _FILE_NAME = re.compile(r"(?P<at>[0-9]{18,19})-(?P<rest>.+)")
 _RETRY_SUFFIX = re.compile(r"~[0-9]+\Z")
 _WORD_BREAKS = re.compile(r"[-_ .]")
 _EVENT_BY_WORDS = {name.lower(): name for name in EVENTS}
-_EXIT_CODE = re.compile(r"(?:Error: )?Exit code (-?[0-9]{1,10})")
 _MCP_TOOL = re.compile(r"mcp__(.+?)__")
 _LIST_DEPTH = 8
 
@@ -217,8 +215,8 @@ def _is_object(line: bytes) -> bool:
 
 
 def check_time(at_ns: int) -> int | None:
-    """A time that no field told, if it can be one: clocks and copies leave 1970 and the far future."""
-    return None if file_instant(at_ns) is None else at_ns
+    """A time that no field told, if it can be one."""
+    return None if plausible_instant(at_ns // 1_000) is None else at_ns
 
 
 def parse_file_name(name: str) -> FileName:
@@ -408,13 +406,13 @@ def flatten_event(record: dict[str, Any], place: Place | HookPlace) -> Row:
 
 def _flatten_tool(row: Row, payload: Mapping[str, Any], event: str | None) -> None:
     if (tool_input := payload.get("tool_input")) is not None:
-        row["tool_input_char_count"] = _char_count(tool_input)
+        row["tool_input_char_count"] = char_count(tool_input)
         if isinstance(tool_input, dict):
             for key in ("file_path", "notebook_path"):
                 _put_text(row, "file_path", tool_input.get(key))
             _put_text(row, "subagent_type", tool_input.get("subagent_type"))
     if (response := payload.get("tool_response")) is not None:
-        row["tool_response_char_count"] = _char_count(response)
+        row["tool_response_char_count"] = char_count(response)
         if isinstance(response, dict) and isinstance(interrupted := response.get("interrupted"), bool):
             row.setdefault("is_interrupt", interrupted)
     tool_name = row.get("tool_name")
@@ -424,8 +422,7 @@ def _flatten_tool(row: Row, payload: Mapping[str, Any], event: str | None) -> No
     if event == "PostToolUseFailure" and isinstance(error, str):
         row["error_char_count"] = len(error)
         row["error_marker"] = error_marker(error)
-        if (code := _EXIT_CODE.match(error)) is not None:
-            row["exit_code"] = int(code[1])
+        _put(row, "exit_code", exit_code(error))
 
 
 def find_producer(payload: Mapping[str, Any], event: str | None) -> str:
@@ -446,12 +443,6 @@ def find_producer(payload: Mapping[str, Any], event: str | None) -> str:
     if "turn_id" in payload and event != "MessageDisplay":
         return "codex"
     return "claude-code"
-
-
-def _char_count(value: Any) -> int:
-    if isinstance(value, str):
-        return len(value)
-    return len(orjson.dumps(value).decode())
 
 
 def _put(row: Row, column: str, value: Any) -> None:

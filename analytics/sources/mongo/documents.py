@@ -30,7 +30,7 @@ from bson.son import SON
 
 from analytics.errors import ContractViolation
 from analytics.lake import Part, Rejection
-from analytics.records import MAX_INSTANT, canonical_json, instant_date, parse_instant
+from analytics.records import canonical_json, instant_date, parse_instant, plausible_instant, unwritable
 from analytics.records.conversations import flatten_line, foreign_producer, transcript_name
 from analytics.records.writer import Place
 from analytics.sources.mongo import DATASET, NAME
@@ -122,8 +122,7 @@ def to_line(document: Document) -> tuple[Document, bytes]:
     except (TypeError, ValueError) as error:
         if isinstance(error.__cause__, ContractViolation):
             raise error.__cause__ from None
-        is_deep = "recursion" in str(error).lower()
-        raise ContractViolation("nested too deeply" if is_deep else "cannot be written as JSON") from error
+        raise unwritable(error) from error
     line: Document = orjson.loads(text) if is_odd else document
     if _END_OF_WHOLE.search(text) and _WHOLE_DOUBLE.search(text):
         line = _mend_doubles(line)
@@ -305,7 +304,7 @@ class DocumentReader:
 
     def _fallback_date(self, at_ms: int | None, identity: Any) -> date:
         """The day that files a line without an instant: of its insertion, as far as the document tells."""
-        if at_ms is not None and 0 < (instant := at_ms * 1_000) < MAX_INSTANT:
+        if at_ms is not None and (instant := plausible_instant(at_ms * 1_000)) is not None:
             return instant_date(instant)
         if isinstance(identity, ObjectId):
             return identity.generation_time.date()

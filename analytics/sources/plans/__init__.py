@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analytics.errors import ConfigError, ContractViolation
+from analytics.errors import ContractViolation
 from analytics.files import only_files, shown_name
 from analytics.lake import Rejection, State
-from analytics.records import EPOCH, canonical_json, file_instant, parse_instant, record_id
+from analytics.records import EPOCH, canonical_json, parse_instant, plausible_instant, record_id
 from analytics.records.spelling import spell
 from analytics.sources import ExtractContext, ExtractResult, Source, Tally, refile
 from analytics.sources.plans.archive import (
@@ -104,13 +104,7 @@ def extract(context: ExtractContext) -> ExtractResult:
 
 
 def import_events(context: ExtractContext, path: Path) -> ExtractResult:
-    """Bring archives of plan events into the lake: a file, or every .jsonl file below a folder but manifests.
-
-    Raises:
-        ConfigError: there is no such file or folder.
-    """
-    if not path.exists():
-        raise ConfigError(f"plans: {path} is missing. Give a file or a folder of plan events.")
+    """Bring archives of plan events into the lake: a file, or every .jsonl file below a folder but manifests."""
     reading = _Reading()
     writer = context.writer(NAME, DATASET, flatten_event)
     files = only_files(file for file in path.rglob("*.jsonl") if file.name != MANIFEST) if path.is_dir() else [path]
@@ -233,7 +227,7 @@ def _read_manifest(
     if (manifest.rejections or not manifest.features) and age_s < SETTLE_S:
         reading.tally.waiting_count += 1
         return
-    instant = file_instant(mtime_ns)
+    instant = plausible_instant(mtime_ns // 1_000)
     timestamp = None if instant is None else (EPOCH + timedelta(microseconds=instant)).isoformat()
     events, state = diff_plan(known, place, manifest, timestamp)
     file = context.written_name(f"{place.path}/{MANIFEST}")

@@ -7,10 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import orjson
-
 from analytics.errors import ContractViolation
-from analytics.records import BOM, parse_instant, parse_json, parse_lines, split_lines
+from analytics.records import BOM, char_count, parse_instant, parse_json, parse_lines, parse_word, split_lines
 from analytics.records.spelling import spell
 from analytics.sources.plans.manifest import normalise_status
 
@@ -26,7 +24,6 @@ NO_EVENT_TYPE = "no event type"
 NOT_AN_OBJECT = "not a JSON object"
 
 _PLAN_FOLDER = re.compile(r"(?:(?P<project>.*)/)?(?P<path>dev/(?:active|complete)/(?P<name>[^/]+))(?:/.*)?")
-_WORD_LIMIT = 200
 
 
 class PlanEvent(NamedTuple):
@@ -79,7 +76,7 @@ class ArchiveReader:
         if not isinstance(value, dict):
             self.rejections.append((position, NOT_AN_OBJECT, spell(value)))
             return
-        if _word(value.get("event_type")) is None:
+        if parse_word(value.get("event_type")) is None:
             self.rejections.append((position, NO_EVENT_TYPE, spell(value)))
             return
         project, _, plan = locate(value, self.project)
@@ -98,13 +95,13 @@ def is_array(content: bytes) -> bool:
 def locate(record: dict[str, Any], project: str | None) -> tuple[str | None, str | None, str | None]:
     """Project folder, plan folder within it, and plan name of an event; `project` is where its archive lies."""
     path = record.get("plan_path")
-    name = _word(record.get("plan_name"))
+    name = parse_word(record.get("plan_name"))
     if isinstance(path, str) and path:
         slashed = path.replace("\\", "/").rstrip("/").removeprefix("./")
         if (match := _PLAN_FOLDER.fullmatch(slashed)) is not None:
             is_absolute = match["project"] is not None and (slashed.startswith("/") or slashed[1:2] == ":")
             return match["project"] if is_absolute else project, match["path"], name or match["name"]
-        return project, slashed, name or _word(slashed.rpartition("/")[2])
+        return project, slashed, name or parse_word(slashed.rpartition("/")[2])
     return project, None, name
 
 
@@ -127,16 +124,16 @@ def flatten_event(record: dict[str, Any], place: Place | PlanEventPlace) -> Row:
     details = data if isinstance(data, dict) else {}
     depends_on = details.get("depends_on", record.get("depends_on"))
     row: Row = {
-        "event_type": _word(record.get("event_type")),
+        "event_type": parse_word(record.get("event_type")),
         "detected_by": own.detected_by if own else "archive",
         "time_source": None if instant is None else "mtime" if is_manifest else "event",
         "occurred_at": instant,
-        "session_id": _word(record.get("session_id")),
+        "session_id": parse_word(record.get("session_id")),
         "project_path": project,
         "plan_name": plan,
         "plan_path": path,
         "feature_id": _feature_id(record),
-        "status": normalise_status(record["status"]) if _word(record.get("status")) else None,
+        "status": normalise_status(record["status"]) if parse_word(record.get("status")) else None,
         "pr_url": _text(record.get("pr_url")),
         "feature_description_char_count": _length(record.get("feature_description")),
         "verification_char_count": _length(details.get("verification", record.get("verification"))),
@@ -151,12 +148,7 @@ def _feature_id(record: dict[str, Any]) -> str | None:
     value = record.get("feature_id")
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    return _word(value)
-
-
-def _word(value: Any) -> str | None:
-    """A name or an id. A longer text in its place is content and stays in the payload."""
-    return value if isinstance(value, str) and 0 < len(value) <= _WORD_LIMIT else None
+    return parse_word(value)
 
 
 def _text(value: Any) -> str | None:
@@ -164,6 +156,4 @@ def _text(value: Any) -> str | None:
 
 
 def _length(value: Any) -> int | None:
-    if isinstance(value, str):
-        return len(value)
-    return None if value is None else len(orjson.dumps(value).decode())
+    return None if value is None else char_count(value)
