@@ -65,9 +65,14 @@ def test_readers_mount_what_is_published_read_only():
     for name in ("metabase", "site"):
         mounts = [mount for mount in SERVICES[name]["volumes"] if mount.startswith("./data")]
         assert mounts == ["./data/published:/published:ro"]
-    transcripts = [mount for mount in SERVICES["worker"]["volumes"] if ":/transcripts" in mount]
-    assert transcripts
-    assert all(mount.endswith(":ro") for mount in transcripts)
+
+
+def test_transcripts_are_mounted_read_only_and_never_made():
+    """Where Claude Code had not run yet, Docker made ~/.claude/projects, and root owned it."""
+    for name in ("first-run", "worker"):
+        (mount,) = [mount for mount in SERVICES[name]["volumes"] if isinstance(mount, dict)]
+        assert (mount["target"], mount["read_only"]) == ("/transcripts", True)
+        assert mount["bind"] == {"create_host_path": False}
 
 
 def start(service, folder, *, is_published, **codes):
@@ -164,7 +169,7 @@ def test_volumes_are_declared_and_used():
         mount.split(":")[0]
         for service in SERVICES.values()
         for mount in service.get("volumes", [])
-        if re.match(r"[a-z]", mount)
+        if isinstance(mount, str) and re.match(r"[a-z]", mount)
     }
     assert named == set(COMPOSE["volumes"])
 
