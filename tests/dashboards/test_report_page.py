@@ -226,6 +226,19 @@ def test_the_bar_says_which_dashboard_is_read(report):
     assert report.evaluate("document.activeElement.id") == "data_quality"
 
 
+def test_the_bar_of_a_phone_shows_which_dashboard_is_read(report):
+    """It stayed at its beginning, and the fifth of six names was off the screen while its charts were on it."""
+    report.resize(390, 844)
+    report.evaluate(
+        "new Promise((resolve) => { addEventListener('scrollend', () => resolve(1), { once: true });"
+        " document.getElementById('cost_and_usage').scrollIntoView({ behavior: 'instant' }); })"
+    )
+    current = "document.querySelector('#sections [aria-current]')"
+    assert report.evaluate(f"{current}.textContent") == "Cost and Usage"
+    assert 0 <= report.evaluate(f"{current}.getBoundingClientRect().left")
+    assert report.evaluate(f"{current}.getBoundingClientRect().right") <= 390
+
+
 def test_a_choice_without_rows_says_so_and_can_be_undone(report):
     filtered(report, since=20700, until=20701)
     assert "Nothing here between" in report.evaluate("document.querySelector('.empty').textContent")

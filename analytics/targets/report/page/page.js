@@ -209,10 +209,12 @@ function buildSections() {
     const read =
       model.dashboards.filter(({ slug }) => byId(slug).getBoundingClientRect().top < innerHeight * 0.35).at(-1) ||
       model.dashboards[0];
-    for (const [slug, link] of links) {
-      if (slug === read.slug) link.setAttribute("aria-current", "true");
-      else link.removeAttribute("aria-current");
-    }
+    const current = links.get(read.slug);
+    if (current.hasAttribute("aria-current")) return;
+    for (const link of links.values()) link.removeAttribute("aria-current");
+    current.setAttribute("aria-current", "true");
+    // On a phone the bar is longer than the screen.
+    byId("sections").scrollLeft += current.getBoundingClientRect().left - byId("sections").getBoundingClientRect().left;
   };
   for (const dashboard of model.dashboards) {
     const { slug, title } = dashboard;
