@@ -86,8 +86,7 @@ class FileReader:
     def _read_line(self, line: Line) -> Found:
         """The records of a line: nearly always it is one JSON object, which costs no more than its parsing."""
         if self.refused is not None:
-            self.refused_count += bool(line.content is None or line.content.strip(BLANKS))
-            return ()
+            return self._count_refused(line)
         if line.content is None:
             if not line.is_terminated:
                 raise _HalfWritten
@@ -98,6 +97,19 @@ class FileReader:
         except orjson.JSONDecodeError:
             return self._read_odd_line(line, line.content)
         return ((value, line.position),) if isinstance(value, dict) else self._read_odd_line(line, line.content)
+
+    def _count_refused(self, line: Line) -> Found:
+        """No records. A half written end waits here too: its rest would count as a line of its own."""
+        content = b"" if line.content is None else line.content.strip(BLANKS)
+        if line.content is not None and not content:
+            return ()
+        if not line.is_terminated:
+            try:
+                parse_json(content)
+            except ContractViolation as violation:
+                raise _HalfWritten from violation
+        self.refused_count += 1
+        return ()
 
     def _read_odd_line(self, line: Line, content: bytes) -> Found:
         """What a line holds that is not one JSON object as it stands."""

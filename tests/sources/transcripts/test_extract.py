@@ -255,6 +255,17 @@ def test_a_look_alike_that_began_like_a_transcript_is_refused_from_where_it_show
     assert run_extract(settings).rows_rejected == 1
 
 
+def test_a_half_written_line_of_a_look_alike_is_counted_once_when_it_is_whole(settings):
+    """Each half counted as a line: more was read in five runs than in one. Found by a run over files that grow."""
+    foreign = encode({"type": "session_meta", "payload": {}}, {"type": "x"}).removesuffix(b"\n")
+    path = write_transcript(settings, b"", name="p/codex.jsonl")
+    for part, refused, waiting in ((foreign[:-5], 1, 1), (foreign, 1, 0), (foreign + b"\n \n", 0, 0)):
+        path.write_bytes(part)
+        result = run_extract(settings)
+        assert_counted(result)
+        assert (result.rows_rejected, result.waiting_count) == (refused, waiting)
+
+
 def test_a_secret_in_a_file_name_is_not_written_and_the_file_stays_the_same_to_us(settings, capfd):
     """`api_key=<value>.jsonl` passed for code and was written as it was. Found by review."""
     path = write_transcript(settings, make_prompt("a"), b"broken", name=f"p/api_key={CANARIES['github']}.jsonl")
