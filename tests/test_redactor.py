@@ -67,6 +67,7 @@ def places_of(secret: str) -> dict[str, Any]:
         "tool_input": {"message": {"content": [{"type": "tool_use", "input": {"command": f"run '{secret}'"}}]}},
         "result": {"toolUseResult": {"stdout": f"\x1b[32m{secret}\x1b[0m\tok"}},
         "path": {"cwd": f"/home/u/{secret}/x"},
+        "patch": {"toolUseResult": {"structuredPatch": [{"lines": [f"+{secret}", f"-{secret}"]}]}},
         "nested": {"content": nested},
         "key": {"env": {secret: 1}},
         "utf_16": {"toolUseResult": {"stdout": "\0".join(secret)}},
@@ -85,6 +86,16 @@ def test_redact_json_removes_every_example_from_every_place(name: str, template:
     assert b"[REDACTED:" in redacted
     orjson.loads(redacted)
     assert REDACTOR.redact_json(redacted) == redacted
+
+
+@pytest.mark.parametrize(
+    "template", [example for rule in RULES if rule.kind in ("token", "personal") for example in rule.examples]
+)
+def test_what_shows_itself_goes_from_between_underscores(template: str) -> None:
+    """Five rules wanted a border behind it, and "_" is none: the token of `mcp__<token>__go` was published."""
+    secret, pieces = expand_example(template)
+    redacted = REDACTOR.redact_text(f"mcp__{secret}__go")
+    assert not [piece for piece in pieces if piece in redacted]
 
 
 @pytest.mark.parametrize(("name", "template"), EXAMPLES)
