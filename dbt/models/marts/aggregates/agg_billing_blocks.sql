@@ -110,6 +110,9 @@ blocks_linked as (
 -- Only the block that the newest record lies in can still grow; a finished one is its own projection.
 billing_blocks as (
     select
+        ---------- keys
+        block_started_at,
+
         ---------- measures
         request_count,
         input_tokens,
@@ -140,7 +143,6 @@ billing_blocks as (
         limit_reset_at is not null as has_hit_limit,
 
         ---------- dates and instants
-        block_started_at,
         block_ends_at,
         first_request_at,
         last_request_at,
