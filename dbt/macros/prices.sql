@@ -48,7 +48,7 @@ day_prices as (
             min(prompt_tokens_from) over (
                 partition by model_prefix, request_speed, occurred_date
                 order by
-                    case when speed = 'standard' then 1 else 0 end asc,
+                    case when speed = 'standard' then 1 else 0 end asc nulls last,
                     prompt_tokens_from desc nulls last
                 rows between unbounded preceding and 1 preceding
             ),

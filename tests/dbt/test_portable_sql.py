@@ -44,9 +44,9 @@ def test_sql_is_portable(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [*MODELS, *MACROS], ids=lambda path: path.stem)
-def test_a_descending_order_says_where_nulls_go(path: Path) -> None:
+def test_an_order_says_where_nulls_go(path: Path) -> None:
     """Where they go unsaid is each engine's own, and a setting's."""
-    assert re.findall(r".*\bdesc\b(?!\s+nulls\b).*", sql_of(path)) == []
+    assert re.findall(r".*\b(?:asc|desc)\b(?!\s+nulls\b).*", sql_of(path)) == []
 
 
 def test_every_engine_macro_has_both_engines() -> None:

@@ -7,7 +7,7 @@ annotations as (
 copies_ranked as (
     select
         *,
-        row_number() over (partition by record_id order by record_date asc) as copy_rank
+        row_number() over (partition by record_id order by record_date asc nulls last) as copy_rank
     from annotations
 ),
 

@@ -21,7 +21,9 @@ models as (
 events_ranked as (
     select
         *,
-        row_number() over (partition by record_id order by occurred_at asc, record_date asc) as copy_rank
+        row_number() over (
+            partition by record_id order by occurred_at asc nulls last, record_date asc nulls last
+        ) as copy_rank
     from raw_events
 ),
 
@@ -51,7 +53,7 @@ events_once as (
         case when request_id is null then 'time' else 'request_id' end as known_by,
         row_number() over (
             partition by coalesce(request_id, 'event ' || record_id)
-            order by is_error asc, occurred_at asc, record_id asc
+            order by is_error asc nulls last, occurred_at asc nulls last, record_id asc nulls last
         ) as telling_rank
     from events
 ),
@@ -167,10 +169,12 @@ ranks_{{ round }} as (
     select
         *,
         row_number() over (
-            partition by record_id order by match_tier asc, distance_ms asc, request_key asc
+            partition by record_id
+            order by match_tier asc nulls last, distance_ms asc nulls last, request_key asc nulls last
         ) as event_rank,
         row_number() over (
-            partition by request_key, known_by order by match_tier asc, distance_ms asc, record_id asc
+            partition by request_key, known_by
+            order by match_tier asc nulls last, distance_ms asc nulls last, record_id asc nulls last
         ) as request_rank
     from {{ before }}
 ),

@@ -33,7 +33,7 @@ requests as (
 events as (
     select
         *,
-        row_number() over (partition by request_key order by known_by asc) as telling_rank
+        row_number() over (partition by request_key order by known_by asc nulls last) as telling_rank
     from {{ ref('int_api_request_matches') }}
     where request_key is not null
 ),

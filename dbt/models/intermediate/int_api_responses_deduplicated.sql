@@ -66,12 +66,12 @@ fullest_ranked as (
         row_number() over (
             partition by message_source_id
             order by
-                is_progress_copy asc,
-                case when stop_reason is null then 1 else 0 end asc,
+                is_progress_copy asc nulls last,
+                case when stop_reason is null then 1 else 0 end asc nulls last,
                 total_tokens desc nulls last,
-                case when advisor_iterations is null then 1 else 0 end asc,
-                record_id asc,
-                record_date asc
+                case when advisor_iterations is null then 1 else 0 end asc nulls last,
+                record_id asc nulls last,
+                record_date asc nulls last
         ) as usage_rank
     from fullest_lines
 ),

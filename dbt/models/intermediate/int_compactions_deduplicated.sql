@@ -19,13 +19,13 @@ boundaries as (
         row_number() over (
             partition by coalesce(conversations.line_uuid, conversations.record_id)
             order by
-                conversations.is_sidechain asc,
+                conversations.is_sidechain asc nulls last,
                 threads.ended_at asc nulls last,
-                conversations.session_id asc,
+                conversations.session_id asc nulls last,
                 conversations.agent_id asc nulls first,
                 conversations.occurred_at asc nulls last,
-                conversations.record_id asc,
-                conversations.record_date asc
+                conversations.record_id asc nulls last,
+                conversations.record_date asc nulls last
         ) as copy_number
     from conversations
     left join threads

@@ -46,7 +46,7 @@ asks_numbered as (
         *,
         count(task_category) over (
             partition by session_id
-            order by occurred_at asc, event_order asc, event_id asc
+            order by occurred_at asc nulls last, event_order asc nulls last, event_id asc nulls last
             rows between unbounded preceding and current row
         ) as ask_number
     from asks
@@ -101,7 +101,7 @@ response_tools as (
     select
         message_key as request_key,
         tool_name,
-        cast(row_number() over (partition by message_key order by tool_use_id asc) as bigint) as part_number,
+        cast(row_number() over (partition by message_key order by tool_use_id asc nulls last) as bigint) as part_number,
         cast(count(*) over (partition by message_key) as bigint) as part_count
     from tool_usage
 ),

@@ -16,12 +16,15 @@ dialogue as (
         message_kind,
         task_category,
         occurred_at,
-        lag(message_kind) over (partition by session_id order by occurred_at asc, message_source_id asc)
-            as previous_kind,
-        lag(command_name) over (partition by session_id order by occurred_at asc, message_source_id asc)
-            as previous_command_name,
-        lag(occurred_at) over (partition by session_id order by occurred_at asc, message_source_id asc)
-            as previous_at
+        lag(message_kind) over (
+            partition by session_id order by occurred_at asc nulls last, message_source_id asc nulls last
+        ) as previous_kind,
+        lag(command_name) over (
+            partition by session_id order by occurred_at asc nulls last, message_source_id asc nulls last
+        ) as previous_command_name,
+        lag(occurred_at) over (
+            partition by session_id order by occurred_at asc nulls last, message_source_id asc nulls last
+        ) as previous_at
     from messages
     where message_kind in ('human_prompt', 'command', 'assistant', 'compact_summary') and not is_sidechain
 ),

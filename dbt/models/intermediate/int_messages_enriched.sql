@@ -59,15 +59,15 @@ lines_ranked as (
         row_number() over (
             partition by line_places.message_source_id
             order by
-                line_places.is_progress_copy asc,
-                line_places.is_sidechain asc,
+                line_places.is_progress_copy asc nulls last,
+                line_places.is_sidechain asc nulls last,
                 threads.ended_at asc nulls last,
-                line_places.session_id asc,
+                line_places.session_id asc nulls last,
                 line_places.agent_id asc nulls first,
                 line_places.has_instant desc nulls last,
-                line_places.occurred_at asc,
-                line_places.record_id asc,
-                line_places.record_date asc
+                line_places.occurred_at asc nulls last,
+                line_places.record_id asc nulls last,
+                line_places.record_date asc nulls last
         ) as line_rank
     from line_places
     left join threads

@@ -50,7 +50,7 @@ prices_ranked as (
         *,
         row_number() over (
             partition by model_prefix, speed, prompt_tokens_from, valid_from
-            order by precedence asc, valid_to asc nulls last, input asc, output asc
+            order by precedence asc nulls last, valid_to asc nulls last, input asc nulls last, output asc nulls last
         ) as price_rank,
         min(case when speed = 'standard' then valid_from end) over (partition by model_prefix) as first_valid_from
     from all_prices

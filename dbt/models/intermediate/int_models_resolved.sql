@@ -83,7 +83,7 @@ models_matched as (
         prefixes.model_family,
         row_number() over (
             partition by models_undated.model_name
-            order by length(prefixes.model_prefix) desc nulls last, prefixes.model_prefix asc
+            order by length(prefixes.model_prefix) desc nulls last, prefixes.model_prefix asc nulls last
         ) as match_rank
     from models_undated
     left join prefixes

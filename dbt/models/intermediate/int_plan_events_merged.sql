@@ -70,10 +70,10 @@ events_ranked as (
         row_number() over (
             partition by plan_event_key
             order by
-                case when detected_by = 'archive' then 0 else 1 end asc,
+                case when detected_by = 'archive' then 0 else 1 end asc nulls last,
                 occurred_at asc nulls last,
-                record_date asc,
-                record_id asc
+                record_date asc nulls last,
+                record_id asc nulls last
         ) as way_rank
     from events_identified
 ),
@@ -121,7 +121,7 @@ commands_ranked as (
         known_plans.plan_name,
         row_number() over (
             partition by commands.message_key
-            order by length(known_plans.plan_name) desc nulls last, known_plans.plan_name asc
+            order by length(known_plans.plan_name) desc nulls last, known_plans.plan_name asc nulls last
         ) as plan_rank
     from commands
     left join known_plans
@@ -174,10 +174,12 @@ ranks_{{ round }} as (
     select
         *,
         row_number() over (
-            partition by plan_event_key order by distance_ms asc, plan_event_key asc, message_key asc
+            partition by plan_event_key
+            order by distance_ms asc nulls last, plan_event_key asc nulls last, message_key asc nulls last
         ) as event_rank,
         row_number() over (
-            partition by message_key order by distance_ms asc, plan_event_key asc, message_key asc
+            partition by message_key
+            order by distance_ms asc nulls last, plan_event_key asc nulls last, message_key asc nulls last
         ) as command_rank
     from {{ 'pairs' if loop.first else 'pairs_' ~ round }}
 ),
@@ -208,9 +210,9 @@ pr_links_ranked as (
         row_number() over (
             partition by {{ replace_all_matches('pr_url', '/+$', '') }}
             order by
-                coalesce(occurred_at, cast(record_date as {{ timestamp_type() }})) asc,
-                session_id asc,
-                record_id asc
+                coalesce(occurred_at, cast(record_date as {{ timestamp_type() }})) asc nulls last,
+                session_id asc nulls last,
+                record_id asc nulls last
         ) as link_rank
     from lines
 ),

@@ -31,7 +31,8 @@ message_gaps as (
     select
         session_id,
         {{ milliseconds_between(
-            'lag(occurred_at) over (partition by session_id order by occurred_at asc, message_source_id asc)',
+            'lag(occurred_at) over ('
+            ~ 'partition by session_id order by occurred_at asc nulls last, message_source_id asc nulls last)',
             'occurred_at'
         ) }} as gap_ms
     from messages

@@ -17,19 +17,19 @@ tool_sequence as (
         occurred_at,
         lag(tool_name) over (
             partition by session_id, coalesce(agent_id, '')
-            order by occurred_at asc, tool_use_id asc
+            order by occurred_at asc nulls last, tool_use_id asc nulls last
         ) as previous_tool_name,
         lag(file_path) over (
             partition by session_id, coalesce(agent_id, '')
-            order by occurred_at asc, tool_use_id asc
+            order by occurred_at asc nulls last, tool_use_id asc nulls last
         ) as previous_file_path,
         lag(outcome) over (
             partition by session_id, coalesce(agent_id, '')
-            order by occurred_at asc, tool_use_id asc
+            order by occurred_at asc nulls last, tool_use_id asc nulls last
         ) as previous_outcome,
         lag(answered_at) over (
             partition by session_id, coalesce(agent_id, '')
-            order by occurred_at asc, tool_use_id asc
+            order by occurred_at asc nulls last, tool_use_id asc nulls last
         ) as previous_answered_at
     from tool_usage
 ),

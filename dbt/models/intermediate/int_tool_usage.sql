@@ -36,10 +36,10 @@ uses_ranked as (
         row_number() over (
             partition by use_blocks.tool_use_id
             order by
-                use_blocks.is_progress_copy asc,
-                messages.is_sidechain asc,
-                messages.occurred_at asc,
-                use_blocks.message_source_id asc,
+                use_blocks.is_progress_copy asc nulls last,
+                messages.is_sidechain asc nulls last,
+                messages.occurred_at asc nulls last,
+                use_blocks.message_source_id asc nulls last,
                 case
                     when
                         use_blocks.session_id = messages.session_id
@@ -47,11 +47,11 @@ uses_ranked as (
                         and use_blocks.is_sidechain = messages.is_sidechain
                         then 0
                     else 1
-                end asc,
-                use_blocks.occurred_at asc,
-                use_blocks.record_id asc,
-                use_blocks.record_date asc,
-                use_blocks.block_index asc
+                end asc nulls last,
+                use_blocks.occurred_at asc nulls last,
+                use_blocks.record_id asc nulls last,
+                use_blocks.record_date asc nulls last,
+                use_blocks.block_index asc nulls last
         ) as use_rank
     from use_blocks
     inner join messages
@@ -140,12 +140,12 @@ results_ranked as (
         row_number() over (
             partition by result_blocks.tool_use_id
             order by
-                result_blocks.is_progress_copy asc,
-                case when result_blocks.session_id = calls.session_id then 0 else 1 end asc,
-                result_blocks.occurred_at asc,
-                result_blocks.record_id asc,
-                result_blocks.record_date asc,
-                result_blocks.block_index asc
+                result_blocks.is_progress_copy asc nulls last,
+                case when result_blocks.session_id = calls.session_id then 0 else 1 end asc nulls last,
+                result_blocks.occurred_at asc nulls last,
+                result_blocks.record_id asc nulls last,
+                result_blocks.record_date asc nulls last,
+                result_blocks.block_index asc nulls last
         ) as result_rank
     from result_blocks
     inner join calls

@@ -85,12 +85,12 @@ turn_events_numbered as (
         *,
         cast(sum(turn_start_count) over (
             partition by session_id
-            order by occurred_at asc, event_order asc, event_key asc
+            order by occurred_at asc nulls last, event_order asc nulls last, event_key asc nulls last
             rows between unbounded preceding and current row
         ) as bigint) as turn_number,
         greatest(cast(sum(conversation_start_count) over (
             partition by session_id
-            order by occurred_at asc, event_order asc, event_key asc
+            order by occurred_at asc nulls last, event_order asc nulls last, event_key asc nulls last
             rows between unbounded preceding and current row
         ) as bigint), 1) as conversation_number
     from turn_events

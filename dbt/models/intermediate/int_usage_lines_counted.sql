@@ -27,15 +27,17 @@ lines_numbered as (
         coalesce(lines.cache_read_tokens, 0) as cache_read_tokens,
         row_number() over (
             partition by lines.message_source_id, lines.line_id
-            order by lines.output_tokens desc nulls last, lines.record_id asc, lines.record_date asc
+            order by
+                lines.output_tokens desc nulls last, lines.record_id asc nulls last, lines.record_date asc nulls last
         ) as line_rank,
         row_number() over (
             partition by lines.message_source_id, lines.session_id
-            order by lines.output_tokens desc nulls last, lines.record_id asc, lines.record_date asc
+            order by
+                lines.output_tokens desc nulls last, lines.record_id asc nulls last, lines.record_date asc nulls last
         ) as session_rank,
         row_number() over (
             partition by lines.message_source_id
-            order by lines.occurred_at asc, lines.record_id asc, lines.record_date asc
+            order by lines.occurred_at asc nulls last, lines.record_id asc nulls last, lines.record_date asc nulls last
         ) as first_rank
     from lines
     inner join messages

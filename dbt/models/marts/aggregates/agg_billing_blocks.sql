@@ -28,10 +28,10 @@ hour_successors as (
     select
         hour_number,
         min(hour_number) over (
-            order by hour_number asc
+            order by hour_number asc nulls last
             range between 5 following and unbounded following
         ) as next_block_hour_number,
-        lag(hour_number) over (order by hour_number asc) as previous_hour_number
+        lag(hour_number) over (order by hour_number asc nulls last) as previous_hour_number
     from active_hours
 ),
 
@@ -99,7 +99,8 @@ blocks_linked as (
         block_sums.*,
         block_resets.limit_reset_at,
         {{ milliseconds_between('block_sums.first_request_at', 'block_sums.last_request_at') }} as active_ms,
-        lag(block_sums.last_request_at) over (order by block_sums.block_started_at asc) as previous_request_at,
+        lag(block_sums.last_request_at) over (order by block_sums.block_started_at asc nulls last)
+            as previous_request_at,
         block_sums.first_request_at = latest_block.first_request_at as is_latest
     from block_sums
     cross join latest_block

@@ -63,17 +63,17 @@ points_compared as (
         *,
         count(*) over (
             partition by metric_name
-            order by measured_at asc, session_key asc nulls first
+            order by measured_at asc nulls last, session_key asc nulls first
             rows between 100 preceding and 1 preceding
         ) as window_point_count,
         avg(measured_value) over (
             partition by metric_name
-            order by measured_at asc, session_key asc nulls first
+            order by measured_at asc nulls last, session_key asc nulls first
             rows between 100 preceding and 1 preceding
         ) as window_mean,
         stddev_samp(measured_value) over (
             partition by metric_name
-            order by measured_at asc, session_key asc nulls first
+            order by measured_at asc nulls last, session_key asc nulls first
             rows between 100 preceding and 1 preceding
         ) as window_deviation
     from points

@@ -25,7 +25,7 @@ hook_sequence as (
         occurred_at,
         lead(occurred_at) over (
             partition by session_key, coalesce(agent_id, '')
-            order by occurred_at asc, hook_event_key asc
+            order by occurred_at asc nulls last, hook_event_key asc nulls last
         ) as next_occurred_at
     from hook_events
     where event_name <> 'Notification'

@@ -9,7 +9,11 @@ hook_events_ranked as (
         *,
         row_number() over (
             partition by record_id
-            order by record_date asc, _source_file asc nulls last, _source_position asc nulls last, _extracted_at asc
+            order by
+                record_date asc nulls last,
+                _source_file asc nulls last,
+                _source_position asc nulls last,
+                _extracted_at asc nulls last
         ) as copy_number
     from {{ ref('int_hook_events_categorized') }}
     where {{ is_read('record_date') }}
