@@ -110,12 +110,12 @@
 {% macro duckdb__matches(text, pattern) %}regexp_matches({{ text }}, '{{ pattern }}'){% endmacro %}
 {% macro spark__matches(text, pattern) %}({{ text }} rlike '{{ pattern }}'){% endmacro %}
 
-{#- The value on the row where the ordering columns are least; rows that fail the condition do not take part. -#}
+{#- The value, be it null, on the row where the ordering columns are least; rows that fail the condition do not take part. -#}
 {% macro first_value_by(value, ordering, condition) -%}
     {{ return(adapter.dispatch('first_value_by')(value, ordering, condition)) }}
 {%- endmacro %}
 {% macro duckdb__first_value_by(value, ordering, condition) -%}
-    min_by({{ value }}, case when {{ condition }} then row({{ ordering | join(', ') }}) end)
+    arg_min_null({{ value }}, case when {{ condition }} then row({{ ordering | join(', ') }}) end)
 {%- endmacro %}
 {% macro spark__first_value_by(value, ordering, condition) -%}
     min_by({{ value }}, case when {{ condition }} then struct({{ ordering | join(', ') }}) end)
@@ -126,7 +126,7 @@
     {{ return(adapter.dispatch('last_value_by')(value, ordering, condition)) }}
 {%- endmacro %}
 {% macro duckdb__last_value_by(value, ordering, condition) -%}
-    max_by({{ value }}, case when {{ condition }} then row({{ ordering | join(', ') }}) end)
+    arg_max_null({{ value }}, case when {{ condition }} then row({{ ordering | join(', ') }}) end)
 {%- endmacro %}
 {% macro spark__last_value_by(value, ordering, condition) -%}
     max_by({{ value }}, case when {{ condition }} then struct({{ ordering | join(', ') }}) end)

@@ -55,7 +55,7 @@ dialogue_sums as (
         session_id,
         count(response_ms) as answered_prompt_count,
         sum(response_ms) as response_ms,
-        cast(percentile_cont(0.5) within group (order by response_ms) as bigint) as median_response_ms
+        cast(round(percentile_cont(0.5) within group (order by response_ms)) as bigint) as median_response_ms
     from dialogue
     group by session_id
 ),

@@ -36,17 +36,17 @@ tool_sums as (
         sum(case when error_type = 'timeout' and outcome = 'error' then 1 else 0 end) as timeout_error_count,
         sum(duration_ms) as duration_ms,
         max(duration_ms) as max_duration_ms,
-        cast(percentile_cont(0.5) within group (order by duration_ms) as bigint) as median_duration_ms,
-        cast(percentile_cont(0.95) within group (order by duration_ms) as bigint) as p95_duration_ms,
-        cast(percentile_cont(0.99) within group (order by duration_ms) as bigint) as p99_duration_ms,
+        cast(round(percentile_cont(0.5) within group (order by duration_ms)) as bigint) as median_duration_ms,
+        cast(round(percentile_cont(0.95) within group (order by duration_ms)) as bigint) as p95_duration_ms,
+        cast(round(percentile_cont(0.99) within group (order by duration_ms)) as bigint) as p99_duration_ms,
         sum(case when duration_source = 'elapsed' then 1 else 0 end) as elapsed_duration_count,
         sum(case when duration_source = 'hook' then 1 else 0 end) as hook_duration_count,
         cast(
-            percentile_cont(0.5) within group (order by case when duration_source = 'hook' then duration_ms end)
+            round(percentile_cont(0.5) within group (order by case when duration_source = 'hook' then duration_ms end))
             as bigint
         ) as median_hook_duration_ms,
         cast(
-            percentile_cont(0.95) within group (order by case when duration_source = 'hook' then duration_ms end)
+            round(percentile_cont(0.95) within group (order by case when duration_source = 'hook' then duration_ms end))
             as bigint
         ) as p95_hook_duration_ms
     from tool_calls
