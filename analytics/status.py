@@ -56,7 +56,11 @@ def _published_facts(settings: Settings, connection: duckdb.DuckDBPyConnection) 
             "version_count": len(published_versions(settings.published_dir)),
         }
     }
-    newest = _rows(connection, "select max(occurred_at) from fct_messages")
+    # What a clock that is ahead wrote is newer than all the others and tells nothing of them.
+    newest = _rows(
+        connection,
+        "select max(occurred_at) from fct_messages where occurred_at <= (select published_at from published_snapshot)",
+    )
     if newest and newest[0][0] is not None:
         age = datetime.now(UTC) - newest[0][0].replace(tzinfo=UTC)
         facts["freshness"] = {

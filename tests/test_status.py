@@ -42,7 +42,8 @@ def test_status_counts_the_lake(settings):
 def test_status_tells_what_is_published_how_fresh_and_how_good(settings):
     make_gold(
         settings,
-        fct_messages="select timestamp '2026-01-02 10:00:00' as occurred_at",
+        # The later one is of a clock that is ahead.
+        fct_messages="select unnest([timestamp '2026-01-02 10:00:00', timestamp '2090-01-01']) as occurred_at",
         fct_api_requests=REQUESTS,
         dim_models=MODELS,
     )

@@ -101,8 +101,12 @@ def make_universe(seed: int) -> list[Row]:
                 }
                 copies.append(_again(plain, line_type="progress", occurred_at=when(1, 5), **inside))
     only_copies = [line for line in originals if chance.random() > 0.15]
-    ahead = [make_answer_row("ahead", datetime.fromisoformat("2090-01-01T12:00"))] if chance.random() < 0.5 else []
-    return only_copies + copies + ahead
+    wrong_clocks = [
+        make_answer_row(day, datetime.fromisoformat(f"{day}T12:00"))
+        for day in ("1970-01-01", "2090-01-01")
+        if chance.random() < 0.5
+    ]
+    return only_copies + copies + wrong_clocks
 
 
 def make_hooks(seed: int) -> list[Row]:

@@ -12,7 +12,8 @@ import pytest
 
 from analytics.cards import iter_cubes, load_dashboards
 from analytics.errors import AnalyticsError, ConfigError
-from analytics.targets import report
+from analytics.targets import report, snapshot
+from tests.builders import make_gold
 
 
 def model_of(text):
@@ -55,6 +56,16 @@ def test_restriction_refuses_days_that_end_before_they_begin():
 def test_a_page_of_some_data_takes_no_ones_place():
     assert report.Restriction().file_name == "report.html"
     assert report.Restriction(project="x").file_name == "report-selection.html"
+
+
+def test_page_is_as_fresh_as_its_newest_record_that_is_not_of_the_future(settings):
+    """One record of 2090 made every page look fresh."""
+    days = {"fct_messages": "2026-01-02", "fct_api_requests": "2090-01-01", "fct_hook_events": "2026-01-03"}
+    make_gold(settings, **{table: f"select timestamp '{day}' as occurred_at" for table, day in days.items()})
+    snapshot.publish(settings, "20260101T000000000000Z")
+    with snapshot.open_current(settings) as connection:
+        page = report._describe_page(connection, settings)
+    assert page["newest_at"] == "2026-01-03 00:00"
 
 
 def test_write_report_leaves_the_old_page_when_it_cannot_be_written(tmp_path, monkeypatch):

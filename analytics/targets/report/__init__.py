@@ -251,7 +251,17 @@ def _as_json(dashboard: Dashboard) -> dict[str, Any]:
 
 def _describe_page(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Mapping[str, Any]:
     run_id, published_at = _one_row(connection, "select run_id, published_at from gold.published_snapshot")
-    (newest_at,) = _one_row(connection, "select max(last_active_at) from gold.dim_projects")
+    # What a clock that is ahead wrote is newer than all the others and tells nothing of them.
+    (newest_at,) = _one_row(
+        connection,
+        """
+        select max(occurred_at) from (
+            select occurred_at from gold.fct_messages
+            union all select occurred_at from gold.fct_api_requests
+            union all select occurred_at from gold.fct_hook_events
+        ) where occurred_at <= (select published_at from gold.published_snapshot)
+        """,
+    )
     return {
         "run_id": run_id,
         "published_at": _minute(published_at),

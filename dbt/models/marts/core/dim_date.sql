@@ -52,21 +52,26 @@ newest_day as (
     {{ newest_of('named_days', 'date_day', 'run_date_local') }}
 ),
 
+-- The days before 2023, when no model answered yet, and those after the build are only the ones that something
+-- names, with none between: one record of a wrong clock would make all the days there.
+first_day as (
+    select coalesce(min(case when date_day >= cast('2023-01-01' as date) then date_day end), min(date_day)) as date_day
+    from named_days
+),
+
 spine_bounds as (
     select
-        min(named_days.date_day) as first_day,
-        max(newest_day.date_day) as last_day
-    from named_days
+        least(first_day.date_day, newest_day.date_day) as first_day,
+        newest_day.date_day as last_day
+    from first_day
     cross join newest_day
-    having min(named_days.date_day) is not null
+    where newest_day.date_day is not null
 ),
 
 spine as (
     {{ day_spine('first_day', 'last_day', 'spine_bounds') }}
 ),
 
--- Days after the build's own are those that something names, with none between: one record of a clock that is
--- ahead would make all the days there.
 days as (
     select date_day from spine
     union

@@ -30,8 +30,7 @@ project_sessions as (
         sum(request_count) as request_count,
         sum(total_tokens) as total_tokens,
         sum(estimated_cost_nusd) as estimated_cost_nusd,
-        min(started_at) as first_seen_at,
-        max(ended_at) as last_active_at
+        min(started_at) as first_seen_at
     from sessions
     group by project_key
 ),
@@ -52,7 +51,7 @@ session_instants as (
 project_activity as (
     select
         session_instants.project_key,
-        {{ newest_by('session_instants.active_at', 'build_settings.run_at') }} as active_at
+        {{ newest_by('session_instants.active_at', 'build_settings.run_at') }} as last_active_at
     from session_instants
     cross join build_settings
     group by session_instants.project_key
@@ -72,11 +71,11 @@ projects_described as (
         projects.project_path,
         projects.project_name,
         case
-            when cast(project_activity.active_at as date) >= cast(latest_activity.active_at as date)
+            when cast(project_activity.last_active_at as date) >= cast(latest_activity.active_at as date)
                 then 'active_today'
-            when {{ milliseconds_between('project_activity.active_at', 'latest_activity.active_at') }} < 604800000
+            when {{ milliseconds_between('project_activity.last_active_at', 'latest_activity.active_at') }} < 604800000
                 then 'active_this_week'
-            when {{ milliseconds_between('project_activity.active_at', 'latest_activity.active_at') }} < 2592000000
+            when {{ milliseconds_between('project_activity.last_active_at', 'latest_activity.active_at') }} < 2592000000
                 then 'active_this_month'
             else 'inactive'
         end as project_status,
@@ -96,7 +95,7 @@ projects_described as (
 
         ---------- dates and instants
         project_sessions.first_seen_at,
-        project_sessions.last_active_at
+        project_activity.last_active_at
     from projects
     inner join project_sessions
         on projects.project_key = project_sessions.project_key
