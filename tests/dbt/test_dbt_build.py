@@ -92,7 +92,12 @@ def test_a_session_lasts_from_the_first_to_the_last_thing_that_has_an_instant(wa
         make_hook("Stop", None, record_date=at("02 00:00").date()),
         make_hook("SessionEnd", "01 12:30", session_id="s2"),
     ]
-    warehouse.load(lines, hooks, [make_request_event("02 12:00", session_id="s3")])
+    events = [
+        make_request_event("02 12:00", session_id="s3"),
+        make_request_event(None, session_id="s3"),
+        make_request_event(None, session_id="s4", record_date=at("03 00:00").date()),
+    ]
+    warehouse.load(lines, hooks, events)
     warehouse.run(*TABLES_ONLY)
     sessions = warehouse.query(
         "select session_id, strftime(started_at, '%d %H:%M') as started, strftime(ended_at, '%d %H:%M') as ended "
@@ -102,6 +107,7 @@ def test_a_session_lasts_from_the_first_to_the_last_thing_that_has_an_instant(wa
         ("s1", "01 11:59", "01 12:01"),
         ("s2", "01 12:00", "01 12:30"),
         ("s3", "01 12:00", "02 12:00"),
+        ("s4", "03 00:00", "03 00:00"),
     ]
 
 

@@ -278,6 +278,7 @@ events_matched as (
 
         ---------- booleans
         is_error,
+        is_timed,
 
         ---------- dates and instants
         occurred_at,

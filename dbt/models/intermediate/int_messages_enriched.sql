@@ -12,7 +12,7 @@ line_places as (
         agent_id,
         is_progress_copy,
         is_sidechain,
-        has_instant,
+        is_timed,
         occurred_at,
         record_date
     from {{ ref('stg_messages') }}
@@ -64,7 +64,7 @@ lines_ranked as (
                 threads.ended_at asc nulls last,
                 line_places.session_id asc nulls last,
                 line_places.agent_id asc nulls first,
-                line_places.has_instant desc nulls last,
+                line_places.is_timed desc nulls last,
                 line_places.occurred_at asc nulls last,
                 line_places.record_id asc nulls last,
                 line_places.record_date asc nulls last
@@ -216,7 +216,7 @@ messages_enriched as (
         ---------- booleans
         messages_classified.message_kind = 'human_prompt' as is_human_prompt,
         messages_classified.is_sidechain,
-        messages_classified.has_instant,
+        messages_classified.is_timed,
 
         ---------- dates and instants
         messages_classified.occurred_at,

@@ -34,7 +34,8 @@ thread_folders as (
     group by session_id
 ),
 
--- Hooks place a session that has no transcript; where there is one, it says when and where.
+-- Hooks place a session that has no transcript; where there is one, it says where. What has only a day lasts no
+-- session longer.
 hook_folders as (
     select
         session_id,
@@ -44,19 +45,10 @@ hook_folders as (
         ) as cwd,
         {{ first_value_by('producer', ['occurred_at', 'record_id'], '1 = 1') }} as producer,
         min(occurred_at) as started_at,
-        max(occurred_at) as ended_at
+        max(occurred_at) as ended_at,
+        min(case when is_timed then occurred_at end) as timed_started_at,
+        max(case when is_timed then occurred_at end) as timed_ended_at
     from hook_events
-    group by session_id
-),
-
--- Firings that have an instant, not only a day.
-hook_spans as (
-    select
-        session_id,
-        min(occurred_at) as started_at,
-        max(occurred_at) as ended_at
-    from hook_events
-    where is_timed
     group by session_id
 ),
 
@@ -65,7 +57,9 @@ request_sessions as (
     select
         session_id,
         min(occurred_at) as started_at,
-        max(occurred_at) as ended_at
+        max(occurred_at) as ended_at,
+        min(case when is_timed then occurred_at end) as timed_started_at,
+        max(case when is_timed then occurred_at end) as timed_ended_at
     from request_events
     group by session_id
 ),
@@ -92,15 +86,13 @@ session_folders as (
         thread_folders.session_id is not null as is_transcribed,
         coalesce(thread_folders.started_at, hook_folders.started_at, request_sessions.started_at) as started_at,
         coalesce(thread_folders.ended_at, hook_folders.ended_at, request_sessions.ended_at) as ended_at,
-        least(hook_spans.started_at, request_sessions.started_at) as event_started_at,
-        greatest(hook_spans.ended_at, request_sessions.ended_at) as event_ended_at
+        least(hook_folders.timed_started_at, request_sessions.timed_started_at) as event_started_at,
+        greatest(hook_folders.timed_ended_at, request_sessions.timed_ended_at) as event_ended_at
     from session_ids
     left join thread_folders
         on session_ids.session_id = thread_folders.session_id
     left join hook_folders
         on session_ids.session_id = hook_folders.session_id
-    left join hook_spans
-        on session_ids.session_id = hook_spans.session_id
     left join request_sessions
         on session_ids.session_id = request_sessions.session_id
 ),

@@ -36,7 +36,7 @@ message_gaps as (
             'occurred_at'
         ) }} as gap_ms
     from messages
-    where has_instant
+    where is_timed
 ),
 
 -- A session left open overnight was not worked on: pauses longer than the setting are no part of it.

@@ -28,6 +28,9 @@ api_request_events as (
         latency_ms,
         error_char_count,
 
+        ---------- booleans
+        occurred_at is not null as is_timed,
+
         ---------- dates and instants
         coalesce(occurred_at, cast(record_date as {{ timestamp_type() }})) as occurred_at,
         record_date

@@ -65,7 +65,7 @@ messages as (
         is_compact_summary,
         is_api_error,
         has_usage,
-        coalesce(progress_message_at, occurred_at) is not null as has_instant,
+        coalesce(progress_message_at, occurred_at) is not null as is_timed,
 
         ---------- dates and instants
         coalesce(progress_message_at, occurred_at, cast(record_date as {{ timestamp_type() }})) as occurred_at,
