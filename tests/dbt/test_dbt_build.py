@@ -202,6 +202,15 @@ def test_only_events_make_all_of_gold(warehouse: Warehouse) -> None:
     ]
 
 
+def test_a_spike_of_cost_fires_where_only_events_tell_of_requests(warehouse: Warehouse) -> None:
+    """Its newest two days were those of messages, of which there are none."""
+    warehouse.reset()
+    hours = [make_request_event(f"26 {hour:02}:30", input_tokens=10 + hour % 2) for hour in range(12)]
+    warehouse.load((), (), [*hours, make_request_event("27 12:00", output_tokens=10_000_000)])
+    warehouse.run(*TABLES_ONLY)
+    assert warehouse.query("select subject_name from gold.alert_cost_anomaly") == [{"subject_name": "hourly_cost_usd"}]
+
+
 def test_lines_that_name_no_session_keep_the_contract_of_gold(warehouse: Warehouse) -> None:
     """The boundary's session was made by no line of it: its project was null, and nothing was published."""
     lines = [

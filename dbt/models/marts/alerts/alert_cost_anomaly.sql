@@ -10,12 +10,12 @@ anomalies as (
     where anomaly_type = 'spike' and metric_name in ('hourly_cost_usd', 'session_cost_usd')
 ),
 
-messages as (
-    select * from {{ ref('fct_messages') }}
+requests as (
+    select * from {{ ref('fct_api_requests') }}
 ),
 
 newest_day as (
-    {{ newest_of('messages', 'occurred_date', 'run_date') }}
+    {{ newest_of('requests', 'occurred_date', 'run_date') }}
 ),
 
 measurements as (
