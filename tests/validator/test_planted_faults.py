@@ -170,7 +170,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """A data folder that a run has built and published: 80 prompts, answers, calls and results.
 
     Two requests of a second day only a proxy told of, one without a price. With any of them on a day its
-    audit failed for good. Found by a run by hand.
+    audit failed for good. A prompt without an instant has only a day, which its session need not reach.
     """
     folder = tmp_path_factory.mktemp("built")
     settings = make_settings(folder, validate="never", api_requests_dir=folder)
@@ -195,7 +195,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Settings:
                 "message": {"role": "user", "content": [result]},
             },
         ]
-    write_transcript(settings, *lines)
+    write_transcript(settings, {**make_prompt("undated"), "timestamp": None}, *lines)
     with open_run(settings, RunOptions()) as pipeline_run:
         pipeline_run.extract()
         pipeline_run.load()
