@@ -261,7 +261,6 @@ events_matched as (
         coalesce(model_name, 'unknown') as model_name,
         model_prefix,
         model_family,
-        provider,
         case when is_error then 'error' else coalesce(status, 'unknown') end as request_status,
 
         ---------- measures
@@ -273,7 +272,6 @@ events_matched as (
         coalesce(cache_read_tokens, 0) as cache_read_tokens,
         reported_cost_nusd,
         latency_ms,
-        error_char_count,
         distance_ms,
 
         ---------- booleans

@@ -64,7 +64,6 @@ hook_events_categorized as (
         ---------- measures
         duration_ms,
         exit_code,
-        tool_call_count,
         background_task_count,
         prompt_char_count,
         tool_input_char_count,

@@ -29,8 +29,6 @@ session_messages as (
         sum(case when message_kind = 'interrupt' then 1 else 0 end) as interrupt_count,
         sum(case when message_kind = 'command' then 1 else 0 end) as command_count,
         sum(case when message_kind = 'compact_summary' then 1 else 0 end) as compaction_count,
-        sum(case when message_kind in ('human_prompt', 'assistant') and not is_sidechain then 1 else 0 end)
-            as turn_message_count,
         -- What Claude Code asks beside the conversation has a thread too, but nobody sent an agent.
         count(
             distinct case

@@ -37,7 +37,6 @@ messages as (
         attribution_skill,
         attribution_plugin,
         attribution_mcp_server,
-        content_shape,
         prompt_text,
         blocks,
         advisor_iterations,

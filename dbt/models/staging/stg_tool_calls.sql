@@ -34,10 +34,7 @@ tool_blocks as (
         lines.result_shape,
         lines.result_operation,
         lines.result_file_path,
-        lines.result_agent_type,
-        lines.result_status,
         lines.tool_denial_kind,
-        lines.permission_mode,
         lines.attribution_mcp_server,
 
         ---------- measures

@@ -16,13 +16,17 @@ sessions as (
     select * from {{ ref('int_sessions_computed') }}
 ),
 
+request_events as (
+    select * from {{ ref('int_api_request_matches') }}
+),
+
 hook_events as (
     select * from {{ ref('fct_hook_events') }}
 ),
 
 -- UTC and local days together: a local day may lie one before or after.
 day_pairs as (
-    {%- for relation in ['messages', 'tool_usage', 'requests', 'hook_events'] %}
+    {%- for relation in ['messages', 'tool_usage', 'requests', 'request_events', 'hook_events'] %}
     select
         occurred_date,
         occurred_date_local
