@@ -7,11 +7,12 @@ import hashlib
 import os
 import stat
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from analytics.errors import AnalyticsError
+from analytics.errors import AnalyticsError, reason_of
 
 PRIVATE_UMASK = 0o077
 _DIGEST_BYTES = hashlib.sha256().digest_size
@@ -112,6 +113,12 @@ def sync(path: Path) -> None:
 def only_files(paths: Iterable[Path]) -> list[Path]:
     """Those that are files, in order. A link may lead anywhere, and a FIFO never ends."""
     return sorted(path for path in paths if _is_regular(path))
+
+
+def list_files(folder: Path, problems: Counter[str]) -> list[Path]:
+    """The files below a folder, in order. `problems` counts why folders cannot be listed."""
+    walk = os.walk(folder, onerror=lambda error: problems.update([reason_of(error)]))
+    return only_files(Path(root, name) for root, _, names in walk for name in names)
 
 
 def _is_regular(path: Path) -> bool:

@@ -20,6 +20,7 @@ BLANKS = b" \t\r\n\0"
 _NOT_BLANK = re.compile(r"[^ \t\r]")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EPOCH_DATE = date(1970, 1, 1)
+_MICROSECOND = timedelta(microseconds=1)
 MICROSECONDS_A_DAY = 86_400_000_000
 # What clocks that are wrong do not leave: gold has a row for each day from the first instant to the last.
 _MIN_INSTANT = 946_684_800_000_000  # year 2000
@@ -228,10 +229,9 @@ def _parse_iso(text: str) -> int | None:
 def _from_datetime(moment: datetime) -> int | None:
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     try:
-        since_epoch = aware - EPOCH
+        return plausible_instant((aware - EPOCH) // _MICROSECOND)
     except OverflowError:
         return None
-    return plausible_instant((since_epoch.days * 86_400 + since_epoch.seconds) * 1_000_000 + since_epoch.microseconds)
 
 
 def plausible_instant(instant: int) -> int | None:

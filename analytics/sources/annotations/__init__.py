@@ -19,10 +19,10 @@ import orjson
 
 from analytics.contracts.annotations import EVENT_TYPES
 from analytics.errors import ContractViolation
-from analytics.files import make_private_folder, write_private_file
+from analytics.files import make_private_folder, only_files, write_private_file
 from analytics.lake import Lake, Rejection, step
 from analytics.limits import RATINGS, TAG_LIMIT
-from analytics.records import parse_count, parse_instant, parse_json, split_lines
+from analytics.records import parse_count, parse_instant, parse_lines, split_lines
 from analytics.records.writer import Place
 from analytics.redactor import Redactor
 from analytics.sample import SAMPLE_HOST, has_own_data
@@ -124,10 +124,8 @@ def check_event(record: Any) -> None:
 def _find_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix in (".json", ".jsonl") and not path.name.startswith(".") and path.is_file()
+    return only_files(
+        path for path in folder.iterdir() if path.suffix in (".json", ".jsonl") and not path.name.startswith(".")
     )
 
 
@@ -183,15 +181,15 @@ def _put_aside(path: Path) -> None:
 def _read_file(context: ExtractContext, writer: RecordWriter, path: Path, rejections: list[Rejection]) -> None:
     day = context.extracted_at.date()  # which files none: each has an instant
     name = context.written_name(path.name)
-    for position, line in split_lines(path.read_bytes()):
-        if not line.strip():
-            continue
+    refused: list[tuple[int, str, bytes]] = []
+    for position, record in parse_lines(split_lines(path.read_bytes()), refused):
         try:
-            record = parse_json(line.strip())
             check_event(record)
+            kept = record
             if context.settings.content == "metadata":
-                record = {key: value for key, value in record.items() if key != "note"}
-            writer.add(record, Place(name, position, day, source_record_id=context.written_id(record.get("id"))))
+                kept = {key: value for key, value in record.items() if key != "note"}
+            writer.add(kept, Place(name, position, day, source_record_id=context.written_id(record.get("id"))))
         except ContractViolation as violation:
-            # A person wrote it: a note in a dead letter would escape the content policy.
-            rejections.append(Rejection(NAME, name, position, str(violation)))
+            refused.append((position, str(violation), b""))
+    # A person wrote it: a note in a dead letter would escape the content policy.
+    rejections += [Rejection(NAME, name, position, reason) for position, reason, _ in refused]

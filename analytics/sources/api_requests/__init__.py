@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from analytics.errors import ContractViolation
-from analytics.files import only_files
+from analytics.files import list_files
 from analytics.lake import Rejection, State
 from analytics.records import BLANKS, BOM, parse_json
 from analytics.records.lines import iter_lines
@@ -73,7 +73,7 @@ def extract(
                 batch.state.update(moved)
             if context.is_full_backfill or context.has_window:
                 known = {}
-            archives = _find_archives(folder)
+            archives = _find_archives(batch, folder)
             batch.tally.nothing_found = [] if archives else [context.written_name(str(folder))]
             for path in archives:
                 _read_new(batch, path, folder, known)
@@ -89,7 +89,7 @@ def import_events(context: ExtractContext, path: Path) -> ExtractResult:
     """Bring an archive of request events into the lake: a file, or those below a folder that end in `_ENDINGS`."""
     batch = _Batch(context)
     root = path if path.is_dir() else path.parent
-    for file in _find_archives(path) if path.is_dir() else [path]:
+    for file in _find_archives(batch, path) if path.is_dir() else [path]:
         _read_new(batch, file, root, {}, is_final=True)
         batch.state.clear()
     batch.commit()
@@ -176,8 +176,9 @@ def _is_name(key: str) -> bool:
     return key.endswith(_ENDINGS)
 
 
-def _find_archives(folder: Path) -> list[Path]:
-    return only_files(path for path in folder.rglob("*") if path.suffix in _ENDINGS or _ROTATED.fullmatch(path.name))
+def _find_archives(batch: _Batch, folder: Path) -> list[Path]:
+    files = list_files(folder, batch.tally.file_problems)
+    return [path for path in files if path.suffix in _ENDINGS or _ROTATED.fullmatch(path.name)]
 
 
 def _names_before(name: str) -> list[str]:

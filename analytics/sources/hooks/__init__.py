@@ -16,7 +16,7 @@ from analytics.files import file_key
 from analytics.lake import Lake, Part, Rejection, State
 from analytics.sample import SAMPLE_HOST
 from analytics.sources import ExtractContext, ExtractResult, Source, Tally
-from analytics.sources.hooks.archive import find_archives, import_files
+from analytics.sources.hooks.archive import import_files, import_folder
 from analytics.sources.hooks.parse import check_time, flatten_event, parse_file
 from analytics.sources.hooks.queue import Claim, HookQueue, PassingFailure, QueuedFile, iter_batches
 from analytics.sources.hooks.rows import DATASET, NAME, add_events, safe_name
@@ -83,7 +83,7 @@ def extract(context: ExtractContext) -> ExtractResult:
         if context.on_progress:
             context.on_progress(done, len(waiting))
     if context.is_full_backfill or context.has_window:
-        import_files(context, find_archives(queue.archive), tally, root=queue.archive)
+        import_folder(context, queue.archive, tally)
     queue.sweep()
     return tally.result(NAME, DATASET)
 
@@ -94,8 +94,10 @@ def import_events(context: ExtractContext, path: Path) -> ExtractResult:
     The files are left as they are. Importing twice adds nothing to what readers see: the ids are the same.
     """
     tally = Tally()
-    root = path if path.is_dir() else path.parent
-    import_files(context, find_archives(path) if path.is_dir() else [path], tally, root=root)
+    if path.is_dir():
+        import_folder(context, path, tally)
+    else:
+        import_files(context, [path], tally, root=path.parent)
     return tally.result(NAME, DATASET)
 
 

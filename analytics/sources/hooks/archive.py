@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, BinaryIO
 
-from analytics.files import only_files
+from analytics.files import list_files
 from analytics.lake import Rejection
 from analytics.records.lines import iter_lines
 from analytics.sources import ExtractContext, Tally
@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 IMPORT_COMMIT_BYTES = 256 << 20
 
 
-def find_archives(folder: Path) -> list[Path]:
-    """The files below a folder that may hold events."""
-    return only_files(path for path in folder.rglob("*.json*") if not path.name.endswith(REASON_SUFFIX))
+def import_folder(context: ExtractContext, folder: Path, tally: Tally) -> None:
+    """Bring every .json and .jsonl file below a folder into the lake."""
+    files = list_files(folder, tally.file_problems)
+    named = [path for path in files if ".json" in path.name and not path.name.endswith(REASON_SUFFIX)]
+    import_files(context, named, tally, root=folder)
 
 
 def import_files(context: ExtractContext, paths: Iterable[Path], tally: Tally, *, root: Path) -> None:

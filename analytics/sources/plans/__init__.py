@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analytics.errors import ContractViolation
-from analytics.files import only_files, shown_name
+from analytics.files import list_files, only_files, shown_name
 from analytics.lake import Rejection, State
 from analytics.records import EPOCH, canonical_json, parse_instant, plausible_instant, record_id
 from analytics.records.spelling import spell
@@ -107,7 +107,10 @@ def import_events(context: ExtractContext, path: Path) -> ExtractResult:
     """Bring archives of plan events into the lake: a file, or every .jsonl file below a folder but manifests."""
     reading = _Reading()
     writer = context.writer(NAME, DATASET, flatten_event)
-    files = only_files(file for file in path.rglob("*.jsonl") if file.name != MANIFEST) if path.is_dir() else [path]
+    files = [path]
+    if path.is_dir():
+        found = list_files(path, reading.tally.file_problems)
+        files = [file for file in found if file.suffix == ".jsonl" and file.name != MANIFEST]
     for file in files:
         _read_archive(context, writer, reading, file, project=None, known={})
     reading.state.clear()

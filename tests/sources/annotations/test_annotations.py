@@ -182,6 +182,14 @@ def test_import_checks_what_it_reads(tmp_path, data_dir):
     }
 
 
+def test_a_file_as_windows_writes_it_is_read(tmp_path, data_dir):
+    """The mark at its start made its first line no JSON."""
+    event = {"timestamp": "2026-01-01T00:00:00Z", "event_type": "rated", "session_id": "s", "rating": 2}
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(event).encode() + b"\r\n\r\n")
+    assert import_events(make_context(data_dir.parent), path).rows_loaded == 1
+
+
 def test_what_is_no_annotation_is_kept_for_its_writer(data_dir):
     """A note with a comma too few was deleted with its file, and the dead letter may not repeat it. Found by review."""
     folder = data_dir / "annotations"

@@ -81,6 +81,21 @@ def listen(tmp_path, url, seconds=20, **overrides):
 # ---------------------------------------------------------------- archives
 
 
+def test_a_folder_that_cannot_be_listed_is_told_and_the_others_are_read(tmp_path, monkeypatch):
+    """What lay in it was left out without a word."""
+    for name in ("open", "closed"):
+        write_lines(tmp_path / "logs" / name / "a.jsonl", make_event())
+
+    def scan(folder, scandir=os.scandir):
+        if Path(folder).name == "closed":
+            raise PermissionError(13, os.strerror(13))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    result = extract(make_context(tmp_path, api_requests_dir=str(tmp_path / "logs")))
+    assert (result.rows_loaded, result.problems) == (1, ("1 files: Permission denied",))
+
+
 def test_an_event_without_an_instant_is_filed_by_its_file_or_the_run(tmp_path):
     context = make_context(tmp_path, api_requests_dir=str(tmp_path / "logs"))
     for name, mtime in (("a.jsonl", 1_767_000_000), ("b.jsonl", 2**33)):

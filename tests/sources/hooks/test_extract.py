@@ -19,7 +19,8 @@ import pytest
 from analytics.capture import installer
 from analytics.lake import Lake
 from analytics.prune import prune
-from analytics.sources.hooks import extract, import_events, queue_of
+from analytics.records.lines import iter_lines
+from analytics.sources.hooks import archive, extract, import_events, queue_of
 from analytics.sources.hooks.parse import parse_file
 from tests.builders import dead_letters, encode, hostile_records, is_json, make_context
 
@@ -282,6 +283,17 @@ def test_import_reads_every_form_and_adds_nothing_the_second_time(tmp_path):
     import_events(context, tmp_path / "archive")
     assert {row["record_id"] for row in rows(tmp_path / "data")} == ids
     assert sorted(path.name for path in source.iterdir()) == sorted(FORMS)
+
+
+def test_an_archive_that_breaks_off_is_told_and_what_was_read_counts(tmp_path, monkeypatch):
+    def break_off(opened, offset, limit):
+        yield from list(iter_lines(opened, offset, limit))[:1]
+        raise OSError(5, os.strerror(5))
+
+    monkeypatch.setattr(archive, "iter_lines", break_off)
+    (tmp_path / "a.jsonl").write_bytes(encode(make_payload(n=1), make_payload(n=2)))
+    result = import_events(hook_context(tmp_path / "data"), tmp_path / "a.jsonl")
+    assert (result.rows_read, result.rows_loaded, result.problems) == (1, 1, ("1 files: Input/output error",))
 
 
 # ---------------------------------------------------------------- dying
