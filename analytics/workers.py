@@ -175,7 +175,7 @@ class Worker:
 
 
 def _serve(connection: Connection, warm_up: Callable[[], object]) -> None:
-    _end_with_parent()
+    _begin()
     signal.signal(signal.SIGTERM, _end_quietly)
     gc.set_threshold(*GC_THRESHOLD)
     # What fails to load fails again, and is told, at the call.
@@ -212,7 +212,7 @@ def _portable(error: Exception) -> Exception:
 
 
 def _begin_pool_worker(prepare: Callable[..., Any] | None, *arguments: Any) -> None:
-    _end_with_parent()
+    _begin()
     # Many small objects and no cycles: collecting garbage would cost a tenth.
     gc.disable()
     sys.meta_path.insert(0, _NoPandas())
@@ -254,6 +254,12 @@ def without_pandas() -> Iterator[None]:
         yield
     finally:
         sys.meta_path.remove(refusal)
+
+
+def _begin() -> None:
+    _end_with_parent()
+    # Where the main module has no file DuckDB takes a person to be there, and draws progress bars into standard output.
+    vars(sys.modules["__main__"])["__file__"] = __file__
 
 
 def _end_with_parent() -> None:

@@ -59,6 +59,14 @@ def look_up(secret: str) -> str:
     return {}[secret]
 
 
+def draws_progress_bars() -> bool:
+    import duckdb
+
+    with duckdb.connect() as connection:
+        (answer,) = connection.execute("select current_setting('enable_progress_bar')").fetchone()
+    return answer
+
+
 def is_alive(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
@@ -196,6 +204,13 @@ def test_pool_sets_how_its_processes_handle_memory_unless_the_user_has(monkeypat
     own = "glibc.malloc.top_pad=65536"
     monkeypatch.setenv("GLIBC_TUNABLES", own)
     assert setting_there() == worker.call(os.getenv, "GLIBC_TUNABLES") == os.environ["GLIBC_TUNABLES"] == own
+
+
+def test_duckdb_draws_no_progress_bar_into_our_output(worker):
+    """A model or a check of more than two seconds did: `run --json` was no JSON then. Found in a run over 3 GB."""
+    with open_pool("transcripts", 1) as pool:
+        assert not pool.submit(draws_progress_bars).result()
+    assert not worker.call(draws_progress_bars)
 
 
 def test_peak_memory_counts_what_was_held_and_starts_anew(worker):
