@@ -12,7 +12,7 @@ import gc
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from analytics import __version__
 from analytics.annotations import add_verbs as add_annotation_verbs
 from analytics.capture.command import add_arguments as add_capture_arguments
 from analytics.config import Settings, load_settings
-from analytics.errors import AnalyticsError, ConfigError, describe_bug, reason_of
+from analytics.errors import AnalyticsError, ConfigError, describe_bug, describe_refusal
 from analytics.files import PRIVATE_UMASK
 from analytics.interruption import EXIT_CODE as INTERRUPTED
 from analytics.interruption import STOPPED, is_interrupted, stop_in_order
@@ -79,8 +79,7 @@ def _explain(error: Exception) -> str:
     if isinstance(error, AnalyticsError):
         return str(error)
     if isinstance(error, OSError) and error.errno:
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{reason_of(error)}. Mend that, then run again."
+        return f"{describe_refusal(error)}. Mend that, then run again."
     return describe_bug(error)
 
 
@@ -210,6 +209,10 @@ def _printer(parsed: argparse.Namespace, settings: Settings) -> Printer:
     return Printer(settings, is_json=parsed.json, is_quiet=parsed.quiet)
 
 
+def _bug_printer(parsed: argparse.Namespace) -> Callable[[Exception], None] | None:
+    return traceback.print_exception if parsed.debug else None
+
+
 def _run(parsed: argparse.Namespace, settings: Settings) -> int:
     from analytics.pipeline import Observer, RunOptions, run
 
@@ -221,7 +224,7 @@ def _run(parsed: argparse.Namespace, settings: Settings) -> int:
         on_transform=printer.on_transform,
         on_validate=printer.on_validate,
         on_publish=printer.on_publish,
-        on_bug=traceback.print_exception if parsed.debug else None,
+        on_bug=_bug_printer(parsed),
     )
     options = RunOptions(
         select=parsed.select,
@@ -324,8 +327,7 @@ def _publish(parsed: argparse.Namespace, settings: Settings) -> int:
     printer = _printer(parsed, settings)
     with Lake(settings.data_dir, settings.host_id).lock():
         require_release(settings)
-        on_bug = traceback.print_exception if parsed.debug else None
-        result = publish(settings, run_id=new_run_id(), on_result=printer.on_publish, on_bug=on_bug)
+        result = publish(settings, run_id=new_run_id(), on_result=printer.on_publish, on_bug=_bug_printer(parsed))
     printer.failures(result.failures)
     printer.facts(result.as_json())
     return 1 if result.failures else 0

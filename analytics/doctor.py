@@ -18,7 +18,7 @@ from typing import Literal
 from analytics.capture.installer import SCOPES, find_settings_file
 from analytics.capture.status import read_status as read_capture_status
 from analytics.config import Settings
-from analytics.errors import AnalyticsError, ConfigError, reason_of
+from analytics.errors import AnalyticsError, ConfigError, describe_refusal
 from analytics.extractor import needs_sample
 from analytics.lake import Lake, Part
 from analytics.lake.lock import probe_lock
@@ -78,8 +78,7 @@ def _examine_one(check: Callable[[Settings], Finding], settings: Settings) -> Fi
     except AnalyticsError as error:
         return Finding("failed", subject, str(error))
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        return Finding("failed", subject, f"{where}{reason_of(error)}. Mend that first.")
+        return Finding("failed", subject, f"{describe_refusal(error)}. Mend that first.")
 
 
 def _check_python(_: Settings) -> Finding:

@@ -52,6 +52,11 @@ def reason_of(error: OSError) -> str:
     return os.strerror(error.errno) if error.errno else type(error).__name__
 
 
+def describe_refusal(error: OSError) -> str:
+    """What the system refused, where it names that, and why."""
+    return f"{error.filename}: {reason_of(error)}" if error.filename else reason_of(error)
+
+
 def describe_bug(error: Exception) -> str:
     """The kind and the place of a failure that nobody expected. Its message may quote a row, and is for its owner."""
     last = traceback.extract_tb(error.__traceback__)[-1]

@@ -95,9 +95,8 @@ def explain_refusal(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else "the disk refuses"
         raise AnalyticsError(
-            f"disk: {folder} cannot be written ({reason}). Nothing is lost: mend that, then run again."
+            f"disk: {folder} cannot be written ({reason_of(error)}). Nothing is lost: mend that, then run again."
         ) from error
 
 

@@ -11,7 +11,6 @@ other. The views find the files beside the database file that was opened, wherev
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import time
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analytics.config import Settings
-from analytics.errors import AnalyticsError, PublishError
+from analytics.errors import AnalyticsError, PublishError, reason_of
 from analytics.files import make_private_folder, shown_path, sync, write_private_file
 from analytics.lake import step
 from analytics.targets import Target, TargetResult
@@ -90,7 +89,7 @@ def publish(settings: Settings, run_id: str) -> TargetResult:
         discard(settings, run_id)
         if isinstance(error, AnalyticsError):
             raise
-        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "DuckDB could not write"
+        reason = reason_of(error) if isinstance(error, OSError) else "DuckDB could not write"
         raise PublishError(
             f"publish: {settings.published_dir} cannot be written ({reason}). Free the disk, then: analytics publish"
         ) from error

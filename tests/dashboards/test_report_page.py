@@ -235,7 +235,7 @@ def test_the_bar_of_a_phone_shows_which_dashboard_is_read(report):
     )
     current = "document.querySelector('#sections [aria-current]')"
     assert report.evaluate(f"{current}.textContent") == "Cost and Usage"
-    assert 0 <= report.evaluate(f"{current}.getBoundingClientRect().left")
+    assert report.evaluate(f"{current}.getBoundingClientRect().left") >= 0
     assert report.evaluate(f"{current}.getBoundingClientRect().right") <= 390
 
 

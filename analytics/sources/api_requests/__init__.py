@@ -16,8 +16,13 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+<<<<<<< HEAD
 from analytics.errors import ContractViolation
 from analytics.files import list_files
+=======
+from analytics.errors import ContractViolation, reason_of
+from analytics.files import only_files
+>>>>>>> 4c9315a (Say what the system refused by one rule)
 from analytics.lake import Rejection, State
 from analytics.records import BLANKS, BOM, parse_json
 from analytics.records.lines import iter_lines
@@ -210,7 +215,7 @@ def _read_new(batch: _Batch, path: Path, root: Path, known: State, *, is_final: 
                 batch.state[key] = {"offset": end, "head": _head(opened, end)}
             batch.tally.unit_count += 1
     except OSError as error:
-        batch.tally.problems.append(f"{file}: {error.strerror or 'cannot be read'}")
+        batch.tally.problems.append(f"{file}: {reason_of(error)}")
         return
     if batch.pending_bytes >= COMMIT_BYTES:
         batch.commit()

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, BinaryIO
 
+<<<<<<< HEAD
 from analytics.files import list_files
+=======
+from analytics.errors import reason_of
+from analytics.files import only_files
+>>>>>>> 4c9315a (Say what the system refused by one rule)
 from analytics.lake import Rejection
 from analytics.records.lines import iter_lines
 from analytics.sources import ExtractContext, Tally
@@ -33,7 +38,7 @@ def import_files(context: ExtractContext, paths: Iterable[Path], tally: Tally, *
         try:
             batch.read(path, context.written_name(str(path.relative_to(root))))
         except OSError as error:
-            tally.file_problems[error.strerror or "cannot be read"] += 1
+            tally.file_problems[reason_of(error)] += 1
             continue
         tally.unit_count += 1
         if batch.byte_count >= IMPORT_COMMIT_BYTES:

@@ -19,8 +19,13 @@ from typing import TYPE_CHECKING, Any, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+<<<<<<< HEAD
 from analytics.errors import ContractViolation
 from analytics.files import list_files, only_files, shown_name
+=======
+from analytics.errors import ContractViolation, reason_of
+from analytics.files import only_files, shown_name
+>>>>>>> 4c9315a (Say what the system refused by one rule)
 from analytics.lake import Rejection, State
 from analytics.records import EPOCH, canonical_json, parse_instant, plausible_instant, record_id
 from analytics.records.spelling import spell
@@ -358,5 +363,5 @@ def _read_whole(reading: _Reading, path: Path) -> tuple[bytes, int] | None:
                 return None
             return opened.read(MAX_BYTES), status.st_mtime_ns
     except OSError as error:
-        reading.tally.file_problems[error.strerror or "cannot be read"] += 1
+        reading.tally.file_problems[reason_of(error)] += 1
         return None
