@@ -290,6 +290,13 @@ def _check_lake(settings: Settings) -> Finding:
             f"{_size(quarantined)} were damaged and lie in {lake.quarantine_dir}. They are back if their sources were "
             "still there for the run after that; see docs/runbook.md, then delete the files.",
         )
+    if missing := [part for part in parts if not lake.part_file(part.path).is_file()]:
+        return Finding(
+            "failed",
+            "lake",
+            f"the files of {_size(missing)} are gone. Restore a backup or, for what sources still have, delete "
+            f"{settings.warehouse_file} and run twice.",
+        )
     if not parts:
         return Finding("ok", "lake", "empty, the next run fills it")
     return Finding("ok", "lake", _size(parts))

@@ -232,6 +232,21 @@ def test_damage_that_was_set_aside_is_told_until_its_files_are_deleted(settings)
     assert "quarantined_rows" not in read_status(settings)["lake"]
 
 
+def test_a_part_that_somebody_deleted_is_told_and_comes_back_as_it_says(settings):
+    """The lake was called well with all of its files gone, and runs had nothing new."""
+    write_transcript(settings, make_prompt())
+    run_extract(settings)
+    run_load(settings)
+    for file in (settings.data_dir / "raw" / "conversations").rglob("*.parquet"):
+        file.unlink()
+    found = find(settings, "lake")
+    assert (found.verdict, found.message.split(" are gone")[0]) == ("failed", "the files of 1 rows, 1 days")
+    settings.warehouse_file.unlink()
+    run_load(settings)
+    run_extract(settings)
+    assert find(settings, "lake") == Finding("ok", "lake", "1 rows, 1 days")
+
+
 @pytest.mark.parametrize(("kept", "verdict"), [("full", "warning"), ("redacted", "warning"), ("metadata", "ok")])
 def test_text_from_before_the_setting_is_told(settings, kept, verdict):
     write_transcript(settings, make_prompt(), make_answer())
