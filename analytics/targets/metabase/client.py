@@ -45,7 +45,8 @@ class Client:
                 content = answer.read()
             return json.loads(content) if content else None
         except urllib.error.HTTPError as error:
-            raise PublishError(f"metabase: {method} {path} was answered {error.code}.{_reason(error)}") from error
+            hint = " Mend ANALYTICS_METABASE_USER or ANALYTICS_METABASE_PASSWORD." if error.code == 401 else ""
+            raise PublishError(f"metabase: {method} {path} was answered {error.code}.{_reason(error)}{hint}") from error
         except OSError as error:
             raise PublishError(
                 f"metabase: {self._url} cannot be reached ({type(error).__name__}). Start it."
