@@ -18,13 +18,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from analytics.contracts.annotations import EVENT_TYPES
-<<<<<<< HEAD
-from analytics.errors import ContractViolation
-from analytics.files import make_private_folder, only_files, write_private_file
-=======
 from analytics.errors import ContractViolation, reason_of
-from analytics.files import make_private_folder, write_private_file
->>>>>>> 4c9315a (Say what the system refused by one rule)
+from analytics.files import make_private_folder, only_files, write_private_file
 from analytics.lake import Lake, Rejection, step
 from analytics.limits import RATINGS, TAG_LIMIT
 from analytics.records import parse_count, parse_instant, parse_lines, split_lines

@@ -16,13 +16,8 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-<<<<<<< HEAD
-from analytics.errors import ContractViolation
-from analytics.files import list_files
-=======
 from analytics.errors import ContractViolation, reason_of
-from analytics.files import only_files
->>>>>>> 4c9315a (Say what the system refused by one rule)
+from analytics.files import list_files
 from analytics.lake import Rejection, State
 from analytics.records import BLANKS, BOM, parse_json
 from analytics.records.lines import iter_lines

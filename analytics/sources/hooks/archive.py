@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, BinaryIO
 
-<<<<<<< HEAD
-from analytics.files import list_files
-=======
 from analytics.errors import reason_of
-from analytics.files import only_files
->>>>>>> 4c9315a (Say what the system refused by one rule)
+from analytics.files import list_files
 from analytics.lake import Rejection
 from analytics.records.lines import iter_lines
 from analytics.sources import ExtractContext, Tally

@@ -19,13 +19,8 @@ from typing import TYPE_CHECKING, Any, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-<<<<<<< HEAD
-from analytics.errors import ContractViolation
-from analytics.files import list_files, only_files, shown_name
-=======
 from analytics.errors import ContractViolation, reason_of
-from analytics.files import only_files, shown_name
->>>>>>> 4c9315a (Say what the system refused by one rule)
+from analytics.files import list_files, only_files, shown_name
 from analytics.lake import Rejection, State
 from analytics.records import EPOCH, canonical_json, parse_instant, plausible_instant, record_id
 from analytics.records.spelling import spell
