@@ -414,5 +414,7 @@ def _prune(parsed: argparse.Namespace, settings: Settings) -> int:
     removed = prune(settings, before=parsed.before, is_dry_run=parsed.dry_run)
     verb = "would go" if parsed.dry_run else "removed"
     lines = [f"prune      {name:<28} {count:,} {verb}" for name, count in removed.items()]
+    if removed.get("lake_rows") and not parsed.dry_run:
+        lines.append("ok         the marts show what is left after the next run")
     _printer(parsed, settings).facts(removed, lines)
     return 0

@@ -126,6 +126,14 @@ def test_a_held_lock_is_exit_code_75_and_says_who(capsys, settings):
             assert f"process {os.getpid()} is running the pipeline" in err
 
 
+@pytest.mark.parametrize(("flags", "is_told"), [(["--dry-run"], False), ([], True)])
+def test_prune_says_when_the_marts_forget_what_it_deleted(capsys, settings, flags, is_told):
+    write_transcript(settings, make_prompt("old"))
+    run_extract(settings)
+    code, out, _ = run(capsys, "prune", "--before", "2026-01-03", *flags, *flags_of(settings))
+    assert (code, "after the next run" in out) == (0, is_told)
+
+
 def test_failing_checks_are_exit_code_3(capsys, settings, monkeypatch):
     def object_to_it(*_args, **_named):
         raise ChecksFailed("transform: 1 tests failed: t (1 rows).")
