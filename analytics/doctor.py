@@ -29,7 +29,7 @@ from analytics.result import Result
 from analytics.sources.transcripts import DATASET, NAME
 from analytics.sources.transcripts.discovery import find_files, plan_tasks, transcript_roots
 from analytics.status import read_unpriced_models
-from analytics.targets.snapshot import missing_tables, open_current
+from analytics.targets.snapshot import current_version, find_missing, gold_tables, open_current
 
 Verdict = Literal["ok", "warning", "failed"]
 
@@ -350,30 +350,23 @@ def _check_warehouse(settings: Settings) -> Finding:
 
 
 def _check_published(settings: Settings) -> Finding:
-    import duckdb
-
-    try:
-        with open_current(settings) as connection:
-            tables = connection.execute("select view_name from duckdb_views() where schema_name = 'gold'").fetchall()
-            for (name,) in tables:
-                connection.execute(f"select count(*) from gold.{name}").fetchone()
-    except AnalyticsError:
+    if current_version(settings) is None:
         return Finding("ok", "published", "nothing yet, the next run does")
-    except duckdb.Error:
-        return Finding("failed", "published", "a table cannot be read. Write it again: analytics publish")
-    if missing := missing_tables(settings):
-        return Finding("warning", "published", f"{', '.join(missing)} is missing. The next run publishes again.")
+    with open_current(settings) as connection:
+        tables = gold_tables(connection)
+        for name in tables:
+            connection.execute(f"select count(*) from gold.{name}").fetchone()
+    if missing := find_missing(settings):
+        message = f"{', '.join(missing)} is missing or damaged. The next run publishes again."
+        return Finding("warning", "published", message)
     return Finding("ok", "published", f"{len(tables)} tables can be read")
 
 
 def _check_prices(settings: Settings) -> Finding:
-    import duckdb
-
-    try:
-        with open_current(settings) as connection:
-            unpriced = read_unpriced_models(connection)
-    except (AnalyticsError, duckdb.Error):
+    if current_version(settings) is None:
         return Finding("ok", "prices", "no requests to price yet")
+    with open_current(settings) as connection:
+        unpriced = read_unpriced_models(connection)
     if not unpriced:
         return Finding("ok", "prices", "every model seen has a price")
     shown = ", ".join(f"{model} ({count:,} requests)" for model, count, _ in unpriced[:5])

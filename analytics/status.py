@@ -19,7 +19,7 @@ from analytics.config import Settings
 from analytics.errors import PublishError
 from analytics.lake import Lake, Part
 from analytics.lake.upkeep import quarantined_parts
-from analytics.targets.snapshot import open_current, published_versions
+from analytics.targets.snapshot import current_version, gold_tables, open_current, published_versions
 
 if TYPE_CHECKING:
     import duckdb
@@ -37,13 +37,17 @@ def read_status(settings: Settings) -> dict[str, Facts]:
         "queue": _queue_facts(settings),
         "disk": _disk_facts(settings),
     }
-    published: dict[str, Facts] = {"published": {"run_id": "nothing yet, run `analytics run`"}}
+    return {name: facts for name, facts in {**_read_published(settings), **sections}.items() if facts}
+
+
+def _read_published(settings: Settings) -> dict[str, Facts]:
+    if current_version(settings) is None:
+        return {"published": {"run_id": "nothing yet, run `analytics run`"}}
     try:
         with open_current(settings) as connection:
-            published = _published_facts(settings, connection)
-    except PublishError:
-        pass
-    return {name: facts for name, facts in {**published, **sections}.items() if facts}
+            return _published_facts(settings, connection)
+    except PublishError as error:
+        return {"published": {"run_id": str(error)}}
 
 
 def _published_facts(settings: Settings, connection: duckdb.DuckDBPyConnection) -> dict[str, Facts]:
@@ -52,7 +56,7 @@ def _published_facts(settings: Settings, connection: duckdb.DuckDBPyConnection) 
         "published": {
             "run_id": run_id,
             "published_at": _shown_at(published_at),
-            "table_count": _rows(connection, "select count(*) from duckdb_views() where schema_name = 'gold'")[0][0],
+            "table_count": len(gold_tables(connection)),
             "version_count": len(published_versions(settings.published_dir)),
         }
     }

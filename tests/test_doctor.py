@@ -261,7 +261,9 @@ def test_a_published_table_that_is_gone_is_named(settings):
     assert find(settings, "published").verdict == "ok"
     (settings.published_dir / "current" / "fct_x.parquet").unlink()
     found = find(settings, "published")
-    assert (found.verdict, found.message) == ("warning", "fct_x is missing. The next run publishes again.")
+    assert (found.verdict, found.message) == ("warning", "fct_x is missing or damaged. The next run publishes again.")
+    (settings.published_dir / "marts.duckdb").write_bytes(b"garbage")
+    assert find(settings, "published").message.startswith("marts.duckdb is missing or damaged.")
 
 
 def test_a_broken_warehouse_may_be_deleted(settings):
@@ -275,7 +277,9 @@ def test_a_broken_published_table_is_a_failure(settings):
     make_gold(settings, fct_x="select 1 as n")
     snapshot.publish(settings, "20260101T000000000000Z")
     (settings.published_dir / "current" / "fct_x.parquet").write_bytes(b"PAR1")
-    assert find(settings, "published").verdict == "failed"
+    for subject in ("published", "prices"):
+        found = find(settings, subject)
+        assert (found.verdict, "analytics publish" in found.message) == ("failed", True)
 
 
 def test_models_without_a_price_are_named(settings):

@@ -50,7 +50,7 @@ def test_status_tells_what_is_published_how_fresh_and_how_good(settings):
     snapshot.publish(settings, "20260101T000000000000Z")
     status = read_status(settings)
     assert status["published"]["run_id"] == "20260101T000000000000Z"
-    assert status["published"]["version_count"] == 1
+    assert (status["published"]["table_count"], status["published"]["version_count"]) == (4, 1)
     assert status["freshness"]["newest_message_at"] == "2026-01-02T10:00:00Z"
     assert status["usage"] == {"request_count": 4, "final_ratio": 0.75, "placeholder_ratio": 0.25}
     assert status["unpriced"] == {
@@ -58,6 +58,15 @@ def test_status_tells_what_is_published_how_fresh_and_how_good(settings):
     }  # fmt: skip
     assert status["disk"]["published_bytes"] > 0
     json.dumps(status)
+
+
+def test_status_tells_what_there_is_though_a_published_table_is_damaged(settings):
+    make_gold(settings, fct_x="select 1 as n")
+    snapshot.publish(settings, "20260101T000000000000Z")
+    (settings.published_dir / "current" / "fct_x.parquet").write_bytes(b"PAR1")
+    status = read_status(settings)
+    assert "is damaged" in status["published"]["run_id"]
+    assert status["disk"]["published_bytes"] > 0
 
 
 def test_status_leaves_out_what_an_older_version_has_not(settings):

@@ -11,10 +11,11 @@ other. The views find the files beside the database file that was opened, wherev
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -107,7 +108,7 @@ TARGET = Target(name="snapshot", is_enabled=lambda _: True, publish=publish)
 
 
 def gold_tables(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """Names of the tables and views of schema gold."""
+    """Names of the tables and views of schema gold, of the warehouse or of what is published."""
     rows = connection.execute(
         "select table_name from information_schema.tables where table_schema = 'gold' order by table_name"
     ).fetchall()
@@ -126,24 +127,30 @@ def current_version(settings: Settings) -> Path | None:
     return link.resolve() if link.exists() else None
 
 
-def open_current(settings: Settings) -> duckdb.DuckDBPyConnection:
+@contextlib.contextmanager
+def open_current(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     """An in-memory connection with the published tables as views in schema gold, all of one version.
 
-    Raises PublishError before the first publish.
+    Raises PublishError before the first publish, and where a file turns out to be damaged.
     """
     import duckdb
 
     version = current_version(settings)
     if version is None:
         raise PublishError(f"nothing is published in {settings.published_dir} yet. Run `analytics run` first.")
-    connection = duckdb.connect(config={"autoinstall_known_extensions": "false"})
-    connection.execute("set timezone = 'UTC'")
-    connection.execute("create schema gold")
-    for file in sorted(version.glob("*.parquet")):
-        location = str(file).replace("'", "''")
-        connection.execute(f"create view gold.{file.stem} as select * from read_parquet('{location}')")
-    connection.execute("set search_path = 'gold,main'")
-    return connection
+    try:
+        with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as connection:
+            connection.execute("set timezone = 'UTC'")
+            connection.execute("create schema gold")
+            for file in sorted(version.glob("*.parquet")):
+                location = str(file).replace("'", "''")
+                connection.execute(f"create view gold.{file.stem} as select * from read_parquet('{location}')")
+            connection.execute("set search_path = 'gold,main'")
+            yield connection
+    except (duckdb.BinderException, duckdb.CatalogException):
+        raise  # the question is wrong
+    except duckdb.Error as error:  # of many kinds: the reader of Parquet has no one for damage
+        raise PublishError(f"a file in {version} is damaged. Write it again: analytics publish") from error
 
 
 def _write_version(connection: duckdb.DuckDBPyConnection, version: Path, run_id: str) -> None:
@@ -266,12 +273,14 @@ def is_published(settings: Settings, build: str) -> bool:
         is_seen = version is not None and (version / COMPLETE).read_text(encoding="utf-8") == build
     except OSError:
         return False
-    return is_seen and (settings.published_dir / MARTS).exists() and not missing_tables(settings)
+    return is_seen and not find_missing(settings)
 
 
-def missing_tables(settings: Settings) -> list[str]:
-    """The tables that readers are promised, and whose file somebody took away."""
+def find_missing(settings: Settings) -> list[str]:
+    """What readers are promised, and somebody took away: tables, or the file of views, also where it is damaged."""
     promised = {table for table, _, _ in _read_shape(settings.published_dir / MARTS) if table}
+    if not promised:
+        return [MARTS]
     return sorted(name for name in promised if not (settings.published_dir / CURRENT / f"{name}.parquet").exists())
 
 

@@ -142,8 +142,8 @@ def test_the_current_version_stays_when_the_clock_went_back(gold):
 
 def test_nothing_is_readable_before_the_first_publish(settings):
     assert snapshot.current_version(settings) is None
-    with pytest.raises(PublishError, match="nothing is published"):
-        snapshot.open_current(settings)
+    with pytest.raises(PublishError, match="nothing is published"), snapshot.open_current(settings):
+        pass
     with pytest.raises(PublishError, match="there is no gold yet"):
         snapshot.publish(settings, RUNS[0])
 
@@ -241,6 +241,37 @@ def test_readers_see_no_error_while_versions_are_published(gold):
         reader.join()
     assert errors == []
     assert len(seen) > 1
+
+
+@pytest.mark.parametrize("kept_bytes", [4, 100, -30])
+def test_a_damaged_table_is_told_with_what_to_do(gold, kept_bytes):
+    """DuckDB's own errors came through, as bugs of this package."""
+    snapshot.publish(gold, RUNS[0])
+    file = gold.published_dir / "current" / "fct_x.parquet"
+    file.write_bytes(file.read_bytes()[:kept_bytes] + b"PAR1" * (kept_bytes < 0))
+    with (
+        pytest.raises(PublishError, match="is damaged"),
+        snapshot.open_current(gold) as connection,
+    ):
+        connection.execute("select * from gold.fct_x").fetchall()
+
+
+def test_a_question_that_is_wrong_is_no_damage(gold):
+    snapshot.publish(gold, RUNS[0])
+    with pytest.raises(duckdb.CatalogException), snapshot.open_current(gold) as connection:
+        connection.execute("select * from gold.fct_z")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"garbage" * 1_000])
+def test_a_file_of_views_that_is_gone_or_damaged_is_written_again(gold, content):
+    """One that was damaged counted as published, for as long as nothing new arrived."""
+    snapshot.publish(gold, RUNS[0])
+    marts = gold.published_dir / snapshot.MARTS
+    assert snapshot.is_published(gold, "build")
+    marts.unlink() if content is None else marts.write_bytes(content)
+    assert not snapshot.is_published(gold, "build")
+    snapshot.publish(gold, RUNS[1])
+    assert in_marts(gold, "select n from gold.fct_x") == [(1,)]
 
 
 def test_a_table_that_needs_more_memory_than_usual_is_written_with_more(gold, monkeypatch):
