@@ -13,6 +13,7 @@ import os
 import re
 import zoneinfo
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +29,20 @@ ContentPolicy = Literal["full", "redacted", "metadata"]
 
 
 def _parse_path(text: str) -> Path:
-    return Path(text).expanduser()
+    if "\0" in text:
+        raise ValueError("is no path")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ValueError("begins with the home of a user that there is not") from error
+
+
+def _parse_data_dir(text: str) -> Path:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("must be UTF-8, as DuckDB and Arrow open nothing else") from error
+    return _parse_path(text)
 
 
 def _parse_paths(text: str) -> tuple[Path, ...]:
@@ -127,7 +141,7 @@ class Settings:
 
     data_dir: Path = _setting(
         lambda: PROJECT_DIR / "data",
-        _parse_path,
+        _parse_data_dir,
         "Folder that holds the lake, the warehouse and the marts; empty takes the project's data/",
     )
     transcript_dirs: tuple[Path, ...] = _setting(
@@ -273,8 +287,8 @@ def load_settings(
         dotenv: The .env file; the project folder's by default. Relative paths in it begin where it lies.
 
     Raises:
-        ConfigError: a variable with our prefix is unknown, or a value does not parse. The message
-            names the variable and never repeats the value of a secret.
+        ConfigError: a variable with our prefix is unknown, a value does not parse, or where the data folder
+            is to be there is a file. The message names the variable and never repeats the value of a secret.
     """
     variables = dict(os.environ if environment is None else environment)
     dotenv = dotenv or PROJECT_DIR / ".env"
@@ -291,15 +305,28 @@ def load_settings(
         text = (overrides or {}).get(entry.name, merged.get(name, ""))
         if text == "":
             continue
-        try:
-            values[entry.name] = entry.metadata["parse"](text)
-        except ValueError as error:
-            shown = "" if entry.metadata["is_secret"] else f" (it is {text!r})"
-            raise ConfigError(f"{name} {error}{shown}.") from error
+        values[entry.name] = _parse(name, text, entry.metadata["parse"], is_secret=entry.metadata["is_secret"])
         is_of_dotenv = entry.name not in (overrides or {}) and name not in variables
         values[entry.name] = _anchor(values[entry.name], dotenv.absolute().parent if is_of_dotenv else Path.cwd())
     if home := variables.get("HOME"):
         values["home_dir"] = Path(home)
     if config_dir := merged.get("CLAUDE_CONFIG_DIR"):
-        values["claude_config_dir"] = Path(config_dir).expanduser()
-    return Settings(**values)
+        values["claude_config_dir"] = _parse("CLAUDE_CONFIG_DIR", config_dir, _parse_path)
+    settings = Settings(**values)
+    _check_data_dir(settings.data_dir)
+    return settings
+
+
+def _parse(name: str, text: str, parse: Callable[[str], Any], *, is_secret: bool = False) -> Any:
+    try:
+        return parse(text)
+    except ValueError as error:
+        shown = "" if is_secret else f" (it is {text!r})"
+        raise ConfigError(f"{name} {error}{shown}.") from error
+
+
+def _check_data_dir(folder: Path) -> None:
+    with suppress(OSError):  # what cannot be looked into is told by who needs it
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        if not there.is_dir():
+            raise ConfigError(f"ANALYTICS_DATA_DIR: {there} is no folder. Set it to another path.")

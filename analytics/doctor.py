@@ -107,8 +107,6 @@ def _check_data_folder(settings: Settings) -> Finding:
         if os.access(parent, os.W_OK | os.X_OK):
             return Finding("ok", "data folder", f"{folder} is made by the first run")
         return Finding("failed", "data folder", f"{parent} is not writable. Set ANALYTICS_DATA_DIR.")
-    if not folder.is_dir():
-        return Finding("failed", "data folder", f"{folder} is no folder. Set ANALYTICS_DATA_DIR to another path.")
     status = folder.stat()
     if status.st_uid != os.getuid():
         return Finding("failed", "data folder", f"{folder} belongs to another user. Set ANALYTICS_DATA_DIR.")

@@ -68,11 +68,24 @@ def test_load_settings_names_an_unknown_setting_and_its_neighbour(tmp_path):
         ("HOST_ID", "x" * 65),
         ("HOOK_FILES", "keep"),
         ("MAX_LINE_MB", "lots"),
+        ("PRICES_FILE", "~nobody-of-this-name/prices.csv"),
+        ("TRANSCRIPT_DIRS", "/a:~nobody-of-this-name/b"),
+        ("PLAN_DIRS", "/a\0b"),
+        ("DATA_DIR", "/a\udcff"),
     ],
 )
 def test_load_settings_names_the_setting_that_does_not_parse(tmp_path, name, value):
     with pytest.raises(ConfigError, match=f"^ANALYTICS_{name} "):
         load(tmp_path, {f"ANALYTICS_{name}": value})
+
+
+@pytest.mark.parametrize("below", ["", "deep/down"])
+def test_load_settings_refuses_a_data_folder_where_a_file_is(tmp_path, below):
+    """Each command said it in its own way, `prune` not at all."""
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(ConfigError, match=f"^ANALYTICS_DATA_DIR: {file} is no folder"):
+        load(tmp_path, {"ANALYTICS_DATA_DIR": str(file / below)})
 
 
 def test_load_settings_never_repeats_the_value_of_a_secret(tmp_path):
@@ -87,6 +100,8 @@ def test_load_settings_never_repeats_the_value_of_a_secret(tmp_path):
 def test_load_settings_finds_claude_code_by_its_own_variable(tmp_path):
     assert load(tmp_path, {"HOME": "/h"}).claude_dir == Path("/h/.claude")
     assert load(tmp_path, {"HOME": "/h", "CLAUDE_CONFIG_DIR": "/c"}).claude_dir == Path("/c")
+    with pytest.raises(ConfigError, match=r"^CLAUDE_CONFIG_DIR "):
+        load(tmp_path, {"CLAUDE_CONFIG_DIR": "~nobody-of-this-name"})
 
 
 def test_load_settings_suggests_no_setting_that_is_not_near(tmp_path):
