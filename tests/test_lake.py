@@ -148,8 +148,9 @@ def test_a_checkpoint_says_what_the_log_says_and_may_be_deleted_or_damaged(lake)
         add(lake, f"r{number:03d}", key=f"file{number % 5}")
     with_checkpoint = lake.snapshot("conversations")
     (checkpoint,) = lake.raw_dir.glob("_commits/conversations/*.checkpoint.json")
-    checkpoint.write_bytes(checkpoint.read_bytes()[:100])
-    assert lake.snapshot("conversations") == with_checkpoint
+    for damaged in (checkpoint.read_bytes()[:100], b"", b"{}", b"[]", b'{"parts": [{}]}', b'{"parts": [], "more": 1}'):
+        checkpoint.write_bytes(damaged)
+        assert lake.snapshot("conversations") == with_checkpoint
     checkpoint.unlink()
     assert lake.snapshot("conversations") == with_checkpoint
 

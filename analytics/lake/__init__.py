@@ -273,7 +273,7 @@ class Lake:
         checkpoints = sorted(self._commit_folder(dataset).glob("*.checkpoint.json"))
         snapshot = Snapshot()
         if checkpoints:
-            with contextlib.suppress(FileNotFoundError, orjson.JSONDecodeError):
+            with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
                 snapshot = Snapshot.from_json(orjson.loads(checkpoints[-1].read_bytes()))
         for commit in self.iter_commits(dataset, after=snapshot.number):
             snapshot.apply(commit)

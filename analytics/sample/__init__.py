@@ -28,9 +28,9 @@ def archive_folders() -> list[Path]:
 
 
 def has_own_data(lake: Lake) -> bool:
-    """Whether the lake holds, or ever held, anything beside the sample and what runs wrote about themselves."""
-    return bool(lake.hosts() - {SAMPLE_HOST}) or any(
-        commit.rows_loaded and commit.host_id != SAMPLE_HOST
+    """Whether the lake ever held anything beside the sample and what runs wrote about themselves."""
+    return any(
+        commit.adds and commit.host_id != SAMPLE_HOST
         for dataset in lake.input_datasets()
         for commit in lake.iter_commits(dataset)
     )
