@@ -103,10 +103,8 @@ def reason_to_skip(settings: Settings, connection: duckdb.DuckDBPyConnection) ->
     if settings.validate == "always":
         return ""
     _create_tables(connection)
-    last = connection.execute(
-        "select audited_at, has_passed from audit.audits order by audited_at desc limit 1"
-    ).fetchone()
-    if last is None or not last[1] or _now() - last[0] >= AUDIT_AGE:
+    last = _last_audit(connection)
+    if last is None or not last[1] or not timedelta(0) <= _now() - last[0] < AUDIT_AGE:
         return ""
     row = connection.execute(
         "select coalesce(sum(row_count), 0), count(*) - count(record_date) from audit.pending"
@@ -119,6 +117,11 @@ def reason_to_skip(settings: Settings, connection: duckdb.DuckDBPyConnection) ->
         # One before this failed, perhaps by a test that is only asked where an audit is due.
         return ""
     return f"{rows:,} new {'row' if rows == 1 else 'rows'} since {last[0]:%H:%M} UTC"
+
+
+def _last_audit(connection: duckdb.DuckDBPyConnection) -> tuple[datetime, bool] | None:
+    """When it was made, and whether it passed. By the order of writing: the clock may have gone back since."""
+    return connection.execute("select audited_at, has_passed from audit.audits order by rowid desc limit 1").fetchone()
 
 
 def _create_tables(connection: duckdb.DuckDBPyConnection) -> None:
@@ -274,9 +277,9 @@ def require_release(settings: Settings) -> None:
     """Raise ChecksFailed where gold may not be published as it is: what judges it objected, or was not asked."""
     with open_warehouse(settings) as connection:
         _create_tables(connection)
-        last = connection.execute("select has_passed from audit.audits order by audited_at desc limit 1").fetchone()
+        last = _last_audit(connection)
         withheld = connection.execute("select count(*), bool_and(is_tested) from audit.withheld").fetchone()
-    if last is not None and not last[0]:
+    if last is not None and not last[1]:
         raise ChecksFailed(
             "publish: the last audit failed, so readers keep what they have. See the report of "
             "`analytics validate`; after mending, `analytics run` builds, audits and publishes."

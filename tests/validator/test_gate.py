@@ -125,7 +125,7 @@ def test_small_increment_rests_on_the_dbt_tests(settings: Settings, audits: list
     assert result.publish is not None
 
 
-@pytest.mark.parametrize("reason", ["rows", "age", "always"])
+@pytest.mark.parametrize("reason", ["rows", "age", "clock", "always"])
 def test_increment_is_audited_when_it_is_due(
     settings: Settings, audits: list[CheckResult], monkeypatch: pytest.MonkeyPatch, reason: str
 ) -> None:
@@ -135,6 +135,8 @@ def test_increment_is_audited_when_it_is_due(
         monkeypatch.setattr(validator, "AUDIT_ROW_LIMIT", 0)
     if reason == "age":
         monkeypatch.setattr(validator, "AUDIT_AGE", timedelta(0))
+    if reason == "clock":
+        set_audits_ahead(settings)
     write_transcript(settings, make_prompt(), make_answer(), make_answer("m2", "2026-01-02T10:05:00.000Z"))
     result = run_with(settings, validate="always" if reason == "always" else "auto")
     assert result.validate is not None
@@ -256,6 +258,24 @@ def test_what_a_run_left_to_the_dbt_tests_may_be_published_again_at_any_time(
     add_a_line(settings)
     assert by_hand("run") == 0
     monkeypatch.setattr(validator, "AUDIT_AGE", timedelta(0))
+    assert by_hand("publish") == 0
+
+
+def set_audits_ahead(settings: Settings) -> None:
+    """As if the clock had gone back by a day since the audits there are."""
+    with open_warehouse(settings) as connection:
+        connection.execute("update audit.audits set audited_at = audited_at + interval 1 day")
+
+
+def test_the_last_audit_is_the_one_made_last_whatever_the_clock_says(
+    settings: Settings, by_hand: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert by_hand("run") == 0
+    with monkeypatch.context() as broken:
+        broken.setattr(validator, "run_suites", lambda *_, **__: [make_check(is_success=False)])
+        assert by_hand("validate") == 3
+    set_audits_ahead(settings)
+    assert by_hand("validate") == 0
     assert by_hand("publish") == 0
 
 
