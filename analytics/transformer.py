@@ -18,7 +18,7 @@ from analytics.config import DBT_DIR, Settings
 from analytics.errors import AnalyticsError, ChecksFailed
 from analytics.replay import Increment, Statement, keep_increment, kept_increment, replay
 from analytics.result import Result
-from analytics.warehouse import RELAXED_MEMORY_LIMIT, open_warehouse
+from analytics.warehouse import RELAXED_MEMORY_LIMIT, mending, open_warehouse
 from analytics.workers import set_environment
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
 
 _FINGERPRINTED = (".sql", ".yml", ".csv", ".md")
+# What DuckDB says of its file, the disk or itself, and not of the SQL.
+_OF_THE_FILE = re.compile(r"\b(IO|TransactionContext|FATAL|INTERNAL) Error\b")
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,12 @@ def transform(settings: Settings, plan: BuildPlan, *, is_thorough: bool = True) 
     """
     started = time.monotonic()
     outcomes = build(settings, is_full_refresh=plan.is_full_refresh, is_thorough=is_thorough)
-    failed = [outcome for outcome in outcomes if outcome.status in ("error", "fail")]
-    for outcome in failed:
-        if outcome.kind != "test":
-            raise AnalyticsError(f"transform: {outcome.name} did not build: {outcome.message}")
+    for outcome in outcomes:
+        if outcome.status == "error":
+            done = "run" if outcome.kind == "test" else "build"
+            advice = f". {mending(settings.warehouse_file)}" if _OF_THE_FILE.search(outcome.message) else ""
+            raise AnalyticsError(f"transform: {outcome.name} did not {done}: {outcome.message}{advice}")
+    failed = [outcome for outcome in outcomes if outcome.status == "fail"]
     if failed:
         names = ", ".join(f"{outcome.name} ({outcome.failures} rows)" for outcome in failed[:5])
         raise ChecksFailed(

@@ -22,7 +22,7 @@ from analytics.checks.report import write_report
 from analytics.checks.suites import CheckResult, run_suites
 from analytics.config import PROJECT_DIR, Settings
 from analytics.errors import AnalyticsError, ChecksFailed
-from analytics.files import shown_path
+from analytics.files import explain_refusal, shown_path
 from analytics.lake import Lake
 from analytics.result import Result
 from analytics.warehouse import open_warehouse
@@ -238,8 +238,9 @@ def audit(
     started = time.monotonic()
     files = [file for file in suite_files(project) if not suites or file.stem in suites]
     folder = settings.data_dir / "validation"
-    checks = tuple(run_suites(settings, files, folder, project, has_docs=not suites))
-    report = write_report(folder, checks, run_id)
+    with explain_refusal(folder):
+        checks = tuple(run_suites(settings, files, folder, project, has_docs=not suites))
+        report = write_report(folder, checks, run_id)
     failed = [check for check in checks if not check.is_success and check.severity == "severe"]
     return ValidateResult(
         suite_count=len(files),

@@ -131,9 +131,11 @@ def _attach(connection: duckdb.DuckDBPyConnection, path: Path, option: str) -> N
             return
 
 
+def mending(path: Path) -> str:
+    """What to do about a warehouse that DuckDB cannot read or write."""
+    return f"Free the disk; if that does not help, delete {path}: the next run rebuilds it."
+
+
 def _broken(path: Path) -> AnalyticsError:
-    """What to do about a warehouse that DuckDB cannot read or write. Its own message may hold data."""
-    return AnalyticsError(
-        f"warehouse: {path} cannot be read or written. Free the disk; if that does not help, delete the file: "
-        "the next run rebuilds it."
-    )
+    """Without DuckDB's own message, which may hold data."""
+    return AnalyticsError(f"warehouse: it cannot be read or written. {mending(path)}")

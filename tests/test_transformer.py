@@ -18,9 +18,11 @@ from analytics.transformer import _Dbt, _dbt_of, project_fingerprint, transform
 from analytics.warehouse import RELAXED_MEMORY_LIMIT, open_warehouse
 
 
-def make_result(status: str = "success", message: str = "OK", compiled: str = "", file: str = "") -> Any:
+def make_result(
+    status: str = "success", message: str = "OK", compiled: str = "", file: str = "", kind: str = "model"
+) -> Any:
     node = SimpleNamespace(
-        resource_type="model",
+        resource_type=kind,
         name="int_tool_usage",
         unique_id="u",
         compiled_code=compiled,
@@ -73,6 +75,21 @@ def test_a_model_that_is_wrong_is_not_built_again(settings, answers):
     with pytest.raises(AnalyticsError, match="int_tool_usage did not build: Conversion Error") as caught:
         transform(settings, BuildPlan(is_full_refresh=True))
     assert "a prompt" not in str(caught.value)
+
+
+@pytest.mark.parametrize("engine", ["IO Error: Corrupt database file", "TransactionContext Error: Failed to commit"])
+def test_a_file_or_disk_that_fails_dbt_is_told_with_what_to_do(settings, answers, engine):
+    answers.append(make_result("error", f"Runtime Error in model int_tool_usage\n  {engine}"))
+    with pytest.raises(AnalyticsError, match=f"{engine}. Free the disk; .* delete {settings.warehouse_file}: the next"):
+        transform(settings, BuildPlan(is_full_refresh=True))
+
+
+def test_a_test_that_could_not_be_run_has_found_nothing(settings, answers):
+    """It was told as one that failed over 0 rows, with where to see them."""
+    answers.append(make_result("error", "Runtime Error in test int_tool_usage", kind="test"))
+    with pytest.raises(AnalyticsError, match="int_tool_usage did not run: Runtime Error") as caught:
+        transform(settings, BuildPlan(is_full_refresh=True))
+    assert caught.value.exit_code == 1
 
 
 def test_what_an_earlier_version_left_in_dbts_cache_is_passed_over(settings, answers):

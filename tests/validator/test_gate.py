@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import stat
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -14,7 +15,7 @@ from analytics import cli, pipeline, publisher, validator
 from analytics.checks import suites
 from analytics.checks.suites import CheckResult
 from analytics.config import Settings
-from analytics.errors import ChecksFailed
+from analytics.errors import AnalyticsError, ChecksFailed
 from analytics.lake import Lake
 from analytics.pipeline import RunResult, run
 from analytics.publisher import PublishResult, publish
@@ -104,6 +105,20 @@ def test_next_good_run_publishes_even_if_nothing_arrived(settings: Settings, aud
     audits[:] = [make_check()]
     assert run(settings).publish is not None
     assert run(settings).publish is None, "and then there is nothing new"
+
+
+def test_a_disk_that_refuses_the_audit_is_named(
+    settings: Settings, audits: list[CheckResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Great Expectations writes through files that name themselves in no error."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(validator, "run_suites", refuse)
+    write_transcript(settings, make_prompt())
+    with pytest.raises(AnalyticsError, match=rf"{settings.data_dir}/validation cannot be written \(No space left"):
+        run(settings)
 
 
 def test_warnings_publish_and_are_told(settings: Settings, audits: list[CheckResult]) -> None:
