@@ -100,11 +100,11 @@ def _annotate(parsed: argparse.Namespace, settings: Settings, events: list[dict[
     from analytics.sources.annotations import write_events
 
     session, is_known = find_session(settings, parsed.session)
+    lake = Lake(settings.data_dir, settings.host_id)
+    write_events(settings, lake, [{**event, "session_id": session} for event in events])
     printer = Printer(settings, is_json=parsed.json, is_quiet=parsed.quiet)
     if not is_known:
         printer.story("warning", f"{session} is no published session; kept, in case it comes")
-    lake = Lake(settings.data_dir, settings.host_id)
-    write_events(settings, lake, [{**event, "session_id": session} for event in events])
     facts = {"session_id": session, "is_known": is_known, "event_count": len(events)}
     printer.facts(facts, [f"ok         {session}: {done}; in the marts after the next run"])
     return 0

@@ -21,8 +21,8 @@ from analytics import __version__
 from analytics.annotations import add_verbs as add_annotation_verbs
 from analytics.capture.command import add_arguments as add_capture_arguments
 from analytics.config import Settings, load_settings
-from analytics.errors import AnalyticsError, ConfigError, describe_bug, describe_refusal
-from analytics.files import PRIVATE_UMASK
+from analytics.errors import AnalyticsError, ConfigError, describe_bug, describe_refusal, unwritable
+from analytics.files import PRIVATE_UMASK, shown_name
 from analytics.interruption import EXIT_CODE as INTERRUPTED
 from analytics.interruption import STOPPED, is_interrupted, stop_in_order
 from analytics.printer import Printer, say
@@ -364,7 +364,7 @@ def _show(parsed: argparse.Namespace, settings: Settings) -> int:
 def _query(parsed: argparse.Namespace, settings: Settings) -> int:
     from analytics.reader import read_query
 
-    _print_table(parsed, settings, read_query(settings, parsed.sql))
+    _print_table(parsed, settings, read_query(settings, shown_name(parsed.sql)))
     return 0
 
 
@@ -384,6 +384,8 @@ def _report(parsed: argparse.Namespace, settings: Settings) -> int:
 
     restriction = Restriction(since=parsed.since, until=parsed.until, project=parsed.project)
     file = (parsed.out or settings.published_dir / restriction.file_name).absolute()
+    if parsed.out and (file.is_dir() or not file.parent.is_dir()):
+        raise unwritable(file)
     size = write_report(settings, file, restriction)
     facts = {"file": str(file), "byte_count": size}
     _printer(parsed, settings).facts(facts, [f"report     {size / 1e6:.1f} MB   {file}"])

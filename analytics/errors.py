@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import traceback
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class AnalyticsError(Exception):
@@ -55,6 +59,11 @@ def reason_of(error: OSError) -> str:
 def describe_refusal(error: OSError) -> str:
     """What the system refused, where it names that, and why."""
     return f"{error.filename}: {reason_of(error)}" if error.filename else reason_of(error)
+
+
+def unwritable(file: Path) -> ConfigError:
+    """What to do about a file that the user named."""
+    return ConfigError(f"{file} cannot be written. Name a file in a folder that you may write to.")
 
 
 def describe_bug(error: Exception) -> str:

@@ -8,7 +8,7 @@ from datetime import date
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
-from analytics.errors import ConfigError
+from analytics.errors import ConfigError, reason_of
 
 _MAX_PRICE = 1_000_000  # dollars per million tokens, which is a dollar a token
 _SPEEDS = ("standard", "fast")
@@ -25,8 +25,10 @@ def read_prices(file: Path) -> list[dict[str, str | None]]:
             reader = csv.DictReader(opened, strict=True)
             _check_header(file, reader.fieldnames or ())
             return [_read_row(file, reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise _refusal(file, f"cannot be read as CSV: {type(error).__name__}") from error
+    except OSError as error:
+        raise _refusal(file, f"cannot be read: {reason_of(error)}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise _refusal(file, "is no CSV") from error
 
 
 def _check_header(file: Path, names: Sequence[str]) -> None:

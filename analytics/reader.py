@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow as pa
 
 from analytics.config import Settings
-from analytics.errors import ConfigError
+from analytics.errors import ConfigError, unwritable
 from analytics.targets.snapshot import open_current
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def write_table(table: pa.Table, file: Path, form: Form) -> None:
         else:
             file.write_text(render(table, form), encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"{file} cannot be written. Name a file in a folder that you may write to.") from error
+        raise unwritable(file) from error
 
 
 def render(table: pa.Table, form: Form) -> str:

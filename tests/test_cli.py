@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from analytics.cli import build_parser, main
-from analytics.errors import AnalyticsError, ChecksFailed
+from analytics.errors import AnalyticsError, ChecksFailed, unwritable
 from analytics.lake import Lake
 from tests.builders import encode, iter_contents, make_answer, make_prompt, make_settings, run_extract, write_transcript
 
@@ -414,6 +414,18 @@ def test_sql_that_does_not_run_is_exit_code_2(built, capsys):
     code, _, err = run(capsys, "query", "select nope from fct_api_requests", *flags_of(settings))
     assert code == 2
     assert err.startswith("error      query: ")
+
+
+def test_sql_that_is_no_utf_8_is_exit_code_2(built, capsys):
+    """It was told as a bug."""
+    assert run(capsys, "query", "select \udcff", *flags_of(built[0]))[0] == 2
+
+
+@pytest.mark.parametrize("file", ["none/report.html", "."])
+def test_a_page_that_cannot_be_written_where_the_user_says_is_exit_code_2(built, capsys, tmp_path, file):
+    """The folder around it was blamed."""
+    code, _, err = run(capsys, "report", "--out", str(tmp_path / file), *flags_of(built[0]))
+    assert (code, err) == (2, f"error      {unwritable(tmp_path / file)}\n")
 
 
 def test_a_whole_run_puts_no_prompt_into_gold_or_logs(built):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from datetime import date
@@ -70,6 +71,15 @@ def test_an_unknown_session_is_kept_with_a_warning(data_dir, capsys):
     assert "is no published session; kept" in printed.err
     assert json.loads(printed.out) == {"session_id": "nobody", "is_known": False, "event_count": 1}
     assert extract(make_context(data_dir.parent)).rows_loaded == 1
+
+
+def test_what_could_not_be_kept_is_not_said_to_be(data_dir, capsys, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("analytics.sources.annotations.write_private_file", refuse)
+    assert main(["rate", "nobody", "1"]) == 1
+    assert capsys.readouterr().err == "error      No space left on device. Mend that, then run again.\n"
 
 
 def test_a_beginning_stands_for_its_one_session(data_dir, capsys):
