@@ -226,6 +226,13 @@ def test_the_bar_says_which_dashboard_is_read(report):
     assert report.evaluate("document.activeElement.id") == "data_quality"
 
 
+def test_no_table_is_wider_than_its_card_on_a_laptop(report):
+    """Room for names that a phone needs pushed the last column of the projection out of sight."""
+    wider = "[...document.querySelectorAll('.scroll')].filter((part) => part.scrollWidth > part.clientWidth).length"
+    assert report.evaluate("document.querySelectorAll('.scroll table').length") > 5
+    assert report.evaluate(wider) == 0
+
+
 def test_the_bar_of_a_phone_shows_which_dashboard_is_read(report):
     """It stayed at its beginning, and the fifth of six names was off the screen while its charts were on it."""
     report.resize(390, 844)
