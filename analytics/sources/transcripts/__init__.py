@@ -98,7 +98,7 @@ def extract(context: ExtractContext) -> ExtractResult:
                 adds=pending.parts,
                 rows_read=pending.rows_read,
                 rejections=pending.rejections,
-                state={} if context.has_window else {**pending.state, **_renamed(pending.state, state, files)},
+                state={} if context.has_window else {**pending.state, **_renamed(pending.state, tasks, files)},
             )
             tally.add(entry, pending.rejections)
         tally.waiting_count += pending.waiting_count
@@ -124,15 +124,11 @@ def extract(context: ExtractContext) -> ExtractResult:
 SOURCE = Source(name=NAME, dataset=DATASET, is_enabled=is_enabled, extract=extract)
 
 
-def _renamed(reached: State, state: State, files: Iterable[TranscriptFile]) -> State:
+def _renamed(reached: State, tasks: Iterable[Task], files: Iterable[TranscriptFile]) -> State:
     """Positions under names that are gone because the file now has another one: to be forgotten."""
-    identities = {entry["identity"] for entry in reached.values()}
     present = {file.key for file in files}
-    return {
-        key: None
-        for key, entry in state.items()
-        if entry["identity"] in identities and key not in present and key not in reached
-    }
+    former = {task.former_key for task in tasks if task.former_key and task.file.key in reached}
+    return dict.fromkeys(former - present)
 
 
 def _plan_units(tasks: list[Task]) -> list[list[Task]]:

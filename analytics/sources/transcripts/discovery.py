@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,12 +45,16 @@ class TranscriptFile:
 
 @dataclass(frozen=True)
 class Task:
-    """One file to read, from `offset`. `last_at` is the last instant before it, in microseconds."""
+    """One file to read, from `offset`. `last_at` is the last instant before it, in microseconds.
+
+    `former_key` is what its position was filed under while it had another name.
+    """
 
     file: TranscriptFile
     offset: int = 0
     last_at: int | None = None
     refused: str | None = None
+    former_key: str | None = None
 
     @property
     def byte_count(self) -> int:
@@ -132,21 +137,23 @@ def plan_tasks(files: Iterable[TranscriptFile], state: State, *, is_from_start: 
     its first bytes and the bytes before the position are still the ones seen. Replaced, rewritten and
     truncated files are read again from the start, which doubles nothing: equal lines are one record.
     """
-    by_identity = {entry["identity"]: entry for entry in state.values()}
+    known = {} if is_from_start else state
+    by_identity = {entry["identity"]: key for key, entry in known.items()}
     tasks = []
     for file in files:
-        entry = None if is_from_start else state.get(file.key)
-        is_renamed = entry is None and not is_from_start
-        if is_renamed:
-            entry = by_identity.get(file.identity)
-        if entry is None:
+        key = file.key if file.key in known else by_identity.get(file.identity)
+        if key is None:
             tasks.append(Task(file))
-        elif is_renamed or any(getattr(file, name) != entry[name] for name in ("size", "mtime_ns", "identity")):
-            tasks.append(_resume(file, entry))
+        elif key != file.key:
+            # Its inode may be another file's, on another machine of the lake or after that was deleted.
+            task = _resume(file, known[key])
+            tasks.append(dataclasses.replace(task, former_key=key) if task.offset else task)
+        elif any(getattr(file, name) != known[key][name] for name in ("size", "mtime_ns", "identity")):
+            tasks.append(_resume(file, known[key]))
     return tasks
 
 
-def _resume(file: TranscriptFile, entry: dict[str, Any]) -> Task:
+def _resume(file: TranscriptFile, entry: Mapping[str, Any]) -> Task:
     offset: int = entry["offset"]
     if file.size >= offset:
         try:

@@ -128,6 +128,21 @@ def test_a_renamed_file_goes_on_where_it_was(settings):
     assert len(Lake(settings.data_dir, "test").read_state("conversations", "transcripts")) == 1
 
 
+def test_another_file_of_the_same_inode_takes_no_position_away(tmp_path):
+    """Machines that share a lake meet under equal inodes: each forgot the other's position, and both read all again."""
+    hosts = {host: make_settings(tmp_path, transcript_dirs=(tmp_path / host,), host_id=host) for host in "ab"}
+    path = write_transcript(hosts["a"], make_prompt("one"))
+    content = path.read_bytes()
+    assert run_extract(hosts["a"]).rows_loaded == 1
+    other = tmp_path / "b" / "-home-dev-app" / "s2.jsonl"
+    other.parent.mkdir(parents=True)
+    path.rename(other)
+    write_transcript(hosts["b"], make_prompt("two"), name="-home-dev-app/s2.jsonl")
+    assert run_extract(hosts["b"]).rows_loaded == 1
+    path.write_bytes(content)
+    assert [run_extract(hosts[host]).rows_loaded for host in "abab"] == [0, 0, 0, 0]
+
+
 @pytest.mark.parametrize("how", ["truncated", "shrunk", "replaced", "replaced_in_disguise", "other_start", "other_end"])
 def test_a_file_that_is_another_now_is_read_from_the_start(settings, how):
     """A file put in place of another with its size and time was taken for read. Found by review."""
