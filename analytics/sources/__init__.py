@@ -12,7 +12,7 @@ import math
 import pkgutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cached_property, lru_cache
@@ -22,7 +22,7 @@ from typing import Any
 from analytics.config import Settings
 from analytics.contracts import load_contract
 from analytics.files import file_key, shown_name
-from analytics.lake import Commit, Lake, Rejection, State
+from analytics.lake import Lake, Part, Rejection, State
 from analytics.records import EPOCH, instant_date, parse_word, plausible_instant
 from analytics.records.writer import Place, RecordWriter
 from analytics.redactor import Redactor
@@ -157,8 +157,29 @@ class Tally:
     nothing_found: list[str] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
 
-    def add(self, commit: Commit, rejections: Iterable[Rejection]) -> None:
-        """Count what a commit brought, and why it refused what it did."""
+    def commit(
+        self,
+        context: ExtractContext,
+        dataset: str,
+        source: str,
+        *,
+        adds: Sequence[Part],
+        rows_read: int,
+        rejections: Sequence[Rejection],
+        state: State | None = None,
+    ) -> None:
+        """Make parts count and positions durable, in one step, and count what that brought. Nothing is no commit."""
+        if not (adds or rejections or state):
+            return
+        commit = context.lake.commit(
+            dataset,
+            source,
+            run_id=context.run_id,
+            adds=adds,
+            rows_read=rows_read,
+            rejections=rejections,
+            state=state,
+        )
         self.rows_read += commit.rows_read
         self.rows_loaded += commit.rows_loaded
         for rejection in rejections:

@@ -149,17 +149,14 @@ def _read(context: ExtractContext, files: list[Path], *, is_consumed: bool) -> E
             continue
         read.append(path)
     tally.unit_count = len(read)
-    parts = writer.flush()
-    if parts or rejections:
-        entry = context.lake.commit(
-            DATASET,
-            NAME,
-            run_id=context.run_id,
-            adds=parts,
-            rows_read=writer.row_count + len(rejections),
-            rejections=rejections,
-        )
-        tally.add(entry, rejections)
+    tally.commit(
+        context,
+        DATASET,
+        NAME,
+        adds=writer.flush(),
+        rows_read=writer.row_count + len(rejections),
+        rejections=rejections,
+    )
     if is_consumed:
         for path in read:
             step("annotation_deleted")

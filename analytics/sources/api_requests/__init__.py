@@ -153,18 +153,15 @@ class _Batch:
 
     def commit(self) -> None:
         """Make what was collected and the positions behind it durable, in one step."""
-        parts = self._writer.flush()
-        if parts or self.rejections or self.state:
-            entry = self.context.lake.commit(
-                DATASET,
-                NAME,
-                run_id=self.context.run_id,
-                adds=parts,
-                rows_read=self.row_count,
-                rejections=self.rejections,
-                state=self.state,
-            )
-            self.tally.add(entry, self.rejections)
+        self.tally.commit(
+            self.context,
+            DATASET,
+            NAME,
+            adds=self._writer.flush(),
+            rows_read=self.row_count,
+            rejections=self.rejections,
+            state=self.state,
+        )
         self._writer = self.context.writer(NAME, DATASET, flatten_event)
         self.state, self.rejections, self.pending_bytes = {}, [], 0
 

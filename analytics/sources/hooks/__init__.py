@@ -215,13 +215,13 @@ def _consume(
 ) -> None:
     """Commit what a claim brought, and only then let go of its files. `known` are claims the lake remembers."""
     forgotten = _forgotten(queue, known)
-    entry = _guard(
+    _guard(
         queue,
         claim,
-        lambda: context.lake.commit(
+        lambda: tally.commit(
+            context,
             DATASET,
             NAME,
-            run_id=context.run_id,
             adds=reading.parts,
             rows_read=reading.rows_read,
             rejections=reading.rejections,
@@ -230,7 +230,6 @@ def _consume(
     )
     known.difference_update(forgotten)
     known.add(claim.id)
-    tally.add(entry, reading.rejections)
     tally.unit_count += reading.file_count - reading.problems.total()
     tally.waiting_count += reading.problems.total()
     tally.file_problems.update(reading.problems)

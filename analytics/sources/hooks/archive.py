@@ -66,17 +66,14 @@ class _Batch:
         self.byte_count += status.st_size
 
     def commit(self, tally: Tally) -> None:
-        adds = self._writer.flush()
-        if adds or self._rejections:
-            entry = self._context.lake.commit(
-                DATASET,
-                NAME,
-                run_id=self._context.run_id,
-                adds=adds,
-                rows_read=self._writer.row_count + len(self._rejections),
-                rejections=self._rejections,
-            )
-            tally.add(entry, self._rejections)
+        tally.commit(
+            self._context,
+            DATASET,
+            NAME,
+            adds=self._writer.flush(),
+            rows_read=self._writer.row_count + len(self._rejections),
+            rejections=self._rejections,
+        )
 
 
 def _iter_archive(context: ExtractContext, path: Path, size: int, reader: EventReader) -> Iterator[HookEvent]:

@@ -404,19 +404,15 @@ class MongoExtractor:
     def _commit(self, mark: Mark) -> None:
         """Make what is pending count, together with the mark; a window leaves the mark as it is."""
         pending, self._pending = self._pending, _Pending()
-        state = {} if self._context.has_window else self._state(mark)
-        if not (pending.rows_read or state):
-            return
-        entry = self._context.lake.commit(
+        self._total.commit(
+            self._context,
             DATASET,
             NAME,
-            run_id=self._context.run_id,
             adds=pending.parts,
             rows_read=pending.rows_read,
             rejections=pending.rejections,
-            state=state,
+            state={} if self._context.has_window else self._state(mark),
         )
-        self._total.add(entry, pending.rejections)
 
     def _read_mark(self) -> Mark:
         entry = self._context.lake.read_state(DATASET, NAME).get(self._key)

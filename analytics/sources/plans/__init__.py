@@ -121,18 +121,15 @@ SOURCE = Source(name=NAME, dataset=DATASET, is_enabled=is_enabled, extract=extra
 
 
 def _commit(context: ExtractContext, writer: RecordWriter, reading: _Reading) -> ExtractResult:
-    parts = writer.flush()
-    if parts or reading.rejections or reading.state:
-        entry = context.lake.commit(
-            DATASET,
-            NAME,
-            run_id=context.run_id,
-            adds=parts,
-            rows_read=writer.row_count + len(reading.rejections),
-            rejections=reading.rejections,
-            state=reading.state,
-        )
-        reading.tally.add(entry, reading.rejections)
+    reading.tally.commit(
+        context,
+        DATASET,
+        NAME,
+        adds=writer.flush(),
+        rows_read=writer.row_count + len(reading.rejections),
+        rejections=reading.rejections,
+        state=reading.state,
+    )
     return reading.tally.result(NAME, DATASET)
 
 

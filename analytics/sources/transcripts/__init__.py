@@ -90,17 +90,15 @@ def extract(context: ExtractContext) -> ExtractResult:
 
     def commit() -> None:
         nonlocal pending
-        if pending.parts or pending.rejections or (pending.state and not context.has_window):
-            entry = context.lake.commit(
-                DATASET,
-                NAME,
-                run_id=context.run_id,
-                adds=pending.parts,
-                rows_read=pending.rows_read,
-                rejections=pending.rejections,
-                state={} if context.has_window else {**pending.state, **_renamed(pending.state, tasks, files)},
-            )
-            tally.add(entry, pending.rejections)
+        tally.commit(
+            context,
+            DATASET,
+            NAME,
+            adds=pending.parts,
+            rows_read=pending.rows_read,
+            rejections=pending.rejections,
+            state={} if context.has_window else {**pending.state, **_renamed(pending.state, tasks, files)},
+        )
         tally.waiting_count += pending.waiting_count
         tally.problems += pending.problems
         pending = UnitResult()
