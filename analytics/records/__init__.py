@@ -17,6 +17,7 @@ from analytics.errors import ContractViolation
 
 BOM = b"\xef\xbb\xbf"
 BLANKS = b" \t\r\n\0"
+NOT_AN_OBJECT = "not a JSON object"
 _NOT_BLANK = re.compile(r"[^ \t\r]")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EPOCH_DATE = date(1970, 1, 1)
@@ -59,7 +60,7 @@ def parse_object(text: bytes) -> dict[str, Any]:
     """One JSON object, as strictly. Raises ContractViolation for any other value."""
     value = parse_json(text)
     if not isinstance(value, dict):
-        raise ContractViolation("not a JSON object")
+        raise ContractViolation(NOT_AN_OBJECT)
     return value
 
 

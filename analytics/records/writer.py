@@ -158,11 +158,8 @@ class RecordWriter:
         if not spans:
             return set()
         ends = np.cumsum([len(line) for line in lines])
-        touched: set[int] = set()
-        for start, end in spans:
-            first, last = np.searchsorted(ends, [start, end - 1], side="right")
-            touched.update(range(int(first), int(last) + 1))
-        return touched
+        places = np.unique(np.searchsorted(ends, np.array(spans) - (0, 1), side="right"), axis=0)
+        return {index for first, last in places.tolist() for index in range(first, last + 1)}
 
     def _write_day(self, day: date, bucket: _Day) -> None:
         constants = {**self._constants, "record_date": day}

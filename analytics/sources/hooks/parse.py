@@ -17,6 +17,7 @@ from analytics.errors import ContractViolation
 from analytics.records import (
     BLANKS,
     BOM,
+    NOT_AN_OBJECT,
     canonical_json,
     char_count,
     parse_count,
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 NO_EVENT_NAME = "no event name"
-NOT_AN_OBJECT = "not a JSON object"
 LISTS_TOO_DEEP = "lists nested too deeply"
 
 _EVENT_KEYS = ("hook_event_name", "hook_event_type", "hook_event", "event_name", "event_type", "hook_type", "event")

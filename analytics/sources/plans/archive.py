@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from analytics.errors import ContractViolation
-from analytics.records import BOM, char_count, parse_instant, parse_json, parse_lines, parse_word, split_lines
+from analytics.records import (
+    BOM,
+    NOT_AN_OBJECT,
+    char_count,
+    parse_instant,
+    parse_json,
+    parse_lines,
+    parse_word,
+    split_lines,
+)
 from analytics.records.spelling import spell
 from analytics.sources.plans.manifest import normalise_status
 
@@ -21,7 +30,6 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 NO_EVENT_TYPE = "no event type"
-NOT_AN_OBJECT = "not a JSON object"
 
 _PLAN_FOLDER = re.compile(r"(?:(?P<project>.*)/)?(?P<path>dev/(?:active|complete)/(?P<name>[^/]+))(?:/.*)?")
 

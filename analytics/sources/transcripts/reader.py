@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from analytics.errors import ContractViolation
-from analytics.records import BLANKS, BOM, instant_date, iter_concatenated, parse_instant, parse_json
+from analytics.records import BLANKS, BOM, NOT_AN_OBJECT, instant_date, iter_concatenated, parse_instant, parse_json
 from analytics.records.conversations import foreign_producer
 from analytics.records.lines import Line, iter_lines
 from analytics.sources.transcripts.discovery import Task, read_edges
@@ -126,7 +126,7 @@ class FileReader:
             return ((value, line.position),)
         if not line.is_terminated:
             raise _HalfWritten
-        self.rejections.append((line.position, "not a JSON object", stripped))
+        self.rejections.append((line.position, NOT_AN_OBJECT, stripped))
         return ()
 
     def _recover(self, line: Line, position: int, content: bytes, reason: str) -> Found:
