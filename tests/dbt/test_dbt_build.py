@@ -86,11 +86,16 @@ def test_a_session_lasts_from_the_first_to_the_last_thing_that_has_an_instant(wa
         make_line("user", None, prompt_text="and", line_uuid="undated", record_date=at("01 00:00").date()),
         make_prompt_row("fix", "01 12:00", session_id="s2"),
         make_prompt_row("fix", "01 12:00", session_id="s3"),
+        make_prompt_row("fix", "01 12:00", session_id="s5"),
+        # A fork, in which nothing was said any more.
+        make_prompt_row("fix", "01 12:00", line_uuid="u-01 12:00-s5", session_id="s6"),
     ]
     hooks = [
         make_hook("SessionStart", "01 11:59"),
         make_hook("Stop", None, record_date=at("02 00:00").date()),
         make_hook("SessionEnd", "01 12:30", session_id="s2"),
+        make_hook("SessionStart", "04 12:00", session_id="s6"),
+        make_hook("SessionEnd", "04 12:05", session_id="s6"),
     ]
     events = [
         make_request_event("02 12:00", session_id="s3"),
@@ -108,6 +113,8 @@ def test_a_session_lasts_from_the_first_to_the_last_thing_that_has_an_instant(wa
         ("s2", "01 12:00", "01 12:30"),
         ("s3", "01 12:00", "02 12:00"),
         ("s4", "03 00:00", "03 00:00"),
+        ("s5", "01 12:00", "01 12:00"),
+        ("s6", "04 12:00", "04 12:05"),
     ]
 
 

@@ -108,13 +108,12 @@ sessions_computed as (
         sessions.is_transcribed,
 
         ---------- dates and instants
-        -- A fork that never went on owns nothing; it stays visible, at the instants of its copies. Firings and
-        -- events of requests are never copied.
-        least(coalesce(session_messages.started_at, sessions.started_at), sessions.event_started_at) as started_at,
+        -- A fork that never went on owns nothing; it stays visible, at the instants of its firings and events of
+        -- requests, which are never copied, else of its copies.
+        coalesce(least(session_messages.started_at, sessions.event_started_at), sessions.started_at) as started_at,
         greatest(
-            coalesce(session_messages.ended_at, sessions.ended_at),
-            session_tools.ended_at,
-            sessions.event_ended_at
+            coalesce(greatest(session_messages.ended_at, sessions.event_ended_at), sessions.ended_at),
+            session_tools.ended_at
         ) as ended_at
     from sessions
     left join session_messages
