@@ -2,51 +2,18 @@
 with
 
 totals as (
-    select 'fct_api_requests' as told_by, sum(estimated_cost_usd) as usd, sum(total_tokens) as tokens
-    from {{ ref('fct_api_requests') }}
+    {%- for table in [
+        'fct_api_requests', 'dim_sessions', 'dim_models', 'dim_projects', 'agg_daily_summary', 'agg_hourly_activity',
+        'agg_usage_5min', 'agg_usage_hourly', 'agg_usage_daily', 'agg_usage_weekly', 'agg_usage_monthly',
+        'agg_billing_blocks', 'agg_conversations', 'mart_metric_events',
+    ] %}
+    select '{{ table }}' as told_by, sum(estimated_cost_usd) as usd, sum(total_tokens) as tokens
+    from {{ ref(table) }}
     union all
-    select 'dim_sessions' as told_by, sum(estimated_cost_usd) as usd, sum(total_tokens) as tokens
-    from {{ ref('dim_sessions') }}
-    union all
-    select 'dim_models' as told_by, sum(estimated_cost_usd) as usd, sum(total_tokens) as tokens
-    from {{ ref('dim_models') }}
-    union all
-    select 'dim_projects' as told_by, sum(estimated_cost_usd) as usd, sum(total_tokens) as tokens
-    from {{ ref('dim_projects') }}
-    union all
-    select 'agg_daily_summary' as told_by, sum(estimated_cost_usd) as usd, sum(total_tokens) as tokens
-    from {{ ref('agg_daily_summary') }}
-    union all
-    select 'agg_hourly_activity' as told_by, sum(estimated_cost_usd) as usd, sum(total_tokens) as tokens
-    from {{ ref('agg_hourly_activity') }}
-    union all
-    select 'agg_usage_5min' as told_by, sum(estimated_cost_usd) as usd, sum(total_tokens) as tokens
-    from {{ ref('agg_usage_5min') }}
-    union all
-    select 'agg_usage_hourly' as told_by, sum(estimated_cost_usd) as usd, sum(total_tokens) as tokens
-    from {{ ref('agg_usage_hourly') }}
-    union all
-    select 'agg_usage_daily' as told_by, sum(estimated_cost_usd) as usd, sum(total_tokens) as tokens
-    from {{ ref('agg_usage_daily') }}
-    union all
-    select 'agg_usage_weekly' as told_by, sum(estimated_cost_usd) as usd, sum(total_tokens) as tokens
-    from {{ ref('agg_usage_weekly') }}
-    union all
-    select 'agg_usage_monthly' as told_by, sum(estimated_cost_usd) as usd, sum(total_tokens) as tokens
-    from {{ ref('agg_usage_monthly') }}
-    union all
-    select 'agg_billing_blocks' as told_by, sum(estimated_cost_usd) as usd, sum(total_tokens) as tokens
-    from {{ ref('agg_billing_blocks') }}
-    union all
-    select 'agg_conversations' as told_by, sum(estimated_cost_usd) as usd, sum(total_tokens) as tokens
-    from {{ ref('agg_conversations') }}
-    union all
+    {%- endfor %}
     select 'mart_usage_reconciliation' as told_by, sum(estimated_cost_usd) as usd, sum(total_tokens) as tokens
     from {{ ref('mart_usage_reconciliation') }}
     where is_ours
-    union all
-    select 'mart_metric_events' as told_by, sum(estimated_cost_usd) as usd, sum(total_tokens) as tokens
-    from {{ ref('mart_metric_events') }}
     union all
     select 'agg_cost_attribution by ' || dimension_type as told_by, sum(estimated_cost_usd) as usd,
         sum(total_tokens) as tokens
