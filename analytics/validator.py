@@ -23,7 +23,7 @@ from analytics.checks.suites import CheckResult, run_suites
 from analytics.config import PROJECT_DIR, Settings
 from analytics.errors import AnalyticsError, ChecksFailed
 from analytics.files import explain_refusal, shown_path
-from analytics.lake import Lake
+from analytics.lake import Commit, Lake
 from analytics.result import Result
 from analytics.warehouse import open_warehouse
 
@@ -176,14 +176,25 @@ def _write_batches(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
             if commit.kind != "extract":
                 continue
             committed_at = datetime.fromisoformat(commit.committed_at).astimezone(UTC).replace(tzinfo=None)
+            dismissed = commit.rows_rejected if _is_dismissed(lake, commit) else 0
+            read, rejected = commit.rows_read - dismissed, commit.rows_rejected - dismissed
             batches.append(
                 [
                     *(dataset, commit.source, commit.number, committed_at, now),
-                    *(commit.rows_read, commit.rows_loaded, commit.rows_rejected, committed_at > audited_until),
+                    *(read, commit.rows_loaded, rejected, committed_at > audited_until),
                 ]
             )
     if batches:
         connection.executemany("insert into audit.batches values (?, ?, ?, ?, ?, ?, ?, ?, ?)", batches)
+
+
+def _is_dismissed(lake: Lake, commit: Commit) -> bool:
+    """Whether somebody deleted what this machine rejected. A file imported by mistake is never read again, rightly."""
+    return (
+        commit.dead_letter is not None
+        and commit.host_id == lake.host_id
+        and not (lake.data_dir / commit.dead_letter).exists()
+    )
 
 
 def _now() -> datetime:

@@ -275,6 +275,26 @@ def test_expectation_objects_to_its_fault(copied: Settings, suite: str, name: st
     assert check.unexpected_count is None or check.unexpected_count > 0
 
 
+def test_what_was_read_by_mistake_counts_no_more_once_its_dead_letter_is_deleted(copied: Settings) -> None:
+    """One import of a wrong file withheld gold for good: nothing that was read later outnumbered its lines."""
+    remember_audit(copied)
+    letter = copied.data_dir / "dead_letter" / "by_mistake.jsonl"
+    letter.parent.mkdir(exist_ok=True)
+    letter.touch()
+    mistake = dataclasses.replace(commit(31, read=200, rejected=200), dead_letter=f"dead_letter/{letter.name}")
+
+    def failed_of(host_id: str) -> tuple[str, ...]:
+        lake = FakeLake([*HEALTHY_LAKE, mistake])
+        lake.data_dir, lake._host_id = copied.data_dir, host_id
+        return audit(copied, "lake_batches", lake).failed
+
+    failed = ("lake_batches.most_rows_are_accepted",)
+    assert failed_of(mistake.host_id) == failed
+    letter.unlink()
+    assert failed_of(mistake.host_id) == ()
+    assert failed_of("another") == failed, "dead letters lie on the machine that read"
+
+
 def test_check_that_cannot_run_leaves_no_message_of_the_engine_behind(copied: Settings, tmp_path: Path) -> None:
     """The engine's message quoted the value, and stood in the results and pages of Great Expectations."""
     plant(copied, f"create table audit.notes as select '{MARKER}' as note")
