@@ -32,6 +32,7 @@ import orjson
 
 from analytics.errors import ContractViolation, reason_of
 from analytics.files import file_key, shown_name
+from analytics.lake import step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -48,10 +49,6 @@ _ATTEMPTS = ".attempts"
 _UNBORN = ".new-"
 _NAME_LIMIT = 180
 _RETRY = re.compile(r"~([0-9]{1,4})\Z")
-
-
-def step(name: str) -> None:
-    """A named point between two steps of input and output. Does nothing; fault tests replace it."""
 
 
 class QueuedFile(NamedTuple):
