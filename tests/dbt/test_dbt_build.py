@@ -175,10 +175,12 @@ def test_a_session_has_as_many_conversations_as_there_are_rows_of_them(warehouse
 
 def test_a_request_with_an_empty_model_name_is_of_the_unknown_model(warehouse: Warehouse) -> None:
     warehouse.reset()
-    warehouse.load([make_answer_row("m1", model="")], (), [make_request_event("01 15:00", model="")])
+    advisor = {"iteration_index": 1, "model": "", "input_tokens": 1, "output_tokens": 1}
+    answer = make_answer_row("m1", model="", advisor_iterations=[advisor])
+    warehouse.load([answer], (), [make_request_event("01 15:00", model="")])
     warehouse.run("run")
     models = warehouse.query("select model_name, request_count from gold.dim_models")
-    assert [tuple(row.values()) for row in models] == [("unknown", 2)]
+    assert [tuple(row.values()) for row in models] == [("unknown", 3)]
 
 
 def test_a_question_aside_and_a_compaction_are_no_subagents(warehouse: Warehouse) -> None:

@@ -127,7 +127,7 @@ advisor_responses as (
         chosen_lines.message_source_id || ':advisor:' || cast(iteration.iteration_index as {{ string_type() }})
             as response_source_id,
         chosen_lines.request_id,
-        coalesce(iteration.model, 'unknown') as model_name,
+        coalesce(nullif(iteration.model, ''), 'unknown') as model_name,
         chosen_lines.stop_reason,
         chosen_lines.service_tier,
         cast(null as {{ string_type() }}) as speed,

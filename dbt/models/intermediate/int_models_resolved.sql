@@ -16,7 +16,7 @@ prices as (
 ),
 
 advisors as (
-    select iteration.model as model_name
+    select nullif(iteration.model, '') as model_name
     from {{ exploded('messages', 'advisor_iterations', 'iteration') }}
 ),
 
