@@ -26,7 +26,7 @@ from analytics.errors import AnalyticsError, PublishError, reason_of
 from analytics.files import make_private_folder, shown_path, sync, write_private_file
 from analytics.lake import step
 from analytics.targets import Target, TargetResult
-from analytics.warehouse import cursor_of, open_warehouse, with_enough_memory
+from analytics.warehouse import ROW_GROUP_SIZE, cursor_of, open_warehouse, with_enough_memory
 
 if TYPE_CHECKING:
     import duckdb
@@ -176,7 +176,8 @@ def _write_table(connection: duckdb.DuckDBPyConnection, query: str, file: Path) 
     import duckdb
 
     location = str(file).replace("'", "''")
-    copy = f"copy ({query}) to '{location}' (format parquet, compression zstd, compression_level 1)"
+    options = f"format parquet, compression zstd, compression_level 1, row_group_size {ROW_GROUP_SIZE}"
+    copy = f"copy ({query}) to '{location}' ({options})"
     try:
         with cursor_of(connection) as cursor:
             written = with_enough_memory(cursor, lambda: cursor.execute(copy).fetchone())

@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 
 from analytics import warehouse
@@ -272,6 +273,15 @@ def test_a_file_of_views_that_is_gone_or_damaged_is_written_again(gold, content)
     assert not snapshot.is_published(gold, "build")
     snapshot.publish(gold, RUNS[1])
     assert in_marts(gold, "select n from gold.fct_x") == [(1,)]
+
+
+def test_a_large_table_is_written_in_small_row_groups(gold):
+    """Each of two writers held 122,880 rows on each core, and an increment over a million messages took 0.7 GB."""
+    make_gold(gold, fct_large="select number as n from range(100_000) as numbers (number)")
+    snapshot.publish(gold, RUNS[0])
+    metadata = pq.read_metadata(gold.published_dir / "current" / "fct_large.parquet")
+    assert metadata.num_rows == 100_000
+    assert max(metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)) < 40_000
 
 
 def test_a_table_that_needs_more_memory_than_usual_is_written_with_more(gold, monkeypatch):
