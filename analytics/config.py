@@ -37,14 +37,6 @@ def _parse_path(text: str) -> Path:
         raise ValueError("begins with the home of a user that there is not") from error
 
 
-def _parse_data_dir(text: str) -> Path:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError("must be UTF-8, as DuckDB and Arrow open nothing else") from error
-    return _parse_path(text)
-
-
 def _parse_paths(text: str) -> tuple[Path, ...]:
     return tuple(_parse_path(part) for part in text.split(os.pathsep) if part)
 
@@ -141,7 +133,7 @@ class Settings:
 
     data_dir: Path = _setting(
         lambda: PROJECT_DIR / "data",
-        _parse_data_dir,
+        _parse_path,
         "Folder that holds the lake, the warehouse and the marts; empty takes the project's data/",
     )
     transcript_dirs: tuple[Path, ...] = _setting(
@@ -287,8 +279,8 @@ def load_settings(
         dotenv: The .env file; the project folder's by default. Relative paths in it begin where it lies.
 
     Raises:
-        ConfigError: a variable with our prefix is unknown, a value does not parse, or where the data folder
-            is to be there is a file. The message names the variable and never repeats the value of a secret.
+        ConfigError: a variable with our prefix is unknown, a value does not parse, or no data
+            folder can be where it is to be. The message names the variable and never repeats the value of a secret.
     """
     variables = dict(os.environ if environment is None else environment)
     dotenv = dotenv or PROJECT_DIR / ".env"
@@ -326,6 +318,8 @@ def _parse(name: str, text: str, parse: Callable[[str], Any], *, is_secret: bool
 
 
 def _check_data_dir(folder: Path) -> None:
+    if re.search("[?\ud800-\udfff]", str(folder)):
+        raise ConfigError(f"ANALYTICS_DATA_DIR: {folder} must be UTF-8 without '?', or DuckDB cannot write there.")
     with suppress(OSError):  # what cannot be looked into is told by who needs it
         there = next(path for path in (folder, *folder.parents) if path.exists())
         if not there.is_dir():

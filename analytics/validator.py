@@ -250,7 +250,12 @@ def audit(
     files = [file for file in suite_files(project) if not suites or file.stem in suites]
     folder = settings.data_dir / "validation"
     with explain_refusal(folder):
-        checks = tuple(run_suites(settings, files, folder, project, has_docs=not suites))
+        try:
+            checks = tuple(run_suites(settings, files, folder, project, has_docs=not suites))
+        except ConnectionError as error:  # as Great Expectations calls it, though there is no network
+            raise AnalyticsError(
+                f"validate: {settings.warehouse_file} cannot be opened. Close what else has it open, and run again."
+            ) from error
         report = write_report(folder, checks, run_id)
     failed = [check for check in checks if not check.is_success and check.severity == "severe"]
     return ValidateResult(

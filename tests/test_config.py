@@ -71,7 +71,6 @@ def test_load_settings_names_an_unknown_setting_and_its_neighbour(tmp_path):
         ("PRICES_FILE", "~nobody-of-this-name/prices.csv"),
         ("TRANSCRIPT_DIRS", "/a:~nobody-of-this-name/b"),
         ("PLAN_DIRS", "/a\0b"),
-        ("DATA_DIR", "/a\udcff"),
     ],
 )
 def test_load_settings_names_the_setting_that_does_not_parse(tmp_path, name, value):
@@ -86,6 +85,14 @@ def test_load_settings_refuses_a_data_folder_where_a_file_is(tmp_path, below):
     file.write_text("")
     with pytest.raises(ConfigError, match=f"^ANALYTICS_DATA_DIR: {file} is no folder"):
         load(tmp_path, {"ANALYTICS_DATA_DIR": str(file / below)})
+
+
+@pytest.mark.parametrize("name", ["why?", "a\udcff"])
+def test_load_settings_refuses_a_data_folder_that_duckdb_cannot_write_to(tmp_path, monkeypatch, name):
+    """DuckDB puts the log of what it writes elsewhere where a name has a question mark."""
+    monkeypatch.setattr(config, "PROJECT_DIR", tmp_path / name)
+    with pytest.raises(ConfigError, match=r"^ANALYTICS_DATA_DIR: .* must be UTF-8 without"):
+        load(tmp_path)
 
 
 def test_load_settings_never_repeats_the_value_of_a_secret(tmp_path):

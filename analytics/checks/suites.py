@@ -67,8 +67,15 @@ def run_suites(
         context = gx.get_context(mode="file", context_root_dir=str(folder))
         warehouse = context.data_sources.add_sql(
             name="warehouse",
-            connection_string=f"{SCHEME}:///{settings.warehouse_file}",
-            kwargs={"connect_args": {"read_only": True, "config": {"memory_limit": MEMORY_LIMIT, "threads": 2}}},
+            connection_string=f"{SCHEME}:///",
+            kwargs={
+                "connect_args": {
+                    # Not in the address, in which $ and % mean something.
+                    "database": str(settings.warehouse_file),
+                    "read_only": True,
+                    "config": {"memory_limit": MEMORY_LIMIT, "threads": 2},
+                }
+            },
             # All at once: the project is written anew for each asset that is added by itself.
             assets=[
                 {"name": name, "type": "query", "query": query, "batch_definitions": [{"name": _BATCH}]}

@@ -111,14 +111,27 @@ def test_a_disk_that_refuses_the_audit_is_named(
     settings: Settings, audits: list[CheckResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Great Expectations writes through files that name themselves in no error."""
-
-    def refuse(*_: Any, **__: Any) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(validator, "run_suites", refuse)
+    refuse_the_suites(monkeypatch, OSError(errno.ENOSPC, "No space left on device"))
     write_transcript(settings, make_prompt())
     with pytest.raises(AnalyticsError, match=rf"{settings.data_dir}/validation cannot be written \(No space left"):
         run(settings)
+
+
+def test_a_warehouse_that_the_audit_cannot_open_is_named(
+    settings: Settings, audits: list[CheckResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Great Expectations' own error is one of the system's, of no number: it was taken for a disk that refuses."""
+    refuse_the_suites(monkeypatch, ConnectionError("Attempt to connect to datasource failed"))
+    write_transcript(settings, make_prompt())
+    with pytest.raises(AnalyticsError, match=f"validate: {settings.warehouse_file} cannot be opened"):
+        run(settings)
+
+
+def refuse_the_suites(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(validator, "run_suites", refuse)
 
 
 def test_warnings_publish_and_are_told(settings: Settings, audits: list[CheckResult]) -> None:

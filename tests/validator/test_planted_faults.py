@@ -206,8 +206,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture
 def copied(built: Settings, tmp_path: Path) -> Settings:
-    shutil.copytree(built.data_dir, tmp_path / "data")
-    return dataclasses.replace(built, data_dir=tmp_path / "data")
+    """In a folder whose name would be another in an address, and in Great Expectations' configuration."""
+    folder = tmp_path / "100%20 of $data"
+    shutil.copytree(built.data_dir, folder)
+    return dataclasses.replace(built, data_dir=folder)
 
 
 def plant(settings: Settings, sql: str) -> None:
