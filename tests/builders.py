@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from analytics.config import Settings, load_settings
 from analytics.extractor import Extraction, extract
 from analytics.lake import Lake
+from analytics.lake.lock import hold_lock
 from analytics.loader import DuckDBLoader, LoadResult
 from analytics.sources import ExtractContext, ExtractResult
 from analytics.warehouse import open_warehouse
@@ -60,6 +61,15 @@ def make_context(folder: Path, **overrides: str) -> ExtractContext:
     )
     lake = Lake(settings.data_dir, settings.host_id)
     return ExtractContext(settings=settings, lake=lake, run_id="run", extracted_at=datetime(2026, 1, 3, tzinfo=UTC))
+
+
+def make_once(folder: Path, make: Callable[[], None]) -> None:
+    """Have the first process that asks for what is to be in the folder make it; the others wait."""
+    with hold_lock(folder, wait_s=600):
+        complete = folder / "complete"
+        if not complete.exists():
+            make()
+            complete.touch()
 
 
 def make_prompt(text: str = "fix the bug", at: str = "2026-01-02T10:00:00.000Z", **fields: Any) -> Line:

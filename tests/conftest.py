@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from analytics import config, replay
 from analytics.config import Settings
-from tests.builders import make_settings
+from analytics.warm_up import warm_up
+from tests.builders import make_once, make_settings
 
 
 @pytest.fixture(autouse=True)
@@ -15,15 +19,48 @@ def no_dotenv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config, "PROJECT_DIR", tmp_path)
 
 
+@pytest.fixture(autouse=True)
+def builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of what is kept of builds: the test's own, instead of the project's."""
+    folder = tmp_path / "builds"
+    monkeypatch.setattr(replay, "BUILDS_DIR", folder)
+    return folder
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Settings of an empty world of one test."""
     return make_settings(tmp_path)
 
 
+@pytest.fixture(scope="session")
+def session_dir(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The one folder of all processes that share the tests, for what is made once (`make_once`)."""
+    base = tmp_path_factory.getbasetemp()
+    return base if worker_id == "master" else base.parent
+
+
+@pytest.fixture(scope="session")
+def as_after_set_up(session_dir: Path) -> Callable[[], AbstractContextManager[object]]:
+    """`with as_after_set_up():` runs find what set-up keeps for the settings of tests, as nearly all runs of users do.
+
+    The first build of a data folder is then one without dbt: a second instead of ten.
+    """
+    folder = session_dir / "set_up"
+
+    def after_set_up() -> AbstractContextManager[object]:
+        return mock.patch.object(replay, "BUILDS_DIR", folder / "builds")
+
+    def make() -> None:
+        with after_set_up():
+            warm_up(make_settings(folder))
+
+    make_once(folder, make)
+    return after_set_up
+
+
 @pytest.fixture
-def builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of what is kept of builds: the test's own, instead of the project's."""
-    folder = tmp_path / "builds"
-    monkeypatch.setattr(replay, "BUILDS_DIR", folder)
-    return folder
+def set_up(builds: Path, as_after_set_up: Callable[[], AbstractContextManager[object]]) -> Iterator[None]:
+    """The whole test is `as_after_set_up`."""
+    with as_after_set_up():
+        yield

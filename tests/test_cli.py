@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import csv
 import errno
 import io
@@ -14,6 +15,7 @@ import pytest
 
 from analytics.cli import build_parser, main
 from analytics.errors import AnalyticsError, ChecksFailed, unwritable
+from analytics.files import private_umask
 from analytics.lake import Lake
 from tests.builders import encode, iter_contents, make_answer, make_prompt, make_settings, run_extract, write_transcript
 
@@ -44,19 +46,20 @@ def flags_of(settings) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory):
-    """One folder that `analytics run --json` built with dbt, and what it printed. Tests read it only."""
+def built(tmp_path_factory, as_after_set_up):
+    """One folder that `analytics run --json` built, and what it printed. Tests read it only."""
     folder = tmp_path_factory.mktemp("built")
     settings = make_settings(folder)
     use = {"type": "tool_use", "id": "t1", "name": "Bash", "input": {"command": "ls"}}
     write_transcript(
         settings, make_prompt(), make_answer("m1", content=[use]), make_answer("m2"), b"broken quixotic-marmalade"
     )
-    environment = {**os.environ, "HOME": str(folder / "home")}
-    command = [sys.executable, "-m", "analytics", "run", "--json", *flags_of(settings)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, cwd=PROJECT)
-    assert done.returncode == 0, done.stderr
-    return settings, json.loads(done.stdout)
+    told = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, as_after_set_up(), private_umask():
+        patch.setenv("HOME", str(folder / "home"))
+        with contextlib.redirect_stdout(told):
+            assert main(["run", "--json", *flags_of(settings)]) == 0
+    return settings, json.loads(told.getvalue())
 
 
 def run(capsys, *arguments: str) -> tuple[int, str, str]:

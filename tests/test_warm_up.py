@@ -12,13 +12,12 @@ from analytics import pipeline
 from analytics.pipeline import RunOptions
 from analytics.replay import kept_increment
 from analytics.transformer import build, project_fingerprint
-from analytics.warm_up import warm_up
 from tests.builders import make_answer, make_prompt, published_rows, write_transcript
 
 
-def test_the_first_build_after_set_up_is_an_increment_without_dbt_and_equals_dbts_own(settings, builds):
+@pytest.mark.usefixtures("set_up")
+def test_the_first_build_after_set_up_is_an_increment_without_dbt_and_equals_dbts_own(settings):
     settings = dataclasses.replace(settings, validate="never")
-    warm_up(settings)
     write_transcript(settings, make_prompt("a"), make_answer("m1", output_tokens=9))
     write_transcript(settings, make_prompt("b", at="2026-02-01T00:00:00Z"), name="-home-dev-app/s2.jsonl")
     first = pipeline.run(settings).transform

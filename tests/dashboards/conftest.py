@@ -8,31 +8,30 @@ import pytest
 
 from analytics.cli import build_parser
 from analytics.config import Settings
-from analytics.lake.lock import hold_lock
 from analytics.pipeline import run
 from analytics.targets.snapshot import open_current
+from tests.builders import make_once
 
 
 @pytest.fixture(scope="session")
-def sample_settings(tmp_path_factory, worker_id):
+def sample_settings(session_dir, as_after_set_up):
     """The demo as a machine without data makes it, all the way to what is published. Made once; tests read it.
 
     Published twice, because the second run is the first that knows what a run did.
     """
-    # Processes that share the tests share the demo: the first one makes it, the others wait for it.
-    base = tmp_path_factory.getbasetemp()
-    home = (base if worker_id == "master" else base.parent) / "sample"
-    home.mkdir(exist_ok=True)
+    home = session_dir / "sample"
     settings = Settings(data_dir=home / "data", timezone="UTC", home_dir=home, workers=1)
-    with hold_lock(home, wait_s=600):
-        if not (home / "complete").exists():
-            told, command = io.StringIO(), build_parser().parse_args(["run"])
-            with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
-                assert command.command(command, settings) == 0
-            (home / "told").write_text(told.getvalue(), encoding="utf-8")
-            shutil.rmtree(settings.published_dir)
-            assert run(settings).failures == {}
-            (home / "complete").touch()
+
+    def make():
+        told, command = io.StringIO(), build_parser().parse_args(["run"])
+        with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
+            assert command.command(command, settings) == 0
+        (home / "told").write_text(told.getvalue(), encoding="utf-8")
+        shutil.rmtree(settings.published_dir)
+        assert run(settings).failures == {}
+
+    with as_after_set_up():
+        make_once(home, make)
     return settings
 
 

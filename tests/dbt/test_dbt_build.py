@@ -9,6 +9,7 @@ import pytest
 
 from tests.dbt.test_incremental import make_events, make_hooks, make_universe
 from tests.dbt.warehouse import (
+    DATA_TESTS,
     DBT_DIR,
     Row,
     Warehouse,
@@ -22,8 +23,6 @@ from tests.dbt.warehouse import (
     make_tool_use,
 )
 
-TABLES_ONLY = ("run", "--select", "config.materialized:table", "config.materialized:incremental")
-
 
 def test_all_dbt_tests_pass(warehouse: Warehouse) -> None:
     warehouse.reset("Asia/Tokyo")
@@ -34,13 +33,12 @@ def test_all_dbt_tests_pass(warehouse: Warehouse) -> None:
 
 def test_all_dbt_tests_pass_on_an_empty_warehouse(warehouse: Warehouse) -> None:
     warehouse.reset()
-    warehouse.run("test", "--select", "test_type:data")
+    warehouse.repeat(*DATA_TESTS)
 
 
 def build(warehouse: Warehouse, lines: list[Row], timezone: str = "UTC") -> None:
     warehouse.reset(timezone)
-    warehouse.load(lines)
-    warehouse.run(*TABLES_ONLY)
+    warehouse.build(lines)
 
 
 def test_a_session_from_prompt_to_file(warehouse: Warehouse) -> None:
@@ -102,8 +100,7 @@ def test_a_session_lasts_from_the_first_to_the_last_thing_that_has_an_instant(wa
         make_request_event(None, session_id="s3"),
         make_request_event(None, session_id="s4", record_date=at("03 00:00").date()),
     ]
-    warehouse.load(lines, hooks, events)
-    warehouse.run(*TABLES_ONLY)
+    warehouse.build(lines, hooks, events)
     sessions = warehouse.query(
         "select session_id, strftime(started_at, '%d %H:%M') as started, strftime(ended_at, '%d %H:%M') as ended "
         "from gold.dim_sessions order by 1"
@@ -126,8 +123,7 @@ def test_an_event_adds_to_its_request_or_is_one_of_its_own(warehouse: Warehouse)
         make_request_event("01 12:01", status="error", status_code=529, output_tokens=0),
     ]
     warehouse.reset()
-    warehouse.load([make_prompt_row(), make_answer_row(request_id=None)], (), events)
-    warehouse.run("run")
+    warehouse.build([make_prompt_row(), make_answer_row(request_id=None)], (), events)
     requests = warehouse.query(
         "select event_match_type, request_status, latency_ms, total_tokens, "
         "cast(reported_cost_usd as varchar) as usd from gold.fct_api_requests order by 1"
@@ -154,8 +150,7 @@ def test_a_failure_with_the_id_of_a_response_is_a_failure_and_none_of_its_facts(
     """It made an error of a response that is there, and no failure was counted."""
     warehouse.reset()
     failure = make_request_event("01 12:01", request_id="r-m1", status="error", status_code=529, output_tokens=0)
-    warehouse.load([make_prompt_row(), make_answer_row("m1")], (), [failure])
-    warehouse.run("run")
+    warehouse.build([make_prompt_row(), make_answer_row("m1")], (), [failure])
     requests = warehouse.query("select event_match_type, request_status from gold.fct_api_requests")
     assert [tuple(row.values()) for row in requests] == [("transcript", None)]
     failures = warehouse.query("select event_type from gold.mart_metric_events where is_failure")
@@ -177,8 +172,7 @@ def test_a_request_with_an_empty_model_name_is_of_the_unknown_model(warehouse: W
     warehouse.reset()
     advisor = {"iteration_index": 1, "model": "", "input_tokens": 1, "output_tokens": 1}
     answer = make_answer_row("m1", model="", advisor_iterations=[advisor])
-    warehouse.load([answer], (), [make_request_event("01 15:00", model="")])
-    warehouse.run("run")
+    warehouse.build([answer], (), [make_request_event("01 15:00", model="")])
     models = warehouse.query("select model_name, request_count from gold.dim_models")
     assert [tuple(row.values()) for row in models] == [("unknown", 3)]
 
@@ -199,8 +193,8 @@ def test_only_events_make_all_of_gold(warehouse: Warehouse) -> None:
         make_request_event("11 12:00", status="error", status_code=529),
     ]
     warehouse.reset()
-    warehouse.load((), (), events)
-    warehouse.run("build", "--exclude", "test_type:unit")
+    warehouse.build((), (), events)
+    warehouse.repeat(*DATA_TESTS)
     requests = warehouse.query(
         "select session_id, cost_status, cast(fct_api_requests.estimated_cost_usd as varchar) as usd "
         "from gold.fct_api_requests join gold.dim_sessions using (session_key) order by 1"
@@ -215,8 +209,7 @@ def test_a_spike_of_cost_fires_where_only_events_tell_of_requests(warehouse: War
     """Its newest two days were those of messages, of which there are none."""
     warehouse.reset()
     hours = [make_request_event(f"26 {hour:02}:30", input_tokens=10 + hour % 2) for hour in range(12)]
-    warehouse.load((), (), [*hours, make_request_event("27 12:00", output_tokens=10_000_000)])
-    warehouse.run(*TABLES_ONLY)
+    warehouse.build((), (), [*hours, make_request_event("27 12:00", output_tokens=10_000_000)])
     assert warehouse.query("select subject_name from gold.alert_cost_anomaly") == [{"subject_name": "hourly_cost_usd"}]
 
 
@@ -228,8 +221,8 @@ def test_lines_that_name_no_session_keep_the_contract_of_gold(warehouse: Warehou
         make_line("summary", None, session_id=None, record_date=at("09 00:00").date()),
     ]
     warehouse.reset()
-    warehouse.load(lines)
-    warehouse.run("build", "--exclude", "test_type:unit")
+    warehouse.build(lines)
+    warehouse.repeat(*DATA_TESTS)
     sessions = warehouse.query("select session_id, cast(ended_at as varchar) as ended_at from gold.dim_sessions")
     assert [tuple(row.values()) for row in sessions] == [("unknown", "2026-06-01 12:00:00")]
     assert len(warehouse.query("select * from gold.mart_compactions join gold.dim_sessions using (session_key)")) == 1
@@ -250,8 +243,7 @@ def test_a_firing_keeps_its_key_while_it_lasts(warehouse: Warehouse) -> None:
     alerts = ("alert_tool_failure_ratio_high", "alert_requests_unpriced", "alert_usage_limit_reached")
     build(warehouse, make_day("01"))
     before = [warehouse.query(sql.format(alert)) for alert in alerts]
-    warehouse.load(make_day("02") + make_day("03"))
-    warehouse.run(*TABLES_ONLY)
+    warehouse.build(make_day("02") + make_day("03"))
     after = [warehouse.query(sql.format(alert)) for alert in alerts]
     assert [rows[0]["day"][-2:] for rows in (*before, *after)] == ["01", "01", "01", "03", "03", "02"]
     assert [rows[0]["alert_key"] for rows in before] == [rows[0]["alert_key"] for rows in after]
@@ -274,8 +266,7 @@ def test_a_user_price_wins_over_the_published_one(
     header = (DBT_DIR / "seeds" / "model_prices.csv").read_text(encoding="utf-8").splitlines()[0]
     prices_file.write_text(f"{header}\n{own}\n", encoding="utf-8")
     warehouse.reset(prices_file=prices_file)
-    warehouse.load([make_answer_row(model=model)])
-    warehouse.run(*TABLES_ONLY)
+    warehouse.build([make_answer_row(model=model)])
     request = warehouse.query(
         "select cost_status, cast(estimated_cost_usd as varchar) as usd from gold.fct_api_requests"
     )
@@ -332,8 +323,7 @@ def test_a_call_is_one_whether_transcript_or_hook_or_both_tell_of_it(warehouse: 
         make_hook("SomeFutureEvent", "01 12:06", cwd=None, session_id=None),
         make_hook("SessionEnd", "01 12:07", event_detail="logout"),
     ]
-    warehouse.load([make_tool_use("t1"), make_tool_result("t1", "01 12:02")], hooks)
-    warehouse.run(*TABLES_ONLY)
+    warehouse.build([make_tool_use("t1"), make_tool_result("t1", "01 12:02")], hooks)
     calls = warehouse.query(
         "select tool_use_id, outcome, duration_ms, is_transcribed from gold.fct_tool_calls order by 1"
     )
@@ -417,7 +407,7 @@ def test_a_record_of_a_clock_that_is_ahead_moves_nothing(warehouse: Warehouse, d
     assert as_of_now(warehouse) == expected
     days.append({"date_day": ahead["record_date"]})
     assert warehouse.query("select date_day from gold.dim_date order by 1") == days
-    warehouse.run("test", "--select", "test_type:data")
+    warehouse.repeat(*DATA_TESTS)
     assert warehouse.query(
         f"select request_count from gold.agg_usage_daily where date_day = '{day}' and request_count > 0"
     ) == [{"request_count": 1}]
@@ -427,7 +417,6 @@ def test_what_is_newest_is_the_newest_where_the_builds_own_clock_is_behind(wareh
     build(warehouse, make_alarming_lines())
     expected = as_of_now(warehouse)
     warehouse.reset()
-    warehouse.load(make_alarming_lines(), run_at="1970-01-01 00:00:00")
-    warehouse.run(*TABLES_ONLY)
+    warehouse.build(make_alarming_lines(), run_at="1970-01-01 00:00:00")
     expected["alert_pipeline_stale"] = []
     assert as_of_now(warehouse) == expected

@@ -186,13 +186,10 @@ def test_a_line_takes_an_event_away_from_another_day(warehouse: Warehouse) -> No
     """An id makes it the newer line's, so the response of its own day, which no change names, loses it."""
     warehouse.reset()
     event = make_request_event("01 12:01", request_id="r-late", latency_ms=700)
-    warehouse.load([make_answer_row("m1", "01 12:01", request_id=None)], (), [event])
-    warehouse.run(*TABLES_ONLY)
+    warehouse.build([make_answer_row("m1", "01 12:01", request_id=None)], (), [event])
     sql = "select cast(occurred_date as varchar) as day from gold.fct_api_requests where latency_ms = 700"
     assert warehouse.query(sql) == [{"day": "2026-06-01"}]
-    late = make_answer_row("late", "04 12:00", session_id="s2", request_id="r-late")
-    warehouse.load([late], is_full_refresh=False)
-    warehouse.run(*TABLES_ONLY)
+    warehouse.build([make_answer_row("late", "04 12:00", session_id="s2", request_id="r-late")])
     assert warehouse.query(sql) == [{"day": "2026-06-04"}]
 
 
@@ -218,14 +215,14 @@ def test_incremental_equals_full_refresh(warehouse: Warehouse, seed: int, batch_
         batches.insert(0, ())
     warehouse.reset()
     warehouse.load(*batches[0])
-    warehouse.run(*TABLES_ONLY)
+    warehouse.repeat(*TABLES_ONLY)
     for batch in batches[1:]:
         warehouse.load(*batch, is_full_refresh=False)
-        warehouse.increase(with_dbt=chance.random() < 0.5)
+        warehouse.repeat(*TABLES_ONLY, with_dbt=chance.random() < 0.5)
     incremental = warehouse.snapshot()
 
     warehouse.load()
-    warehouse.run(*TABLES_ONLY)
+    warehouse.repeat(*TABLES_ONLY)
     full = warehouse.snapshot()
     for table, rows in full.items():
         assert incremental[table] == rows, table

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
@@ -42,9 +41,7 @@ BARE_NAMES = {"id", "name", "type", "date", "value", "cost", "timestamp", "key"}
 
 @pytest.fixture(scope="module")
 def manifest(warehouse: Warehouse) -> dict[str, Any]:
-    warehouse.reset()
-    warehouse.dbt("parse")
-    return json.loads((warehouse.target / "manifest.json").read_text(encoding="utf-8"))
+    return dict(warehouse.manifest.writable_manifest().to_dict())
 
 
 @pytest.fixture(scope="module")

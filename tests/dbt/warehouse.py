@@ -1,7 +1,8 @@
 """A warehouse built by the real dbt project from rows that a test writes by hand.
 
 `make_line` fills the boring columns from the contract, `Warehouse` puts rows into `raw` by the loader's own
-tables, entities and plan of what to rebuild, and runs dbt in this process.
+tables, entities and plan of what to rebuild, and runs dbt in this process. A run repeats an increment without dbt
+(analytics/replay.py), and so do tests: what dbt ran for the first of them is run again for the others.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import shutil
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +24,16 @@ from analytics.config import Settings
 from analytics.contracts import iter_contracts, load_contract
 from analytics.lake import Lake
 from analytics.loader import DuckDBLoader
-from analytics.replay import Increment, replay
+from analytics.replay import Statement, replay
 from analytics.transformer import statements_of
+from analytics.workers import set_environment
 
 DATASETS = ("conversations", "hook_events", "api_requests")
 DBT_DIR = Path(__file__).parents[2] / "dbt"
 SCHEMAS = {dataset: load_contract(dataset).warehouse_schema for dataset in DATASETS}
 RUN = {"run_id": "test", "fingerprint": "test"}
 TABLES_ONLY = ("run", "--select", "config.materialized:table", "config.materialized:incremental")
+DATA_TESTS = ("test", "--select", "test_type:data")
 Row = dict[str, Any]
 
 
@@ -152,7 +156,8 @@ class Warehouse:
         self.path = folder / "warehouse.duckdb"
         self.target = folder / "target"
         self.template = folder / "template.duckdb"
-        self.increment: Increment | None = None
+        self.kept: dict[tuple[Any, ...], list[Statement]] = {}
+        self.is_full_refresh = True
 
     def reset(self, timezone: str = "UTC", prices_file: Path | None = None) -> None:
         """Start anew without lines. Seeds and views are built once, on the first reset, and copied from then on."""
@@ -197,6 +202,7 @@ class Warehouse:
                 loader._replace_entities(dataset, dates)
                 connection.execute("insert into raw._dirty_dates select ?, unnest(?::date[])", [dataset, dates])
             plan = loader.plan_build(**RUN, is_full_refresh=is_full_refresh)
+            self.is_full_refresh = is_full_refresh
             assert plan.is_full_refresh == is_full_refresh
             # The one clock that models see: nothing is counted back from a record that is later.
             connection.execute("update raw._build_settings set run_at = ?::timestamp", [run_at])
@@ -212,46 +218,67 @@ class Warehouse:
             """
         )
 
+    def build(
+        self,
+        lines: Sequence[Row] = (),
+        hooks: Sequence[Row] = (),
+        events: Sequence[Row] = (),
+        *,
+        run_at: str = "2026-07-01 00:00:00",
+    ) -> None:
+        """Add rows and build what they touch: what most runs do, and what equals a full build."""
+        self.load(lines, hooks, events, is_full_refresh=False, run_at=run_at)
+        self.repeat(*TABLES_ONLY)
+
+    def repeat(self, *arguments: str, with_dbt: bool = False) -> None:
+        """Run a command with dbt or, once dbt ran it for such a plan, by the statements that it ran then."""
+        command = (self.settings.timezone, self.is_full_refresh, *arguments)
+        if with_dbt or command not in self.kept:
+            results = self.run(*arguments)
+            statements = statements_of(results, self.manifest)
+            assert len(statements) == len(results)
+            self.kept[command] = list(statements.values())
+        elif not replay(self.settings, self.kept[command]):
+            self.run(*arguments)  # which tells what is wrong
+            pytest.fail("dbt can do what its statements cannot")
+
+    @cached_property
+    def manifest(self) -> Any:
+        """What dbt makes of the project's files, read once, without what it kept of them as they were before."""
+        return self._invoke("parse", "--no-partial-parse")
+
     def dbt(self, *arguments: str) -> Any:
         from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+
+        try:
+            return self._invoke(*arguments, manifest=self.manifest)
+        finally:
+            DuckDBConnectionManager.close_all_connections()
+
+    def _invoke(self, *arguments: str, manifest: Any = None) -> Any:
         from dbt.cli.main import dbtRunner
 
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("ANALYTICS_WAREHOUSE_FILE", str(self.path))
-            try:
-                outcome = dbtRunner().invoke(
-                    [
-                        *arguments,
-                        *("--project-dir", str(DBT_DIR), "--profiles-dir", str(DBT_DIR)),
-                        *("--target-path", str(self.target), "--log-path", str(self.target)),
-                        *("--quiet", "--no-use-colors", "--log-level-file", "none"),
-                    ]
-                )
-            finally:
-                DuckDBConnectionManager.close_all_connections()
+        with set_environment(ANALYTICS_WAREHOUSE_FILE=str(self.path)):
+            outcome = dbtRunner(manifest=manifest).invoke(
+                [
+                    *arguments,
+                    *("--project-dir", str(DBT_DIR), "--profiles-dir", str(DBT_DIR)),
+                    *("--target-path", str(self.target), "--log-path", str(self.target)),
+                    *("--quiet", "--no-use-colors", "--log-level-file", "none"),
+                ]
+            )
         if outcome.exception is not None:
             raise outcome.exception
         return outcome.result
 
-    def run(self, *arguments: str) -> None:
+    def run(self, *arguments: str) -> list[Any]:
         """Build models and fail with the first message of a model that did not."""
+        results = list(self.dbt(*arguments).results)
         failed = [
-            f"{result.node.name}: {result.message}"
-            for result in self.dbt(*arguments).results
-            if str(result.status) in ("error", "fail")
+            f"{result.node.name}: {result.message}" for result in results if str(result.status) in ("error", "fail")
         ]
         assert not failed, "\n".join(failed)
-
-    def increase(self, *, with_dbt: bool) -> None:
-        """Build the planned dates with dbt or, once dbt did so, by what is kept of that."""
-        if with_dbt or self.increment is None:
-            manifest = self.dbt("parse")
-            results = self.dbt(*TABLES_ONLY).results
-            statements = statements_of(results, manifest)
-            assert len(statements) == len(results)
-            self.increment = Increment(tuple(statements.values()))
-        else:
-            assert replay(self.settings, self.increment.statements)
+        return results
 
     def query(self, sql: str) -> list[Row]:
         with self.connect() as connection:

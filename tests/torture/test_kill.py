@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from analytics import replay
+from analytics.config import PREPARED_DIR
 from analytics.replay import has_beginning, kept_increment
 from analytics.transformer import project_fingerprint
 from analytics.warm_up import warm_up
@@ -23,8 +25,9 @@ def test_a_run_killed_at_any_point_is_finished_by_the_next(tmp_path):
 
 
 @pytest.fixture
-def prepared(settings):
+def prepared(settings, monkeypatch):
     """What `make` leaves, also where these tests were started without it."""
+    monkeypatch.setattr(replay, "BUILDS_DIR", PREPARED_DIR / "builds")  # where the killed processes look
     fingerprint = project_fingerprint(settings)
     if kept_increment(fingerprint) is None or not has_beginning(settings, fingerprint):
         warm_up(settings)

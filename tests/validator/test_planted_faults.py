@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -166,7 +167,9 @@ TABLES = {
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def built(
+    tmp_path_factory: pytest.TempPathFactory, as_after_set_up: Callable[[], AbstractContextManager[object]]
+) -> Settings:
     """A data folder that a run has built and published: 80 prompts, answers, calls and results.
 
     Two requests of a second day only a proxy told of, one without a price. With any of them on a day its
@@ -196,7 +199,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Settings:
             },
         ]
     write_transcript(settings, {**make_prompt("undated"), "timestamp": None}, *lines)
-    with open_run(settings, RunOptions()) as pipeline_run:
+    with as_after_set_up(), open_run(settings, RunOptions()) as pipeline_run:
         pipeline_run.extract()
         pipeline_run.load()
         pipeline_run.transform()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import pytest
 
 from analytics.config import Settings
 from analytics.lake import Lake
@@ -32,6 +33,7 @@ def read_marts(settings: Settings) -> dict[str, list[tuple[Any, ...]]]:
     return marts
 
 
+@pytest.mark.usefixtures("set_up")
 def test_marts_equal_those_of_the_files(collection: Collection[Document], mongo_uri: str, tmp_path: Path) -> None:
     """By increments out of MongoDB alone, and by a backfill beside the files, where every line comes twice."""
     lines = write_transcripts(tmp_path / "projects")
