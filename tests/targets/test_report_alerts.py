@@ -12,6 +12,7 @@ import pytest
 
 from analytics.config import Settings
 from analytics.errors import PublishError
+from analytics.lake import new_run_id
 from analytics.targets import alerts
 from tests.builders import answering
 
@@ -35,6 +36,12 @@ def publish_alert(settings, firings):
         where measured_value > 25.0
         """
     ).write_parquet(str(version / f"{ALERT}.parquet"))
+
+
+def publish_firings(settings, firings):
+    """A run of its own finds these firings of the alert."""
+    publish_alert(settings, firings)
+    return alerts.publish(settings, new_run_id())
 
 
 @pytest.fixture
@@ -68,8 +75,7 @@ def test_publish_names_what_fires(tmp_path):
     result = alerts.publish(settings, "run")
     assert result.summary == "1 of 1 fire"
     assert result.location == f"{ALERT} (2)"
-    publish_alert(settings, {})
-    assert alerts.publish(settings, "run").summary == "0 of 1 fire"
+    assert publish_firings(settings, {}).summary == "0 of 1 fire"
 
 
 def test_webhook_is_told_once_of_a_firing_whose_value_changes_and_never_a_row(tmp_path, webhook):
@@ -77,10 +83,8 @@ def test_webhook_is_told_once_of_a_firing_whose_value_changes_and_never_a_row(tm
     url, told = webhook
     settings = Settings(data_dir=tmp_path, webhook_url=url)
     for value in (60, 61.5, 63):
-        publish_alert(settings, {"/secret-project": value})
-        alerts.publish(settings, "run-1")
-    publish_alert(settings, {"/secret-project": 64, "/other": 60})
-    alerts.publish(settings, "run-2")
+        publish_firings(settings, {"/secret-project": value})
+    publish_firings(settings, {"/secret-project": 64, "/other": 60})
     assert counts_in(told) == [(1, 1), (2, 1)]
     assert "secret" not in json.dumps(told)
 
@@ -89,21 +93,17 @@ def test_a_firing_that_ended_is_told_when_it_begins_again(tmp_path, webhook):
     url, told = webhook
     settings = Settings(data_dir=tmp_path, webhook_url=url)
     for value in (60, 20, 60):
-        publish_alert(settings, {"/a": value})
-        alerts.publish(settings, "run")
+        publish_firings(settings, {"/a": value})
     assert counts_in(told) == [(1, 1), (1, 1)]
 
 
 def test_a_firing_that_ended_is_told_again_even_if_another_could_not_be_told_meanwhile(tmp_path, webhook):
     url, told = webhook
     settings = Settings(data_dir=tmp_path, webhook_url=url)
-    publish_alert(settings, {"/a": 60})
-    alerts.publish(settings, "run-1")
-    publish_alert(settings, {"/b": 60})
+    publish_firings(settings, {"/a": 60})
     with pytest.raises(PublishError):
-        alerts.publish(dataclasses.replace(settings, webhook_url="http://127.0.0.1:9/hook"), "run-2")
-    publish_alert(settings, {"/a": 60, "/b": 60})
-    alerts.publish(settings, "run-3")
+        publish_firings(dataclasses.replace(settings, webhook_url="http://127.0.0.1:9/hook"), {"/b": 60})
+    publish_firings(settings, {"/a": 60, "/b": 60})
     assert counts_in(told) == [(1, 1), (2, 2)]
 
 
@@ -114,15 +114,13 @@ def counts_in(told):
 
 def test_webhook_that_does_not_answer_is_an_error_for_a_person(tmp_path):
     settings = Settings(data_dir=tmp_path, webhook_url="http://127.0.0.1:9/hook")
-    publish_alert(settings, {"/a": 60})
     with pytest.raises(PublishError, match="did not take"):
-        alerts.publish(settings, "run-1")
+        publish_firings(settings, {"/a": 60})
 
 
 def test_webhook_that_answers_something_else_than_http_is_an_error_for_a_person(tmp_path):
     """Its answer was an exception of another kind, which stopped the run. Found by review."""
     with answering(b"220 mail ready\r\n") as url:
         settings = Settings(data_dir=tmp_path, webhook_url=url)
-        publish_alert(settings, {"/a": 60})
         with pytest.raises(PublishError, match="did not take"):
-            alerts.publish(settings, "run-1")
+            publish_firings(settings, {"/a": 60})
