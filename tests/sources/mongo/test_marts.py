@@ -44,6 +44,7 @@ def test_marts_equal_those_of_the_files(collection: Collection[Document], mongo_
         workers=1,
         timezone="UTC",
         home_dir=tmp_path,
+        validate="never",
     )
     run(from_files)
     expected = read_marts(from_files)
@@ -51,7 +52,7 @@ def test_marts_equal_those_of_the_files(collection: Collection[Document], mongo_
 
     with_mongo = {"mongo_uri": mongo_uri, "mongo_database": collection.database.name}
     from_mongo = dataclasses.replace(
-        from_files, data_dir=tmp_path / "mongo", transcript_dirs=(tmp_path / "none",), **with_mongo
+        from_files, data_dir=tmp_path / "mongo", transcript_dirs=(tmp_path / "none",), validate="auto", **with_mongo
     )
     from_both = dataclasses.replace(from_files, data_dir=tmp_path / "both", **with_mongo)
     for settings in (from_mongo, from_both):
