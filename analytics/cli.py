@@ -24,7 +24,7 @@ from analytics.config import Settings, load_settings
 from analytics.errors import AnalyticsError, ConfigError, describe_bug, describe_refusal, unwritable
 from analytics.files import PRIVATE_UMASK, shown_name
 from analytics.interruption import EXIT_CODE as INTERRUPTED
-from analytics.interruption import STOPPED, is_interrupted, stop_in_order
+from analytics.interruption import is_interrupted, stop_in_order, tell_stopped
 from analytics.printer import Printer, say
 from analytics.workers import GC_THRESHOLD, without_pandas
 
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             say(f"error      {_explain(error)}", sys.stderr)
             code = error.exit_code if isinstance(error, AnalyticsError) else 1
     if code == INTERRUPTED or is_interrupted():
-        say(STOPPED, sys.stderr)
+        tell_stopped()
         return INTERRUPTED
     return code
 

@@ -15,6 +15,7 @@ STOPPED = "stopped; what was committed stays, the next run goes on from there"
 
 _is_in_order = False
 _is_pending = False
+_told = threading.Lock()
 
 
 def take_interrupts() -> None:
@@ -55,9 +56,15 @@ def _on_interrupt(_: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def tell_stopped() -> None:
+    """Say that the command was stopped, once, whoever comes to it first: the command itself or its time limit."""
+    if _told.acquire(blocking=False):
+        with contextlib.suppress(OSError):
+            os.write(2, f"{STOPPED}\n".encode())
+
+
 def _stop() -> None:
-    with contextlib.suppress(OSError):
-        os.write(2, f"{STOPPED}\n".encode())
+    tell_stopped()
     os._exit(EXIT_CODE)
 
 
