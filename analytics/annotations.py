@@ -15,7 +15,7 @@ from analytics.printer import Printer
 NOTE_LIMIT = 20_000
 SESSION_LIMIT = 200
 _PREFIX_LENGTH = 6
-SESSION_HELP = f"session id, or its beginning, of {_PREFIX_LENGTH} characters or more"
+_SESSION_HELP = f"session id, or its beginning, of {_PREFIX_LENGTH} characters or more"
 
 Verb = Callable[[str, Any, str], argparse.ArgumentParser]
 
@@ -23,14 +23,14 @@ Verb = Callable[[str, Any, str], argparse.ArgumentParser]
 def add_verbs(verb: Verb) -> None:
     """Add the three verbs to the command line, by its own way of adding one."""
     added = verb("rate", run_rate, "rate a session from 1 (bad) to 5 (good); the last rating counts")
-    added.add_argument("session", help=SESSION_HELP)
+    added.add_argument("session", help=_SESSION_HELP)
     added.add_argument("rating", type=int, choices=RATINGS, help="1 to 5")
     added = verb("tag", run_tag, "tag a session, or take tags off it")
-    added.add_argument("session", help=SESSION_HELP)
+    added.add_argument("session", help=_SESSION_HELP)
     added.add_argument("tags", nargs="+", metavar="TAG", help=f"tag of at most {TAG_LIMIT} characters")
     added.add_argument("--remove", action="store_true", help="take these tags off")
     added = verb("note", run_note, "add a note to a session; it stays in the lake, gold holds its length")
-    added.add_argument("session", help=SESSION_HELP)
+    added.add_argument("session", help=_SESSION_HELP)
     added.add_argument("note", help="the note, in quotes")
 
 

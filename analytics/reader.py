@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from analytics.config import Settings
 from analytics.errors import ConfigError, unwritable
-from analytics.targets.snapshot import open_current
+from analytics.targets.snapshot import gold_tables, open_current
 
 if TYPE_CHECKING:
     import duckdb
@@ -39,15 +39,13 @@ def quote(name: str) -> str:
 
 def list_tables(settings: Settings) -> pa.Table:
     """The published tables, a row each."""
-    return read_query(
-        settings, "select view_name as table_name from duckdb_views() where schema_name = 'gold' order by 1"
-    )
+    return pa.table({"table_name": pa.array(published_tables(settings), pa.string())})
 
 
 def published_tables(settings: Settings) -> list[str]:
     """Names of the published tables."""
-    names: list[str] = list_tables(settings)["table_name"].to_pylist()
-    return names
+    with open_current(settings) as connection:
+        return gold_tables(connection)
 
 
 def read_query(settings: Settings, sql: str) -> pa.Table:
@@ -62,7 +60,7 @@ def read_query(settings: Settings, sql: str) -> pa.Table:
             _refuse_what_is_no_question(connection.extract_statements(sql))
             table = connection.sql(sql).to_arrow_table()
         except duckdb.Error as error:
-            told = _UNKNOWN_TABLE.sub(lambda match: _suggest(match[1], published_tables(settings)), str(error).strip())
+            told = _UNKNOWN_TABLE.sub(lambda match: _suggest(match[1], gold_tables(connection)), str(error).strip())
             raise ConfigError(f"query: {told}") from error
     return table.rename_columns(_distinct(table.column_names))
 
