@@ -1,6 +1,6 @@
 """What a run writes about itself: its stages and its checks, as two datasets of the lake.
 
-They are records like any other, loaded and modelled by the next build; but they never ask for one.
+They are records like any other, loaded and modelled with the others; but they never ask for a build.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def write_records(
     stages: Sequence[StageRecord],
     checks: Sequence[CheckResult] = (),
 ) -> None:
-    """Commit what a run did. Called under the lake's lock, after everything else."""
+    """Commit what a run did. Called under the lake's lock; twice with the same is once."""
     now = _now()
     versions = {
         "analytics_version": analytics.__version__,

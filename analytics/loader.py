@@ -169,6 +169,12 @@ class DuckDBLoader:
         news = tuple(load for contract, load in loads if load is not None and not contract.is_journal)
         return LoadResult(news, round((time.monotonic() - started) * 1000))
 
+    def load_journals(self, *, run_id: str) -> None:
+        """The same of what runs wrote about themselves: models show that by themselves."""
+        for contract in iter_contracts():
+            if contract.is_journal:
+                self._load_dataset(contract, run_id)
+
     def _load_dataset(self, contract: Contract, run_id: str) -> DatasetLoad | None:
         damaged: list[str] = []
         while (news := self._find_news(contract)) is not None:

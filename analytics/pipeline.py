@@ -126,6 +126,7 @@ class PipelineRun:
         # Of one thread: what need not be waited for, in its order.
         self._background = ThreadPoolExecutor(1)
         self._stages: list[StageRecord] = []
+        self._told_count = 0
         self._plan = BuildPlan(is_full_refresh=False)
         # The targets that an earlier run failed to write; None while all are to be written.
         self._owed: frozenset[str] | None = None
@@ -275,16 +276,36 @@ class PipelineRun:
                     record.unit_count, record.warning_count = result.check_count, len(result.warnings)
                     record.failed_count = len(result.failed)
                     record.result = "skipped" if result.skipped else record.result
-                with open_warehouse(self._settings) as connection:
-                    loader = DuckDBLoader(self._settings, self._lake, connection)
-                    loader.finish_build(run_id=self.result.run_id, fingerprint=self._fingerprint)
-                    release_builds(connection)
         finally:
             result = dataclasses.replace(result, elapsed_ms=record.elapsed_ms)
             self.result = dataclasses.replace(self.result, validate=result)
             if self._observer.on_validate:
                 self._observer.on_validate(result)
+        self._finish_build()
         return result
+
+    def _finish_build(self) -> None:
+        """Call the changed days clean, and have gold tell of this run what is known before it publishes."""
+        self._write_records()
+        with open_warehouse(self._settings) as connection:
+            loader = DuckDBLoader(self._settings, self._lake, connection)
+            loader.load_journals(run_id=self.result.run_id)
+            loader.finish_build(run_id=self.result.run_id, fingerprint=self._fingerprint)
+            release_builds(connection)
+
+    def _write_records(self) -> None:
+        """Commit what no record tells of yet: the stages since the last time, and what an audit among them found."""
+        untold = self._stages[self._told_count :]
+        is_audited = any(stage.stage == "validate" for stage in untold)
+        write_records(
+            self._lake,
+            run_id=self.result.run_id,
+            trigger=self._options.trigger,
+            is_full_refresh=self._plan.is_full_refresh,
+            stages=untold,
+            checks=self.result.validate.checks if is_audited and self.result.validate else (),
+        )
+        self._told_count = len(self._stages)
 
     def _audit(self, record: StageRecord) -> ValidateResult:
         """Have the suites judge in their own process, and meanwhile write what is published if they agree."""
@@ -346,7 +367,7 @@ class PipelineRun:
         self._auditor.close()
 
     def close(self) -> None:
-        """Write the run's own record, unless it found nothing to do, and tidy the lake."""
+        """Write the rest of the run's own record, unless it found nothing to do, and tidy the lake."""
         elapsed_ms = round((time.monotonic() - self._started) * 1000)
         self.result = dataclasses.replace(self.result, elapsed_ms=elapsed_ms)
         if (
@@ -354,14 +375,7 @@ class PipelineRun:
             or self.result.publish is not None
             or any(stage.result == "failed" for stage in self._stages)
         ):
-            write_records(
-                self._lake,
-                run_id=self.result.run_id,
-                trigger=self._options.trigger,
-                is_full_refresh=self._plan.is_full_refresh,
-                stages=self._stages,
-                checks=self.result.validate.checks if self.result.validate else (),
-            )
+            self._write_records()
         compact_all(self._lake, run_id=self.result.run_id, before=datetime.now(UTC).date() - timedelta(days=1))
 
 

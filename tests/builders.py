@@ -18,6 +18,7 @@ from typing import Any, Self
 import orjson
 import pyarrow.parquet as pq
 
+from analytics.checks.suites import CheckResult, Severity
 from analytics.config import Settings, load_settings
 from analytics.extractor import Extraction, extract
 from analytics.lake import Lake
@@ -278,6 +279,23 @@ def make_gold(settings: Settings, **tables: str) -> None:
         loader.finish_build(run_id="build", fingerprint="f")
         for name, sql in tables.items():
             connection.execute(f"create or replace table gold.{name} as {sql}")
+
+
+def make_check(*, is_success: bool = True, severity: Severity = "severe") -> CheckResult:
+    """What Great Expectations found of one expectation."""
+    return CheckResult(
+        suite="gold_marts",
+        name="sessions_add_up",
+        expectation_type="unexpected_rows_expectation",
+        column=None,
+        severity=severity,
+        is_success=is_success,
+        unexpected_count=0 if is_success else 7,
+        checked_count=None,
+        error_type=None,
+        description="A session's tokens are those of its requests.",
+        advice="Rebuild from the lake.",
+    )
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from tests.builders import (
     WorkerInProcess,
     committed_rows,
     encode,
+    make_check,
     make_gold,
     make_prompt,
     run_extract,
@@ -81,6 +82,38 @@ def test_a_stage_lasts_as_long_as_the_run_waited_for_it(settings, monkeypatch):
     recorded = {row["stage"]: row["elapsed_ms"] for row in committed_rows(settings, "pipeline_runs")}
     told = {name: getattr(result, name).elapsed_ms for name in ("load", "transform", "validate")}
     assert told == {name: recorded[name] for name in told}
+
+
+def test_what_a_run_publishes_tells_of_its_stages_up_to_then(settings, monkeypatch):
+    """A newcomer's first page had five empty cards, and with nothing new they stayed so."""
+
+    def transform(settings, plan, **_):
+        make_gold(settings, fct_lines=LINES)
+        with open_warehouse(settings) as connection:
+            connection.execute("create or replace view gold.fct_pipeline_runs as select * from raw.pipeline_runs")
+            connection.execute("create or replace view gold.fct_check_results as select * from raw.check_results")
+        return TransformResult(1, 0, plan.is_full_refresh, 1)
+
+    def told_of(run_id):
+        with snapshot.open_current(settings) as connection:
+            sql = "select stage from fct_pipeline_runs where _run_id = ? order by stage_number"
+            checks = connection.execute("select check_name from fct_check_results where _run_id = ?", [run_id])
+            return [name for (name,) in checks.fetchall()], [
+                stage for (stage,) in connection.execute(sql, [run_id]).fetchall()
+            ]
+
+    monkeypatch.setattr(pipeline, "transform", transform)
+    monkeypatch.setattr(pipeline, "audit", lambda *_args, **_named: ValidateResult(checks=(make_check(),)))
+    stages = ["extract", "load", "transform", "validate"]
+    write_transcript(settings, make_prompt("a"))
+    first = pipeline.run(settings).run_id
+    assert told_of(first) == (["sessions_add_up"], stages)
+    write_transcript(settings, make_prompt("a"), make_prompt("b"))
+    second = pipeline.run(settings).run_id
+    assert told_of(first) == (["sessions_add_up"], [*stages, "publish"])
+    assert told_of(second)[1] == stages
+    told = [(row["_run_id"], row["stage"]) for row in committed_rows(settings, "pipeline_runs")]
+    assert sorted(told) == sorted((run_id, stage) for run_id in (first, second) for stage in [*stages, "publish"])
 
 
 def test_a_run_with_nothing_new_builds_and_publishes_nothing(settings):

@@ -15,7 +15,7 @@ import contextlib
 import re
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 CURRENT = "current"
 MARTS = "marts.duckdb"
 SNAPSHOT_TABLE = "published_snapshot"
+# Views over what runs tell of themselves, to which a run adds until it publishes.
+ABOUT_RUNS = ("fct_check_results", "fct_pipeline_runs")
 WRITTEN, COMPLETE = "_written", "_complete"
 WRITERS = 2
 _RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6,12}Z")
@@ -50,7 +52,7 @@ def stage(settings: Settings, run_id: str) -> None:
 
     try:
         with open_warehouse(settings, is_read_only=True) as connection:
-            _write_version(connection, settings.published_dir / run_id, run_id)
+            _write_version(connection, settings.published_dir / run_id, run_id, without=ABOUT_RUNS)
     except (OSError, duckdb.Error, AnalyticsError):
         discard(settings, run_id)
 
@@ -73,10 +75,8 @@ def publish(settings: Settings, run_id: str) -> TargetResult:
     version = settings.published_dir / run_id
     try:
         with open_warehouse(settings) as connection:
-            if not (version / WRITTEN).exists():
-                _write_version(connection, version, run_id)
+            row_count = _write_version(connection, version, run_id)
             build = _build_run(connection)
-            row_count = int((version / WRITTEN).read_text(encoding="ascii"))
             columns = _describe(connection)
         _flip(settings.published_dir, run_id)
         step("version_flipped")
@@ -153,23 +153,31 @@ def open_current(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         raise PublishError(f"a file in {version} is damaged. Write it again: analytics publish") from error
 
 
-def _write_version(connection: duckdb.DuckDBPyConnection, version: Path, run_id: str) -> None:
-    """Write all tables and, last, how many rows. A few at a time: most are too small to fill more than one core."""
+def _write_version(
+    connection: duckdb.DuckDBPyConnection, version: Path, run_id: str, *, without: Container[str] = ()
+) -> int:
+    """Write all tables that are not there yet and, last, how many rows. Returns that.
+
+    A few at a time: most are too small to fill more than one core.
+    """
     tables = gold_tables(connection)
     if not tables:
         raise PublishError("publish: there is no gold yet. Run `analytics transform` first.")
     make_private_folder(version)
     now = datetime.now(UTC).replace(tzinfo=None)
-    queries = {name: f"select * from gold.{name}" for name in tables}
-    queries[SNAPSHOT_TABLE] = f"select '{run_id}' as run_id, timestamp '{now}' as published_at"
+    queries = {SNAPSHOT_TABLE: f"select '{run_id}' as run_id, timestamp '{now}' as published_at"}
+    queries |= {name: f"select * from gold.{name}" for name in tables if name not in without}
+    files = {name: version / f"{name}.parquet" for name in queries}
+    written = version / WRITTEN
+    is_begun = written.exists()
+    row_count = int(written.read_text(encoding="ascii")) if is_begun else 0
+    missing = [name for name in queries if not (is_begun and files[name].exists())]
     with ThreadPoolExecutor(WRITERS) as pool:
-        row_counts = pool.map(
-            lambda name: _write_table(connection, queries[name], version / f"{name}.parquet"), queries
-        )
-        row_count = sum(row_counts)
-        list(pool.map(sync, [*version.iterdir(), version]))
-    write_private_file(version / WRITTEN, str(row_count).encode())
+        row_count += sum(pool.map(lambda name: _write_table(connection, queries[name], files[name]), missing))
+        list(pool.map(sync, [*(files[name] for name in missing), version]))
+    write_private_file(written, str(row_count).encode())
     step("version_written")
+    return row_count
 
 
 def _write_table(connection: duckdb.DuckDBPyConnection, query: str, file: Path) -> int:

@@ -64,6 +64,16 @@ def test_what_a_run_staged_is_seen_once_it_publishes(gold):
     assert (gold.published_dir / RUNS[1] / "fct_x.parquet").stat().st_ino == staged, "it was written once"
 
 
+def test_what_tells_of_runs_is_written_last(gold):
+    """A run adds to it after what it built was staged."""
+    make_gold(gold, fct_pipeline_runs="select 'extract' as stage")
+    snapshot.stage(gold, RUNS[0])
+    assert not (gold.published_dir / RUNS[0] / "fct_pipeline_runs.parquet").exists()
+    make_gold(gold, fct_pipeline_runs="select unnest(['extract', 'validate']) as stage")
+    assert snapshot.publish(gold, RUNS[0]).facts == {"table_count": 4, "row_count": 5}
+    assert in_marts(gold, "select stage from gold.fct_pipeline_runs") == [("extract",), ("validate",)]
+
+
 def test_what_could_not_be_staged_is_left_to_the_publish(gold, monkeypatch):
     def refuse(*_args):
         raise OSError(errno.ENOSPC, "No space left on device")

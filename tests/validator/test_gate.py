@@ -24,25 +24,9 @@ from analytics.targets import snapshot
 from analytics.transformer import TransformResult, project_fingerprint
 from analytics.validator import PROJECT, AuditFailed, suite_files
 from analytics.warehouse import open_warehouse
-from tests.builders import WorkerInProcess, make_answer, make_prompt, make_settings, write_transcript
+from tests.builders import WorkerInProcess, make_answer, make_check, make_prompt, make_settings, write_transcript
 
 Audit = Callable[..., Iterator[CheckResult]]
-
-
-def make_check(*, is_success: bool = True, severity: Any = "severe") -> CheckResult:
-    return CheckResult(
-        suite="gold_marts",
-        name="sessions_add_up",
-        expectation_type="unexpected_rows_expectation",
-        column=None,
-        severity=severity,
-        is_success=is_success,
-        unexpected_count=0 if is_success else 7,
-        checked_count=None,
-        error_type=None,
-        description="A session's tokens are those of its requests.",
-        advice="Rebuild from the lake.",
-    )
 
 
 @pytest.fixture
