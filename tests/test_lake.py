@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import multiprocessing
 import os
 import stat
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from analytics.contracts import load_contract
 from analytics.errors import AnalyticsError, LockHeld
 from analytics.lake import CHECKPOINT_EVERY, Commit, Lake, Part, Rejection, Snapshot
+from analytics.lake.log import LOG_FORMAT
 from analytics.lake.upkeep import compact, remove_parts, sweep_orphans
 
 SCHEMA = load_contract("conversations").schema
@@ -87,6 +89,16 @@ def test_positions_are_those_of_the_last_commit_and_null_forgets(lake):
     lake.commit("conversations", "transcripts", run_id="r", state={"one": None, "two": {"reached": "c"}})
     assert lake.read_state("conversations", "transcripts") == {"two": {"reached": "c"}}
     assert lake.read_state("conversations", "mongo") == {}
+
+
+def test_a_commit_of_a_later_format_asks_for_an_update_and_is_not_called_damaged(lake):
+    """Two machines share a lake, and one is updated: the advice for damage is to move the file away."""
+    add(lake, "a")
+    (commit,) = (lake.raw_dir / "_commits" / "conversations").glob("*.json")
+    later = json.loads(commit.read_bytes()) | {"log_format": LOG_FORMAT + 1, "something": "new"}
+    commit.write_text(json.dumps(later), encoding="utf-8")
+    with pytest.raises(AnalyticsError, match=r"0000000001\.json is of a later version of this program\. Update"):
+        lake.snapshot("conversations")
 
 
 def commit_many(data_dir: str, host: str, count: int) -> None:

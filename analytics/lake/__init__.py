@@ -44,7 +44,7 @@ from analytics.files import (
     write_private_file,
 )
 from analytics.lake.lock import hold_lock
-from analytics.lake.log import Commit, Part, Rejection, Snapshot, State
+from analytics.lake.log import LOG_FORMAT, Commit, Part, Rejection, Snapshot, State
 from analytics.local_key import load_or_create_key
 
 __all__ = ["Commit", "Lake", "Part", "Rejection", "Snapshot", "State", "new_run_id", "step"]
@@ -249,12 +249,15 @@ class Lake:
                 yield self._read_commit(dataset, number)
 
     def _read_commit(self, dataset: str, number: int) -> Commit:
-        """One entry of the log. Raises AnalyticsError for one that is damaged: what it said is said nowhere else."""
+        """One entry of the log. Raises AnalyticsError where it cannot be read: what it says is said nowhere else."""
         path = self._commit_folder(dataset) / _commit_name(number)
         content = path.read_bytes()
         try:
-            return Commit.from_json(orjson.loads(content))
-        except (ValueError, KeyError, TypeError) as error:
+            entry = orjson.loads(content)
+            if entry.get("log_format", LOG_FORMAT) > LOG_FORMAT:
+                raise AnalyticsError(f"lake: {path} is of a later version of this program. Update this one.")
+            return Commit.from_json(entry)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise AnalyticsError(
                 f"lake: {path} is damaged. Put it back from a copy of the data folder. Without one, move it away and "
                 "run: what it named is read again, as far as its sources still exist."

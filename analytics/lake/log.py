@@ -9,6 +9,9 @@ from typing import Any
 
 State = dict[str, Any]
 
+# Raised when a version of this program that knows only the format before would misread a commit.
+LOG_FORMAT = 1
+
 
 @dataclass(frozen=True)
 class Part:
@@ -81,6 +84,7 @@ class Commit:
     rows_rejected: int
     dead_letter: str | None
     state: State
+    log_format: int = LOG_FORMAT
 
     @property
     def changed_dates(self) -> set[date]:
