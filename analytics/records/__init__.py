@@ -151,10 +151,10 @@ def canonical_json(record: Any) -> bytes:
     try:
         return orjson.dumps(record, option=orjson.OPT_SORT_KEYS)
     except (TypeError, ValueError) as error:
-        raise unwritable(error) from error
+        raise not_json(error) from error
 
 
-def unwritable(error: Exception) -> ContractViolation:
+def not_json(error: Exception) -> ContractViolation:
     """Why a JSON writer refused a value."""
     return ContractViolation("nested too deeply" if "recursion" in str(error).lower() else "cannot be written as JSON")
 

@@ -30,7 +30,7 @@ from bson.son import SON
 
 from analytics.errors import ContractViolation
 from analytics.lake import Part, Rejection
-from analytics.records import canonical_json, instant_date, parse_instant, plausible_instant, unwritable
+from analytics.records import canonical_json, instant_date, parse_instant, plausible_instant, not_json
 from analytics.records.conversations import flatten_line, foreign_producer, transcript_name
 from analytics.records.writer import Place
 from analytics.sources.mongo import DATASET, NAME
@@ -122,7 +122,7 @@ def to_line(document: Document) -> tuple[Document, bytes]:
     except (TypeError, ValueError) as error:
         if isinstance(error.__cause__, ContractViolation):
             raise error.__cause__ from None
-        raise unwritable(error) from error
+        raise not_json(error) from error
     line: Document = orjson.loads(text) if is_odd else document
     if _END_OF_WHOLE.search(text) and _WHOLE_DOUBLE.search(text):
         line = _mend_doubles(line)
