@@ -30,7 +30,7 @@ from bson.son import SON
 
 from analytics.errors import ContractViolation
 from analytics.lake import Part, Rejection
-from analytics.records import canonical_json, instant_date, parse_instant, plausible_instant, not_json
+from analytics.records import canonical_json, instant_date, not_json, parse_instant, plausible_instant
 from analytics.records.conversations import flatten_line, foreign_producer, transcript_name
 from analytics.records.writer import Place
 from analytics.sources.mongo import DATASET, NAME
