@@ -174,8 +174,9 @@ def built(
 ) -> Settings:
     """A data folder that a run has built and published: 80 prompts, answers, calls and results.
 
-    Two requests of a second day only a proxy told of, one without a price. With any of them on a day its
-    audit failed for good. A prompt without an instant has only a day, which its session need not reach.
+    Two requests of a second day only a proxy told of, one without a price; another day holds nothing but
+    copies, since a resume that rewrote their instants went no further. With any of these on a day its audit
+    failed for good. A prompt without an instant has only a day, which its session need not reach.
     """
     folder = tmp_path_factory.mktemp("built")
     settings = make_settings(folder, validate="never", api_requests_dir=folder)
@@ -201,6 +202,8 @@ def built(
             },
         ]
     write_transcript(settings, {**make_prompt("undated"), "timestamp": None}, *lines)
+    copies = [{**line, "sessionId": "s2", "timestamp": "2026-01-04T09:00:00.000Z"} for line in lines[:30]]
+    write_transcript(settings, *copies, name="-home-dev-app/s2.jsonl")
     with as_after_set_up(), open_run(settings, RunOptions()) as pipeline_run:
         pipeline_run.extract()
         pipeline_run.load()
