@@ -4,7 +4,8 @@ lines as (
     select * from {{ source('raw', 'conversations') }}
 ),
 
--- Empty ids become null, or lines that lack an id would be copies of each other; flags become false.
+-- Empty ids become null, or lines that lack an id would be copies of each other; so do empty folders, which are
+-- not the root; flags become false.
 records as (
     select
         ---------- ids
@@ -23,7 +24,7 @@ records as (
         ---------- attributes
         line_type,
         line_subtype,
-        cwd,
+        nullif(cwd, '') as cwd,
         nullif(git_branch, '') as git_branch,
         app_version,
         entrypoint,

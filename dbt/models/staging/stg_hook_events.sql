@@ -4,7 +4,7 @@ firings as (
     select * from {{ source('raw', 'hook_events') }}
 ),
 
--- A firing without a time takes the start of the day it is filed under; empty ids become null.
+-- A firing without a time takes the start of the day it is filed under; empty ids and folders become null.
 hook_events as (
     select
         ---------- ids
@@ -22,7 +22,7 @@ hook_events as (
         coalesce(producer, 'claude-code') as producer,
         source_app,
         coalesce(time_source, 'unknown') as time_source,
-        cwd,
+        nullif(cwd, '') as cwd,
         permission_mode,
         effort,
         agent_type,
