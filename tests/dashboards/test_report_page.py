@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import contextmanager
 from datetime import date
-from pathlib import Path
 
 import pytest
 
@@ -15,7 +15,9 @@ from analytics.targets import report as report_target
 from analytics.targets.report import Restriction, write_report
 from tests.dashboards import browser
 
-SIZES = [(380, 800), (1280, 900), (3840, 2160)]
+WINDOWS = [(*size, theme) for size in ((380, 800), (1280, 900), (3840, 2160)) for theme in ("light", "dark")]
+# What a test that does more than look would change.
+LOOKS = "document.documentElement.outerHTML + JSON.stringify(report.state)"
 
 
 TEXT_BEYOND_ITS_CARD = """
@@ -39,16 +41,41 @@ def page():
         yield opened
 
 
-@pytest.fixture
-def report(sample_settings, page):
+@contextmanager
+def without_problems(page):
     page.problems.clear()
     page.requests.clear()
-    page.resize(1280, 900)
-    file = sample_settings.published_dir / "report.html"
-    page.load(file)
-    yield page
+    yield
     assert page.problems == []
     assert {url.split(":")[0] for url in page.requests} <= {"file", "about", "data"}
+
+
+@pytest.fixture
+def window():
+    """Width, height and theme where a test is about no others."""
+    return 1280, 900, "light"
+
+
+@pytest.fixture
+def report(sample_settings, page, window):
+    width, height, theme = window
+    page.resize(width, height, theme=theme)
+    with without_problems(page):
+        page.load(sample_settings.published_dir / "report.html")
+        yield page
+
+
+@pytest.fixture
+def seen(sample_settings, page, window):
+    """The same for a test that only looks at it: as another one of these left it, if that was the last."""
+    width, height, theme = window
+    with without_problems(page):
+        if not page.evaluate("'asOpened' in window"):
+            page.resize(width, height, theme=theme)
+            page.load(sample_settings.published_dir / "report.html")
+            page.evaluate(f"window.asOpened = {LOOKS}; 1")
+        yield page
+        assert page.evaluate(f"asOpened === {LOOKS}"), "a test that changes the page takes `report`"
 
 
 def number_of(page, card):
@@ -93,11 +120,8 @@ def write_renamed(settings, file, monkeypatch, rename):
     write_changed(settings, file, monkeypatch, change)
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize(("width", "height"), SIZES)
-def test_every_chart_is_drawn_and_nothing_overflows(report, width, height, theme):
-    report.resize(width, height, theme=theme)
-    report.load(Path(report.evaluate("decodeURI(location.pathname)")))
+@pytest.mark.parametrize("window", WINDOWS)
+def test_every_chart_is_drawn_and_nothing_overflows(report, window):
     drawn = report.evaluate(
         "[...document.querySelectorAll('.card')].map(c => [c.dataset.chart, c.dataset.drawn || 'number', "
         "c.querySelectorAll('.chart svg path').length])"
@@ -108,13 +132,64 @@ def test_every_chart_is_drawn_and_nothing_overflows(report, width, height, theme
         assert outcome != "chart" or marks > 1
     assert report.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert report.evaluate(TEXT_BEYOND_ITS_CARD) == []
-    assert report.evaluate("document.documentElement.dataset.theme") == theme
+    assert report.evaluate("document.documentElement.dataset.theme") == window[2]
 
 
-def test_page_says_that_the_sample_is_synthetic_and_costs_are_estimates(report):
-    assert report.evaluate("document.getElementById('synthetic').checkVisibility()")
-    assert "estimated at list prices" in report.evaluate("document.getElementById('subtitle').textContent")
-    assert "glm-4.7" in report.evaluate("document.getElementById('unpriced').textContent")
+def test_page_says_that_the_sample_is_synthetic_and_costs_are_estimates(seen):
+    assert seen.evaluate("document.getElementById('synthetic').checkVisibility()")
+    assert "estimated at list prices" in seen.evaluate("document.getElementById('subtitle').textContent")
+    assert "glm-4.7" in seen.evaluate("document.getElementById('unpriced').textContent")
+
+
+def test_no_table_is_wider_than_its_card_on_a_laptop(seen):
+    """Room for names that a phone needs pushed the last column of the projection out of sight."""
+    wider = "[...document.querySelectorAll('.scroll')].filter((part) => part.scrollWidth > part.clientWidth).length"
+    assert seen.evaluate("document.querySelectorAll('.scroll table').length") > 5
+    assert seen.evaluate(wider) == 0
+
+
+def test_page_can_be_used_by_keyboard(seen):
+    focusable = "a[href], button, select, input, summary, [tabindex='0']"
+    assert seen.evaluate(f"[...document.querySelectorAll({focusable!r})].every(e => e.tabIndex === 0)")
+    assert seen.evaluate("[...document.querySelectorAll('select, input')].every(e => e.labels.length === 1)")
+
+
+def test_what_has_no_value_is_a_group_of_its_own(seen):
+    """A null was the first name there is, in a roll-up over two columns. Found by review."""
+    groups = seen.evaluate(
+        """(() => {
+          const cube = { name: "nulls", row_count: 4, columns: {
+            a: { data: [0, null, 0, null], values: ["x"] }, b: { data: [0, 0, null, null], values: ["y"] },
+            "sum:n": { data: [1, 2, 4, 8] } } };
+          report.model.cubes.nulls = cube;
+          const measures = [{ name: "n", function: "sum", column: "n" }];
+          const card = { query: "nulls", dimensions: ["a", "b"], measures, unfiltered: "yes" };
+          const rows = report.rollUp(card, report.rangeNow(), "day").map((row) => [row.a, row.b, row.n]);
+          delete report.model.cubes.nulls;
+          return rows;
+        })()"""
+    )
+    assert sorted(groups, key=lambda group: group[2]) == [
+        ["x", "y", 1],
+        [None, "y", 2],
+        ["x", None, 4],
+        [None, None, 8],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("some_ratio", 0.9995, ">99.9%"),
+        ("some_ratio", 0.9994, "99.9%"),
+        ("some_ms", 999.6, "1.0 s"),
+        ("some_ms", 59_949, "59.9 s"),
+        ("some_ms", 59_999, "1.0 min"),
+        ("some_ms", 3_599_999, "1.0 h"),
+    ],
+)
+def test_a_figure_is_rounded_before_its_unit_is_chosen(seen, name, value, text):
+    assert seen.evaluate(f"report.show({name!r}, {value})") == text
 
 
 FILTERS = [
@@ -139,28 +214,29 @@ FILTERS = [
 ]
 
 
-@pytest.mark.parametrize(("state", "condition", "session_condition"), FILTERS)
-def test_filters_give_the_numbers_that_sql_gives(report, published, state, condition, session_condition):
-    filtered(report, **state)
-    where = condition.format(date="occurred_date_local")
-    cost, tokens = published.execute(
-        f"select sum(facts.estimated_cost_usd), sum(facts.total_tokens) from gold.fct_api_requests as facts "
-        f"left join gold.dim_projects using (project_key) where {where}"
-    ).fetchone()
-    assert number_of(report, "cost_total") == pytest.approx(float(cost), abs=1e-9)
-    assert number_of(report, "token_total") == tokens
-    if "model" not in state:
-        (ratio,) = published.execute(
-            "select count(*) filter (outcome = 'success') / count(*) filter (outcome in ('success', 'error')) "
-            f"from gold.fct_tool_calls left join gold.dim_projects using (project_key) where {where}"
+def test_filters_give_the_numbers_that_sql_gives(report, published):
+    everything = report.evaluate("({ ...report.state })")
+    for state, condition, session_condition in FILTERS:
+        filtered(report, **{**everything, **state})
+        where = condition.format(date="occurred_date_local")
+        cost, tokens = published.execute(
+            f"select sum(facts.estimated_cost_usd), sum(facts.total_tokens) from gold.fct_api_requests as facts "
+            f"left join gold.dim_projects using (project_key) where {where}"
         ).fetchone()
-        assert number_of(report, "tool_success") == pytest.approx(ratio)
-    if session_condition:
-        (sessions,) = published.execute(
-            f"select count(*) from gold.dim_sessions left join gold.dim_projects using (project_key) "
-            f"where {session_condition}"
-        ).fetchone()
-        assert number_of(report, "session_total") == sessions
+        assert number_of(report, "cost_total") == pytest.approx(float(cost), abs=1e-9), state
+        assert number_of(report, "token_total") == tokens, state
+        if "model" not in state:
+            (ratio,) = published.execute(
+                "select count(*) filter (outcome = 'success') / count(*) filter (outcome in ('success', 'error')) "
+                f"from gold.fct_tool_calls left join gold.dim_projects using (project_key) where {where}"
+            ).fetchone()
+            assert number_of(report, "tool_success") == pytest.approx(ratio), state
+        if session_condition:
+            (sessions,) = published.execute(
+                f"select count(*) from gold.dim_sessions left join gold.dim_projects using (project_key) "
+                f"where {session_condition}"
+            ).fetchone()
+            assert number_of(report, "session_total") == sessions, state
 
 
 def test_a_pointer_over_a_day_tells_every_series_and_their_sum(report, published):
@@ -226,13 +302,6 @@ def test_the_bar_says_which_dashboard_is_read(report):
     assert report.evaluate("document.activeElement.id") == "data_quality"
 
 
-def test_no_table_is_wider_than_its_card_on_a_laptop(report):
-    """Room for names that a phone needs pushed the last column of the projection out of sight."""
-    wider = "[...document.querySelectorAll('.scroll')].filter((part) => part.scrollWidth > part.clientWidth).length"
-    assert report.evaluate("document.querySelectorAll('.scroll table').length") > 5
-    assert report.evaluate(wider) == 0
-
-
 def test_the_bar_of_a_phone_shows_which_dashboard_is_read(report):
     """It stayed at its beginning, and the fifth of six names was off the screen while its charts were on it."""
     report.resize(390, 844)
@@ -265,12 +334,6 @@ def test_every_chart_has_a_title_a_description_and_a_table_behind_it(report):
     assert report.evaluate(
         "[...document.querySelectorAll('.chart svg')].every(s => s.getAttribute('role') === 'img' && s.ariaLabel)"
     )
-
-
-def test_page_can_be_used_by_keyboard(report):
-    focusable = "a[href], button, select, input, summary, [tabindex='0']"
-    assert report.evaluate(f"[...document.querySelectorAll({focusable!r})].every(e => e.tabIndex === 0)")
-    assert report.evaluate("[...document.querySelectorAll('select, input')].every(e => e.labels.length === 1)")
 
 
 def test_projects_of_equal_last_folders_have_names_of_their_own(sample_settings, page, tmp_path, monkeypatch):
@@ -400,27 +463,6 @@ def test_a_name_like_the_rest_is_not_the_rest(sample_settings, page, tmp_path, m
     assert "all others" not in legend[:-1]
 
 
-def test_what_has_no_value_is_a_group_of_its_own(report):
-    """A null was the first name there is, in a roll-up over two columns. Found by review."""
-    groups = report.evaluate(
-        """(() => {
-          const cube = { name: "nulls", row_count: 4, columns: {
-            a: { data: [0, null, 0, null], values: ["x"] }, b: { data: [0, 0, null, null], values: ["y"] },
-            "sum:n": { data: [1, 2, 4, 8] } } };
-          report.model.cubes.nulls = cube;
-          const measures = [{ name: "n", function: "sum", column: "n" }];
-          const card = { query: "nulls", dimensions: ["a", "b"], measures, unfiltered: "yes" };
-          return report.rollUp(card, report.rangeNow(), "day").map((row) => [row.a, row.b, row.n]);
-        })()"""
-    )
-    assert sorted(groups, key=lambda group: group[2]) == [
-        ["x", "y", 1],
-        [None, "y", 2],
-        ["x", None, 4],
-        [None, None, 8],
-    ]
-
-
 def test_an_address_that_changes_chooses_and_a_link_on_the_page_does_not(report):
     report.evaluate("location.hash = '#model=claude-opus-5-5'")
     report.evaluate("new Promise((resolve) => setTimeout(resolve, 100))")
@@ -430,21 +472,6 @@ def test_an_address_that_changes_chooses_and_a_link_on_the_page_does_not(report)
     report.evaluate("new Promise((resolve) => setTimeout(resolve, 100))")
     report.wait_until_ready()
     assert report.evaluate("[location.hash, report.state.model]") == ["#main", "claude-opus-5-5"]
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "text"),
-    [
-        ("some_ratio", 0.9995, ">99.9%"),
-        ("some_ratio", 0.9994, "99.9%"),
-        ("some_ms", 999.6, "1.0 s"),
-        ("some_ms", 59_949, "59.9 s"),
-        ("some_ms", 59_999, "1.0 min"),
-        ("some_ms", 3_599_999, "1.0 h"),
-    ],
-)
-def test_a_figure_is_rounded_before_its_unit_is_chosen(report, name, value, text):
-    assert report.evaluate(f"report.show({name!r}, {value})") == text
 
 
 def test_without_javascript_only_the_notice_is_shown(sample_settings, page):
