@@ -4,9 +4,11 @@ import gc
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from unittest import mock
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from analytics import config, replay
 from analytics.config import Settings
@@ -14,8 +16,27 @@ from analytics.warm_up import warm_up
 from analytics.workers import GC_THRESHOLD
 from tests.builders import make_once, make_settings
 
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+
 # dbt, run in the tests' own process, costs a tenth less.
 gc.set_threshold(*GC_THRESHOLD)
+TESTS = Path(__file__).parent
+PROJECT = TESTS.parent
+
+
+class ByWorld(LoadFileScheduling):
+    """A file goes to one worker, and so does a folder with a conftest: its world takes long to make."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        folder = (PROJECT / file).parent
+        return str(folder) if folder != TESTS and (folder / "conftest.py").exists() else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
+    return ByWorld(config, log)
 
 
 @pytest.fixture(autouse=True)

@@ -264,7 +264,7 @@ class Warehouse:
                     *arguments,
                     *("--project-dir", str(DBT_DIR), "--profiles-dir", str(DBT_DIR)),
                     *("--target-path", str(self.target), "--log-path", str(self.target)),
-                    *("--quiet", "--no-use-colors", "--log-level-file", "none"),
+                    *("--quiet", "--no-write-json", "--no-use-colors", "--log-level-file", "none"),
                 ]
             )
         if outcome.exception is not None:

@@ -80,6 +80,7 @@ def break_source(monkeypatch: pytest.MonkeyPatch, times: int, error: Exception |
     return calls
 
 
+@pytest.mark.usefixtures("set_up")
 def test_flow_publishes_what_is_new_and_nothing_twice(world: Settings) -> None:
     write_transcript(world, make_prompt(), make_answer())
     first = analytics_pipeline()

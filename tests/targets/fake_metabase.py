@@ -12,6 +12,7 @@ import json
 import re
 import threading
 from decimal import Decimal
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
@@ -63,11 +64,15 @@ def as_number(value: Any) -> float | str:
     return float(value) if isinstance(value, Decimal) else str(value)
 
 
+@cache
+def read_specification() -> OpenAPI:
+    return OpenAPI.from_file_path(str(SPECIFICATION))
+
+
 class FakeMetabase:
     """Its state, and a server on loopback while it is entered as a context."""
 
     def __init__(self, tables: dict[str, list[str]], gold: Any = None) -> None:
-        self.openapi = OpenAPI.from_file_path(str(SPECIFICATION))
         self.token = "setup-token"
         self.admin: dict[str, str] | None = None
         self.sessions: set[str] = set()
@@ -158,7 +163,7 @@ class FakeMetabase:
             content_type="application/json",
         )
         try:
-            self.openapi.validate_request(request)
+            read_specification().validate_request(request)
         except Exception as error:
             reason = f"{error} {getattr(error, '__cause__', '')} {getattr(error.__cause__, 'schema_errors', '')}"
             raise Refusal(400, specification=reason[:500]) from error
