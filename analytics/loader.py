@@ -61,7 +61,7 @@ ENTITIES_SQL = {
     "conversations": """
         select record_date, coalesce(cast(progress_message_at as date), record_date), session_id,
             case
-                when line_type not in ('user', 'assistant', 'progress') then null
+                when line_type not in ('user', 'assistant', 'progress', 'attachment') then null
                 when coalesce(progress_message_type, line_type) = 'assistant' then coalesce(
                     nullif(message_id, ''), nullif(request_id, ''), nullif(progress_message_uuid, ''),
                     nullif(line_uuid, ''), record_id
@@ -75,6 +75,7 @@ ENTITIES_SQL = {
         where
             nullif(session_id, '') is not null
             or line_type in ('user', 'assistant', 'progress')
+            or message_role = 'user'
             or line_subtype = 'compact_boundary'
     """,
     # A firing without a time may be filed under several days: its copies are one entity.

@@ -237,6 +237,8 @@ def _flatten_other(row: Row, line: Mapping[str, Any], line_type: str | None, *, 
     if subtype is None and isinstance(attachment, dict):
         subtype = attachment.get("type")
     _put(row, "line_subtype", subtype, str)
+    if subtype == "queued_command" and isinstance(attachment, dict) and attachment.get("commandMode") == "prompt":
+        _flatten_queued_prompt(row, attachment, keep_text=keep_text)
     for key, column in _COUNT_COLUMNS.items():
         if key in line:
             _put_count(row, column, line[key])
@@ -245,6 +247,13 @@ def _flatten_other(row: Row, line: Mapping[str, Any], line_type: str | None, *, 
         _put_count(row, "compact_pre_tokens", compaction.get("preTokens"))
         _put_count(row, "compact_post_tokens", compaction.get("postTokens"))
         _put_count(row, "duration_ms", compaction.get("durationMs"))
+
+
+def _flatten_queued_prompt(row: Row, attachment: Mapping[str, Any], *, keep_text: bool) -> None:
+    """A prompt that was typed while Claude worked and given to it before the turn ended: no user line repeats it."""
+    if isinstance(origin := attachment.get("origin"), dict):
+        _put(row, "origin_kind", origin.get("kind"), str)
+    _flatten_message(row, {"role": "user", "content": attachment.get("prompt")}, "user", keep_text=keep_text)
 
 
 def _flatten_agent_progress(row: Row, data: Mapping[str, Any], *, keep_text: bool) -> None:

@@ -75,6 +75,25 @@ def test_a_session_from_prompt_to_file(warehouse: Warehouse) -> None:
     assert (change["added_line_count"], change["removed_line_count"]) == (3, 1)
 
 
+def test_a_prompt_typed_while_claude_worked_is_one_wherever_it_was_copied(warehouse: Warehouse) -> None:
+    typed = {"line_type": "attachment", "message_role": "user", "line_uuid": "q", "origin_kind": "human"}
+    lines = [
+        make_prompt_row("add a page", "01 12:00"),
+        make_answer_row("m1", "01 12:01"),
+        make_prompt_row("fix the title too", "01 12:02", **typed),
+        make_prompt_row("fix the title too", "01 12:02", **typed, session_id="fork"),
+        make_answer_row("m2", "01 12:05", session_id="fork"),
+        make_line("attachment", "01 12:03", message_role=None, line_uuid="a"),
+    ]
+    build(warehouse, lines)
+    prompts = warehouse.query(
+        "select role, task_category, copy_count from gold.fct_messages where is_human_prompt order by occurred_at"
+    )
+    assert [tuple(prompt.values()) for prompt in prompts] == [("user", "feature", 1), ("user", "bug_fix", 2)]
+    sessions = warehouse.query("select session_id, human_prompt_count from gold.dim_sessions order by 1 desc")
+    assert [tuple(session.values()) for session in sessions] == [("s1", 2), ("fork", 0)]
+
+
 def test_a_session_lasts_from_the_first_to_the_last_thing_that_has_an_instant(warehouse: Warehouse) -> None:
     """A prompt without one began its session at midnight, and what only hooks and proxies saw did not end it."""
     warehouse.reset()

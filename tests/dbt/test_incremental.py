@@ -76,6 +76,9 @@ def make_universe(seed: int) -> list[Row]:
         if chance.random() < 0.3:
             link = f"https://example.com/pull/{chance.randint(1, 3)}"
             originals.append(make_line("pr-link", when(1, 5), session_id=session, line_uuid=f"l{number}", pr_url=link))
+        if chance.random() < 0.3:
+            typed = {"line_type": "attachment", "line_subtype": "queued_command", "line_uuid": f"q{number}"}
+            originals.append(make_prompt_row(f"fix {number}", when(1, 5), **typed, message_role="user", **place))
         if chance.random() < 0.2:
             originals.append(make_answer_row(message, None, record_date=_day(chance), **place))
 

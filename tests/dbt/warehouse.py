@@ -103,7 +103,7 @@ def make_prompt_row(text: str | None = "fix the bug", occurred_at: str = "01 12:
         "prompt_text": text,
         "text_char_count": len(text or ""),
     }
-    return make_line("user", occurred_at, **{**fields, **columns})
+    return make_line(occurred_at=occurred_at, **{**fields, **columns})
 
 
 def make_answer_row(

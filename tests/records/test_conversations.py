@@ -118,6 +118,20 @@ def test_flatten_line_keeps_the_prompt_of_a_person_only():
     assert "prompt_text" not in flatten(result)
 
 
+def test_flatten_line_takes_a_prompt_typed_while_claude_worked_for_a_message():
+    """Since 2.1.90 it is an attachment, and stands in no user line; nor does what tells of a task that ended."""
+    prompt = {"type": "queued_command", "commandMode": "prompt", "origin": {"kind": "human"}, "prompt": "and tests"}
+    row = flatten({"type": "attachment", "attachment": prompt})
+    told = ("line_type", "line_subtype", "message_role", "origin_kind", "text_char_count", "prompt_text")
+    assert [row[name] for name in told] == ["attachment", "queued_command", "user", "human", 9, "and tests"]
+    assert "prompt_text" not in flatten({"type": "attachment", "attachment": prompt}, keep_text=False)
+    with_picture = {**prompt, "prompt": [{"type": "text", "text": "this"}, {"type": "image"}]}
+    row = flatten({"type": "attachment", "attachment": with_picture})
+    assert (row["prompt_text"], row["image_count"]) == ("this", 1)
+    for other in ({**prompt, "commandMode": "task-notification"}, {"type": "todo_reminder", "prompt": "x"}):
+        assert "message_role" not in flatten({"type": "attachment", "attachment": other})
+
+
 JUNK = st.recursive(
     st.none()
     | st.booleans()

@@ -13,6 +13,7 @@ lines as (
     where
         session_id <> 'unknown'
         or line_type in ('user', 'assistant', 'progress')
+        or message_role = 'user'
         or line_subtype = 'compact_boundary'
 ),
 

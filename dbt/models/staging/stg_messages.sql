@@ -5,7 +5,8 @@ conversations as (
 ),
 
 -- An agent_progress line carries a whole line of a subagent inside it; its instant and uuid are those
--- of the line inside, so that copy and original meet under one id.
+-- of the line inside, so that copy and original meet under one id. A prompt that was typed while Claude
+-- worked is an attachment, since 2.1.90.
 messages as (
     select
         ---------- ids
@@ -19,7 +20,7 @@ messages as (
         prompt_id,
 
         ---------- attributes
-        coalesce(progress_message_type, line_type) as role,
+        coalesce(progress_message_type, case when line_type = 'attachment' then 'user' else line_type end) as role,
         model as model_name,
         stop_reason,
         service_tier,
@@ -74,6 +75,7 @@ messages as (
     where
         line_type in ('user', 'assistant')
         or (line_type = 'progress' and progress_message_type in ('user', 'assistant'))
+        or (line_type = 'attachment' and message_role = 'user')
 )
 
 select * from messages
