@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from unittest import mock
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from xdist.scheduler import LoadFileScheduling
 
 from analytics import config, replay
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 # dbt, run in the tests' own process, costs a tenth less.
 gc.set_threshold(*GC_THRESHOLD)
+# A busy machine is slow, which is no failure.
+hypothesis_settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("unhurried")
 TESTS = Path(__file__).parent
 PROJECT = TESTS.parent
 

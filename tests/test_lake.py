@@ -141,7 +141,7 @@ def build_commit(number: int, operation) -> Commit:
 
 
 @given(OPERATIONS, st.integers(0, 20))
-@hypothesis_settings(max_examples=60, deadline=None)
+@hypothesis_settings(max_examples=60)
 def test_the_log_folds_to_the_same_from_any_checkpoint(operations, cut):
     commits = [build_commit(number, operation) for number, operation in enumerate(operations, start=1)]
     whole, resumed = Snapshot(), Snapshot()

@@ -356,7 +356,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.dictionaries(TEXTS, VALUES, max_size=4))
 def test_redact_json_is_valid_idempotent_and_found(value: dict[str, Any]) -> None:
     try:
@@ -370,14 +370,14 @@ def test_redact_json_is_valid_idempotent_and_found(value: dict[str, Any]) -> Non
         assert REDACTOR.find_spans(line)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.one_of(TEXTS.map(lambda text: text.encode("utf-8", "surrogatepass")), st.binary(max_size=200)))
 def test_redact_bytes_is_idempotent(raw: bytes) -> None:
     redacted = REDACTOR.redact_bytes(raw)
     assert REDACTOR.redact_bytes(redacted) == redacted
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(alphabet=st.characters(exclude_characters="@:=-_./[%\\"), max_size=300))
 def test_text_without_any_separator_is_unchanged(text: str) -> None:
     assert REDACTOR.redact_text(text) == text

@@ -69,7 +69,7 @@ def without_ours(document: dict) -> dict:
 
 
 @given(texts, chosen_events)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_install_adds_one_entry_an_event_and_leaves_the_rest(text, events):
     before, after = json.loads(text), json.loads(build(text, events))
     assert [key for key in after if key in before] == list(before)
@@ -85,7 +85,7 @@ def test_install_adds_one_entry_an_event_and_leaves_the_rest(text, events):
 
 
 @given(texts, chosen_events)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_install_twice_is_install_once(text, events):
     once = build(text, events)
     assert build(once, events) == once
@@ -113,7 +113,7 @@ def test_uninstall_revives_nothing_that_a_repeated_key_hid(text):
 
 
 @given(texts, chosen_events, chosen_events)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_install_of_another_choice_replaces_ours(text, first, second):
     assert json.loads(build(build(text, first), second)) == json.loads(
         build(build_uninstalled(build(text, first)), second)
@@ -121,7 +121,7 @@ def test_install_of_another_choice_replaces_ours(text, first, second):
 
 
 @given(texts, chosen_events)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_uninstall_leaves_the_bytes_where_no_list_was_empty(text, events):
     document = json.loads(text)
     is_plain = document and all(document.get("hooks", {"x": [1]}).values()) and document.get("hooks") != {}
@@ -142,7 +142,7 @@ def data_dir(tmp_path):
 
 
 @given(text=texts, events=chosen_events)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_install_and_uninstall_restore_every_byte(tmp_path_factory, text, events):
     folder = tmp_path_factory.mktemp("claude")
     path = folder / "settings.json"

@@ -198,7 +198,6 @@ def test_a_line_takes_an_event_away_from_another_day(warehouse: Warehouse) -> No
 
 @settings(
     max_examples=int(os.environ.get("INCREMENTAL_EXAMPLES", "3")),
-    deadline=None,
     derandomize=True,
     # A seed tells nothing about its neighbours: shrinking it only costs minutes.
     phases=[Phase.explicit, Phase.generate],

@@ -199,7 +199,7 @@ LINE_TYPES = ["user", "assistant", "system", "progress", "pr-link", None, 3]
 @example({"toolUseResult": {"durationSeconds": 1e300}}, "user")
 @example({"toolUseResult": {"durationSeconds": True}}, "user")
 @example({"message": {"content": [{"type": "text", "text": "usage limit reached|99999999999999999"}]}}, "assistant")
-@hypothesis_settings(max_examples=300, deadline=None)
+@hypothesis_settings(max_examples=300)
 def test_any_object_gives_a_row_that_the_lake_can_hold(fields, line_type):
     as_row({"type": line_type, **fields})
 

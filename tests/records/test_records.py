@@ -86,7 +86,7 @@ def test_deep_nesting_is_kept_or_rejected_and_never_ends_the_run(depth):
 
 
 @given(JSON_VALUES)
-@hypothesis_settings(max_examples=150, deadline=None)
+@hypothesis_settings(max_examples=150)
 def test_canonical_json_is_a_fixed_point_and_independent_of_order(value):
     canonical = canonical_json({"v": value, "a": 1})
     assert canonical_json(parse_json(canonical)) == canonical
@@ -97,7 +97,7 @@ def test_canonical_json_is_a_fixed_point_and_independent_of_order(value):
     st.lists(st.dictionaries(st.text(max_size=4), JSON_VALUES, max_size=3), min_size=1, max_size=4),
     st.text(" \t", max_size=2),
 )
-@hypothesis_settings(max_examples=80, deadline=None)
+@hypothesis_settings(max_examples=80)
 def test_iter_concatenated_gives_back_the_objects_of_a_line(values, blank):
     encoded = [json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass") for value in values]
     try:
@@ -177,7 +177,7 @@ def test_parse_instant_answers_none_where_there_is_no_instant(value):
         st.datetimes(timezones=st.timezones()),
     )
 )
-@hypothesis_settings(max_examples=300, deadline=None)
+@hypothesis_settings(max_examples=300)
 def test_parse_instant_gives_a_day_there_is_or_none(value):
     instant = parse_instant(value)
     if instant is not None:
@@ -185,7 +185,7 @@ def test_parse_instant_gives_a_day_there_is_or_none(value):
 
 
 @given(st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(9999, 1, 1)))  # noqa: DTZ001
-@hypothesis_settings(max_examples=200, deadline=None)
+@hypothesis_settings(max_examples=200)
 def test_parse_instant_agrees_with_itself_in_text_and_object(moment):
     expected = parse_instant(moment.replace(tzinfo=UTC))
     assert parse_instant(moment.isoformat() + "Z") == expected

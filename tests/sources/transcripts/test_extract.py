@@ -134,7 +134,7 @@ LINES = [
 
 
 @given(st.permutations(LINES[1:]), st.lists(st.integers(0, sum(map(len, LINES))), max_size=6))
-@hypothesis_settings(max_examples=20, deadline=None)
+@hypothesis_settings(max_examples=20)
 def test_any_split_of_the_input_gives_the_rows_of_one_go(lines, cuts):
     content = LINES[0] + b"".join(lines)
     with tempfile.TemporaryDirectory() as folder:
@@ -154,7 +154,7 @@ def test_any_split_of_the_input_gives_the_rows_of_one_go(lines, cuts):
 
 
 @given(st.permutations(range(4)), st.integers(1, 3))
-@hypothesis_settings(max_examples=10, deadline=None)
+@hypothesis_settings(max_examples=10)
 def test_any_order_of_arrival_gives_the_rows_of_one_go(order, batch):
     with tempfile.TemporaryDirectory() as folder:
         at_once, in_batches = make_settings(Path(folder, "a")), make_settings(Path(folder, "b"))
