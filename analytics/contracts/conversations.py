@@ -80,11 +80,7 @@ CONTRACT = Contract(
             # ---- message
             describe("message_id", pa.string(), "`message.id`: one API response, on every line it was split into."),
             describe("request_id", pa.string(), "`requestId`; missing behind gateways."),
-            describe(
-                "message_role",
-                pa.string(),
-                "`message.role`; of a prompt that is an attachment, user.",
-            ),
+            describe("message_role", pa.string(), "`message.role`; of a prompt that is an attachment, user."),
             describe("model", pa.string(), "`message.model` as written."),
             describe("stop_reason", pa.string(), "`message.stop_reason`; null on lines written before the end."),
             describe("progress_message_at", INSTANT, "Of an agent_progress line, the instant of the line inside it."),
