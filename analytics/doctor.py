@@ -337,7 +337,7 @@ def _check_warehouse(settings: Settings) -> Finding:
             return Finding("ok", "warehouse", f"in use by {holder}")
         try:
             with duckdb.connect(str(file), read_only=True) as connection:
-                connection.execute("select count(*) from information_schema.tables").fetchone()
+                connection.execute("select count(*) from information_schema.tables").fetchall()
         except duckdb.Error:
             return Finding(
                 "warning",
@@ -353,7 +353,7 @@ def _check_published(settings: Settings) -> Finding:
     with open_current(settings) as connection:
         tables = gold_tables(connection)
         for name in tables:
-            connection.execute(f"select count(*) from gold.{name}").fetchone()
+            connection.execute(f"select count(*) from gold.{name}").fetchall()
     if missing := find_missing(settings):
         message = f"{', '.join(missing)} is missing or damaged. The next run publishes again."
         return Finding("warning", "published", message)

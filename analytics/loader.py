@@ -25,7 +25,7 @@ from analytics.lake import Lake, Part, Snapshot
 from analytics.lake.upkeep import remove_parts
 from analytics.prices import PRICE_COLUMNS, read_prices
 from analytics.result import Result
-from analytics.warehouse import with_enough_memory
+from analytics.warehouse import fetch_row, with_enough_memory
 
 if TYPE_CHECKING:
     import duckdb
@@ -211,9 +211,11 @@ class DuckDBLoader:
         None where there is no such table, or it was made by other rules, of another lake, or of commits that
         this one, put back from a copy, does not have.
         """
-        held = self._connection.execute(
-            "select commit_number, origin_hash from raw._loaded where dataset = ?", [contract.dataset]
-        ).fetchone()
+        held = fetch_row(
+            self._connection,
+            "select commit_number, origin_hash from raw._loaded where dataset = ?",
+            [contract.dataset],
+        )
         return int(held[0]) if held and held[1] == self._hash_origin(contract, held[0]) else None
 
     def _hash_origin(self, contract: Contract, number: int) -> str:
@@ -242,9 +244,9 @@ class DuckDBLoader:
         connection = self._connection
         connection.begin()
         try:
-            deleted = connection.execute(
+            [(deleted,)] = connection.execute(
                 f"delete from raw.{contract.dataset} where record_date in (select unnest(?::date[]))", [list(dates)]
-            ).fetchone()
+            ).fetchall()
             inserted = sum(self._insert(contract, chunk) for chunk in _chunk_by_day(parts))
             self._replace_entities(contract.dataset, dates)
             connection.execute("delete from raw._loaded where dataset = ?", [contract.dataset])
@@ -261,7 +263,7 @@ class DuckDBLoader:
                 connection.rollback()
             raise
         repeated = sum(part.row_count for part in parts) - inserted
-        new = max(inserted - (int(deleted[0]) if deleted else 0), 0)
+        new = max(inserted - int(deleted), 0)
         return DatasetLoad(contract.dataset, inserted, repeated, tuple(dates), damaged, new)
 
     def _set_aside_damaged(self, contract: Contract, parts: Sequence[Part], run_id: str) -> list[str]:
@@ -291,7 +293,7 @@ class DuckDBLoader:
         # are written twice, which took as long as all the rest.
         connection.execute(f"create or replace temp table repeated_rows as {REPEATED_ROWS_SQL}", [files, files])
         # Parts of an older contract lack columns, which are null then, or have columns that are no more.
-        inserted = connection.execute(
+        [(inserted,)] = connection.execute(
             f"""
             insert into raw.{contract.dataset} by name
             select {", ".join(contract.warehouse_schema.names)} from (
@@ -303,8 +305,8 @@ class DuckDBLoader:
             )
             """,
             [files],
-        ).fetchone()
-        return int(inserted[0]) if inserted else 0
+        ).fetchall()
+        return int(inserted)
 
     def _replace_entities(self, dataset: str, dates: Sequence[date]) -> None:
         """Keep `raw._entities` in step with the replaced days. Ids are hashed: they are only compared."""
@@ -340,7 +342,7 @@ class DuckDBLoader:
         otherwise the days that loads touched since then, and the days these reach.
         """
         run_at = datetime.now(UTC)
-        built = self._connection.execute("select fingerprint from raw._builds").fetchone()
+        built = fetch_row(self._connection, "select fingerprint from raw._builds")
         is_full = is_full_refresh or built is None or built[0] != fingerprint
         self._write_overrides()
         self._connection.execute(
@@ -364,23 +366,23 @@ class DuckDBLoader:
             return BuildPlan(is_full_refresh=True)
         self._connection.execute(f"insert into raw._rebuild_dates {REBUILD_DATES_SQL}")
         rows = self._connection.execute("select record_date, role from raw._rebuild_dates order by 1").fetchall()
-        row_counts = [
+        counts = [
             self._connection.execute(
                 f"select count(*) from raw.{dataset} where record_date in (select record_date from raw._rebuild_dates)"
-            ).fetchone()
+            ).fetchall()
             for dataset in ENTITIES_SQL
         ]
         return BuildPlan(
             is_full_refresh=False,
             rebuild_dates=tuple(day for day, role in rows if role == "rebuild"),
             read_dates=tuple(day for day, role in rows if role == "read"),
-            row_count=sum(int(row[0]) for row in row_counts if row),
+            row_count=sum(count for [(count,)] in counts),
         )
 
     def current_build(self, fingerprint: str) -> str | None:
         """The run that built what is there, if that is all: all input, this fingerprint, this local day."""
         local_date = self._local_date(datetime.now(UTC))
-        built = self._connection.execute("select fingerprint, local_date, run_id from raw._builds").fetchone()
+        built = fetch_row(self._connection, "select fingerprint, local_date, run_id from raw._builds")
         touched = self._connection.execute("select distinct dataset from raw._dirty_dates").fetchall()
         dirty = {dataset for (dataset,) in touched} - journal_datasets()
         is_loaded = all(self._is_loaded(contract) for contract in iter_contracts() if not contract.is_journal)

@@ -57,7 +57,7 @@ def read_query(settings: Settings, sql: str) -> pa.Table:
 
     with open_current(settings) as connection:
         try:
-            _refuse_what_is_no_question(connection.extract_statements(sql))
+            _refuse_what_is_no_question(connection, sql)
             table = connection.sql(sql).to_arrow_table()
         except duckdb.Error as error:
             told = _UNKNOWN_TABLE.sub(lambda match: _suggest(match[1], gold_tables(connection)), str(error).strip())
@@ -65,12 +65,16 @@ def read_query(settings: Settings, sql: str) -> pa.Table:
     return table.rename_columns(_distinct(table.column_names))
 
 
-def _refuse_what_is_no_question(statements: list[duckdb.Statement]) -> None:
+def _refuse_what_is_no_question(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
     import duckdb
 
     kinds = duckdb.StatementType
+    statements = connection.extract_statements(sql)
     *before, last = [statement.type for statement in statements] or [kinds.INVALID]
-    # DuckDB itself writes PIVOT as a type to create and a question.
+    if last == kinds.MULTI:  # how DuckDB 2 tells of what has a PIVOT in it, be it a question or a file to write
+        connection.extract_statements(f"from ({statements[-1].query.strip().rstrip(';')}\n)")
+        last = kinds.SELECT
+    # DuckDB 1 writes PIVOT as a type to create and a question.
     if last not in (kinds.SELECT, kinds.EXPLAIN, kinds.CALL) or not {*before} <= {kinds.CREATE, kinds.SET}:
         raise ConfigError(
             "query: give one statement that reads rows, such as a SELECT. --csv and --parquet write files."

@@ -148,11 +148,11 @@ def _run(connection: duckdb.DuckDBPyConnection, statement: Statement) -> bool:
     with cursor_of(connection) as cursor:
         cursor.begin()
         try:
-            outcome = cursor.execute(statement.sql).fetchone()
+            outcome = cursor.execute(statement.sql).fetchall()
             cursor.commit()
         except duckdb.Error:
             return False
-    return statement.kind != "test" or (outcome is not None and outcome[0] == 0)
+    return statement.kind != "test" or [row[0] for row in outcome] == [0]
 
 
 def _statements_file(fingerprint: str) -> Path:

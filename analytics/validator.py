@@ -25,7 +25,7 @@ from analytics.errors import AnalyticsError, ChecksFailed
 from analytics.files import explain_refusal, shown_path
 from analytics.lake import Commit, Lake
 from analytics.result import Result
-from analytics.warehouse import open_warehouse
+from analytics.warehouse import fetch_row, open_warehouse
 
 if TYPE_CHECKING:
     import duckdb
@@ -106,14 +106,13 @@ def reason_to_skip(settings: Settings, connection: duckdb.DuckDBPyConnection) ->
     last = _last_audit(connection)
     if last is None or not last[1] or not timedelta(0) <= _now() - last[0] < AUDIT_AGE:
         return ""
-    row = connection.execute(
+    [(rows, full_builds)] = connection.execute(
         "select coalesce(sum(row_count), 0), count(*) - count(record_date) from audit.pending"
-    ).fetchone()
-    rows, full_builds = row or (0, 0)
+    ).fetchall()
     if full_builds or rows > AUDIT_ROW_LIMIT:
         return ""
-    untested = connection.execute("select count(*) from audit.withheld where not is_tested").fetchone()
-    if untested and untested[0] > 1:
+    [(untested,)] = connection.execute("select count(*) from audit.withheld where not is_tested").fetchall()
+    if untested > 1:
         # One before this failed, perhaps by a test that is only asked where an audit is due.
         return ""
     return f"{rows:,} new {'row' if rows == 1 else 'rows'} since {last[0]:%H:%M} UTC"
@@ -121,7 +120,7 @@ def reason_to_skip(settings: Settings, connection: duckdb.DuckDBPyConnection) ->
 
 def _last_audit(connection: duckdb.DuckDBPyConnection) -> tuple[datetime, bool] | None:
     """When it was made, and whether it passed. By the order of writing: the clock may have gone back since."""
-    return connection.execute("select audited_at, has_passed from audit.audits order by rowid desc limit 1").fetchone()
+    return fetch_row(connection, "select audited_at, has_passed from audit.audits order by rowid desc limit 1")
 
 
 def _create_tables(connection: duckdb.DuckDBPyConnection) -> None:
@@ -140,8 +139,9 @@ def _write_scope(connection: duckdb.DuckDBPyConnection, lake: Lake, *, is_everyt
     if not connection.execute("from duckdb_tables() where schema_name = 'silver' limit 1").fetchall():
         raise AnalyticsError("validate: nothing is built yet. Run `analytics transform` first.")
     _create_tables(connection)
-    row = connection.execute("select count(*), count(*) - count(record_date) from audit.pending").fetchone()
-    pending, full_builds = row or (0, 0)
+    [(pending, full_builds)] = connection.execute(
+        "select count(*), count(*) - count(record_date) from audit.pending"
+    ).fetchall()
     if is_everything or full_builds or not pending:
         days = """
             select record_date from raw.conversations union select record_date from raw.hook_events
@@ -153,14 +153,14 @@ def _write_scope(connection: duckdb.DuckDBPyConnection, lake: Lake, *, is_everyt
         days = "select distinct record_date from audit.pending"
     connection.execute(f"create or replace table audit.scope as select record_date from ({days}) order by 1")
     _write_batches(connection, lake)
-    count = connection.execute("select count(*) from audit.scope").fetchone()
-    return int(count[0]) if count else 0
+    [(day_count,)] = connection.execute("select count(*) from audit.scope").fetchall()
+    return int(day_count)
 
 
 def _write_batches(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
     """The last commits of the extractions, as a table."""
-    last = connection.execute("select max(audited_at) from audit.audits where has_passed").fetchone()
-    audited_until = last[0] if last and last[0] else datetime(1970, 1, 1)  # noqa: DTZ001 - naive UTC, as in the warehouse
+    [(last,)] = connection.execute("select max(audited_at) from audit.audits where has_passed").fetchall()
+    audited_until = last or datetime(1970, 1, 1)  # noqa: DTZ001 - naive UTC, as in the warehouse
     now = _now()
     connection.execute(
         """
@@ -295,13 +295,14 @@ def require_release(settings: Settings) -> None:
     with open_warehouse(settings) as connection:
         _create_tables(connection)
         last = _last_audit(connection)
-        withheld = connection.execute("select count(*), bool_and(is_tested) from audit.withheld").fetchone()
+        [(build_count, is_tested)] = connection.execute(
+            "select count(*), bool_and(is_tested) from audit.withheld"
+        ).fetchall()
     if last is not None and not last[1]:
         raise ChecksFailed(
             "publish: the last audit failed, so readers keep what they have. See the report of "
             "`analytics validate`; after mending, `analytics run` builds, audits and publishes."
         )
-    build_count, is_tested = withheld or (0, None)
     if build_count and not is_tested:
         raise ChecksFailed(
             "publish: the last build did not pass its tests, or did not get to its end, so readers keep what they "

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from analytics.config import Settings
 from analytics.errors import AnalyticsError, LockHeld
@@ -91,6 +91,18 @@ def cursor_of(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnectio
     cursor.execute(f"use {CATALOG}")
     cursor.execute("set timezone = 'UTC'")
     return cursor
+
+
+def fetch_row(
+    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any] | None = None
+) -> tuple[Any, ...] | None:
+    """The first row of a short result, None where it has none.
+
+    All of it is taken, as everywhere in this package: DuckDB 2 refuses the next statement of a connection
+    while a result is taken in part.
+    """
+    rows: list[tuple[Any, ...]] = connection.execute(sql, parameters).fetchall()
+    return rows[0] if rows else None
 
 
 def _connect(path: Path, *, is_read_only: bool = False) -> duckdb.DuckDBPyConnection:

@@ -53,10 +53,11 @@ def test_columns_of_one_name_keep_their_own_values(published):
     assert render(table, "csv") == "n,n_1,n_1_1,n_2\n1,2,3,4\n"
 
 
-def test_a_query_writes_no_file(published, tmp_path):
+@pytest.mark.parametrize("question", ["select 1", "pivot fct_x on n using count(*)"])
+def test_a_query_writes_no_file(published, tmp_path, question):
     """It was written, and then refused for giving no rows. Found by review."""
-    with pytest.raises(ConfigError, match="reads rows"):
-        read_query(published, f"copy (select 1) to '{tmp_path}/written.csv'")
+    with pytest.raises(ConfigError, match=r"^query: "):
+        read_query(published, f"copy ({question}) to '{tmp_path}/written.csv'")
     assert not (tmp_path / "written.csv").exists()
 
 

@@ -19,7 +19,7 @@ def numbers(settings):
 
 def count(settings) -> int:
     with open_warehouse(settings) as connection:
-        return connection.execute("select count(*) from numbers").fetchone()[0]
+        return connection.execute("select count(*) from numbers").fetchall()[0][0]
 
 
 def test_row_groups_are_small_whichever_connection_writes(settings):
@@ -27,10 +27,10 @@ def test_row_groups_are_small_whichever_connection_writes(settings):
     with open_warehouse(settings) as connection, cursor_of(connection) as cursor:
         cursor.execute(f"insert into numbers select number from range({3 * ROW_GROUP_SIZE}) as r (number)")
     with open_warehouse(settings) as connection:
-        groups = connection.execute(
+        [(groups,)] = connection.execute(
             "select count(distinct row_group_id) from pragma_storage_info('numbers')"
-        ).fetchone()
-    assert groups[0] >= 3
+        ).fetchall()
+    assert groups >= 3
 
 
 def test_connections_of_one_process_share_the_file_by_any_of_its_names(settings, tmp_path):
@@ -60,4 +60,4 @@ def test_many_columns_are_loaded_without_a_detour_over_the_disk(settings):
     with open_warehouse(settings) as connection:
         connection.execute("set max_temp_directory_size = '0 KB'")
         connection.execute(f"create table wide as select number, {columns} from range(300_000) as r (number)")
-        assert connection.execute("select count(*) from wide").fetchone() == (300_000,)
+        assert connection.execute("select count(*) from wide").fetchall() == [(300_000,)]

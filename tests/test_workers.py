@@ -63,7 +63,7 @@ def draws_progress_bars() -> bool:
     import duckdb
 
     with duckdb.connect() as connection:
-        (answer,) = connection.execute("select current_setting('enable_progress_bar')").fetchone()
+        [(answer,)] = connection.execute("select current_setting('enable_progress_bar')").fetchall()
     return answer
 
 

@@ -26,7 +26,7 @@ from analytics.errors import AnalyticsError, PublishError, reason_of
 from analytics.files import make_private_folder, shown_path, sync, write_private_file
 from analytics.lake import step
 from analytics.targets import Target, TargetResult
-from analytics.warehouse import ROW_GROUP_SIZE, cursor_of, open_warehouse, with_enough_memory
+from analytics.warehouse import ROW_GROUP_SIZE, cursor_of, fetch_row, open_warehouse, with_enough_memory
 
 if TYPE_CHECKING:
     import duckdb
@@ -117,7 +117,7 @@ def gold_tables(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 def _build_run(connection: duckdb.DuckDBPyConnection) -> str:
     """The run that built gold; empty where a person's own dbt did."""
-    row = connection.execute("select run_id from raw._builds").fetchone()
+    row = fetch_row(connection, "select run_id from raw._builds")
     return str(row[0]) if row else ""
 
 
@@ -188,11 +188,11 @@ def _write_table(connection: duckdb.DuckDBPyConnection, query: str, file: Path) 
     copy = f"copy ({query}) to '{location}' ({options})"
     try:
         with cursor_of(connection) as cursor:
-            written = with_enough_memory(cursor, lambda: cursor.execute(copy).fetchone())
+            [(row_count,)] = with_enough_memory(cursor, lambda: cursor.execute(copy).fetchall())
     except duckdb.Error as error:
         raise PublishError(f"publish: {file} cannot be written. Free the disk, then: analytics publish") from error
     file.chmod(0o600)
-    return int(written[0]) if written else 0
+    return int(row_count)
 
 
 def _describe(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str, str]]:

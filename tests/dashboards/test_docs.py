@@ -38,7 +38,7 @@ def test_there_are_six_questions_in_the_readme() -> None:
 
 @pytest.mark.parametrize(("question", "sql", "answer"), README_QUESTIONS, ids=[entry[0] for entry in README_QUESTIONS])
 def test_a_question_of_the_readme_has_the_answer_that_stands_there(published, question, sql, answer) -> None:
-    _, _, *rows = render(published.execute(sql).to_arrow_table(), "table").splitlines()
+    _, _, *rows = render(published.sql(sql).to_arrow_table(), "table").splitlines()
     assert answer == "".join(f"--   {row}\n" for row in rows)
 
 
@@ -50,7 +50,7 @@ def test_the_flow_in_the_readme_has_the_counts_of_the_sample(published, sample_s
     rejected = sum(commit.rows_rejected for commit in commits)
     kept = sum(commit.rows_loaded for commit in commits)
     tables = ("fct_messages", "fct_api_requests", "fct_tool_calls")
-    messages, requests, calls = (published.execute(f"select count(*) from {name}").fetchone()[0] for name in tables)
+    messages, requests, calls = (published.execute(f"select count(*) from {name}").fetchall()[0][0] for name in tables)
     flow = README.partition("## How it flows")[2].partition("- **extract**")[0]
     for shown in (
         rf"transcripts +{read['transcripts']:,} ─",
@@ -65,7 +65,9 @@ def test_the_flow_in_the_readme_has_the_counts_of_the_sample(published, sample_s
     loaded = int(re.search(r"raw ([\d,]+) ─▶ stg_", flow)[1].replace(",", ""))
     repeated = int(re.search(r"and (\d+) repeat another", flow)[1])
     with open_warehouse(sample_settings, is_read_only=True) as connection:
-        raw = [connection.execute(f"select count(*) from raw.{name}").fetchone()[0] for name in lake.input_datasets()]
+        raw = [
+            connection.execute(f"select count(*) from raw.{name}").fetchall()[0][0] for name in lake.input_datasets()
+        ]
     assert (loaded, repeated) == (sum(raw), kept - sum(raw))
     assert f"The {loaded:,} that are left" in flow
 

@@ -132,11 +132,11 @@ def test_filters_give_the_numbers_that_sql_gives(ask, fake, published):
         for name, value in chosen.items()
     ]
     answer = ask("card", "query", str(key), "--parameters", json.dumps(parameters))
-    (cost,) = published.execute(
+    [(cost,)] = published.execute(
         "select sum(facts.estimated_cost_usd) from gold.fct_api_requests as facts "
         "join gold.dim_projects using (project_key) where project_path = $project "
         "and occurred_date_local between $since::date and $until::date",
         chosen,
-    ).fetchone()
+    ).fetchall()
     assert answer["data"]["rows"][0][0] == pytest.approx(float(cost))
     assert ask("card", "query", str(key))["data"]["rows"][0][0] > float(cost)

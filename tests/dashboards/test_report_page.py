@@ -219,23 +219,23 @@ def test_filters_give_the_numbers_that_sql_gives(report, published):
     for state, condition, session_condition in FILTERS:
         filtered(report, **{**everything, **state})
         where = condition.format(date="occurred_date_local")
-        cost, tokens = published.execute(
+        [(cost, tokens)] = published.execute(
             f"select sum(facts.estimated_cost_usd), sum(facts.total_tokens) from gold.fct_api_requests as facts "
             f"left join gold.dim_projects using (project_key) where {where}"
-        ).fetchone()
+        ).fetchall()
         assert number_of(report, "cost_total") == pytest.approx(float(cost), abs=1e-9), state
         assert number_of(report, "token_total") == tokens, state
         if "model" not in state:
-            (ratio,) = published.execute(
+            [(ratio,)] = published.execute(
                 "select count(*) filter (outcome = 'success') / count(*) filter (outcome in ('success', 'error')) "
                 f"from gold.fct_tool_calls left join gold.dim_projects using (project_key) where {where}"
-            ).fetchone()
+            ).fetchall()
             assert number_of(report, "tool_success") == pytest.approx(ratio), state
         if session_condition:
-            (sessions,) = published.execute(
+            [(sessions,)] = published.execute(
                 f"select count(*) from gold.dim_sessions left join gold.dim_projects using (project_key) "
                 f"where {session_condition}"
-            ).fetchone()
+            ).fetchall()
             assert number_of(report, "session_total") == sessions, state
 
 
@@ -524,11 +524,11 @@ def test_a_page_of_some_days_of_one_project_holds_nothing_else(sample_settings, 
     file = tmp_path / "some.html"
     write_report(sample_settings, file, Restriction(date(2026, 10, 20), date(2026, 10, 28), "storefront"))
     page.load(file)
-    (cost,) = published.execute(
+    [(cost,)] = published.execute(
         "select sum(facts.estimated_cost_usd) from gold.fct_api_requests as facts "
         "join gold.dim_projects using (project_key) where project_name = 'storefront' "
         "and occurred_date_local between '2026-10-20' and '2026-10-27'"
-    ).fetchone()
+    ).fetchall()
     assert number_of(page, "cost_total") == pytest.approx(float(cost), abs=1e-9)
     assert page.evaluate("report.model.projects") == ["/home/dev/code/storefront"]
 

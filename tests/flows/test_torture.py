@@ -63,10 +63,10 @@ class Reader(threading.Thread):
         while not self.is_stopping.wait(0.2):
             try:
                 with open_current(self._settings) as connection:
-                    row = connection.execute(sql).fetchone()
+                    [row] = connection.execute(sql).fetchall()
             except AnalyticsError:
                 continue  # nothing is published yet
-            if row is None or row[0] != (row[1] or 0):
+            if row[0] != (row[1] or 0):
                 self.disagreements.append(row)
 
 

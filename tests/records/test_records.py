@@ -27,7 +27,7 @@ MICROSECONDS = 1_000_000
 
 def in_duckdb(payload: bytes, path: str) -> str | None:
     with duckdb.connect() as connection:
-        return connection.execute("select json_extract_string(?, ?)", [payload.decode(), path]).fetchone()[0]
+        return connection.execute("select json_extract_string(?, ?)", [payload.decode(), path]).fetchall()[0][0]
 
 
 def test_parse_json_repairs_a_lone_surrogate_so_that_sql_can_read_the_text():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -80,6 +81,7 @@ LAKE_FAULTS: dict[str, list[Commit]] = {
 }
 
 LINES = "update raw.conversations set"
+SECOND = r"select rowid from \2 order by rowid limit 1 offset 1"
 COPY = "insert into raw.{0} select * from raw.{0} limit 1"
 HOOKS = """
 insert into raw.hook_events by name
@@ -93,20 +95,20 @@ SQL_FAULTS: dict[str, dict[str, str]] = {
     "bronze_conversations": {
         "columns_are_there": "create or replace view bronze.stg_conversations as "
         "select * exclude (cwd) from ({staging})",
-        "record_id_is_present": f"{LINES} record_id = null where rowid = 1",
-        "source_is_present": f"{LINES} source = null where rowid = 1",
-        "record_date_is_present": f"{LINES} record_date = null where rowid = 1",
-        "run_id_is_present": f"{LINES} _run_id = null where rowid = 1",
-        "extracted_at_is_present": f"{LINES} _extracted_at = null where rowid = 1",
+        "record_id_is_present": f"{LINES} record_id = null where rowid = second",
+        "source_is_present": f"{LINES} source = null where rowid = second",
+        "record_date_is_present": f"{LINES} record_date = null where rowid = second",
+        "run_id_is_present": f"{LINES} _run_id = null where rowid = second",
+        "extracted_at_is_present": f"{LINES} _extracted_at = null where rowid = second",
         "lines_have_a_type": f"{LINES} line_type = null where rowid < 5",
-        "record_id_is_a_hash": f"{LINES} record_id = 'short' where rowid = 1",
+        "record_id_is_a_hash": f"{LINES} record_id = 'short' where rowid = second",
         "records_are_unique": COPY.format("conversations"),
-        "days_hold_their_own_records": f"{LINES} occurred_at = occurred_at + interval 1 day where rowid = 1",
+        "days_hold_their_own_records": f"{LINES} occurred_at = occurred_at + interval 1 day where rowid = second",
         "line_types_are_known": f"{LINES} line_type = 'novelty' where rowid < 20",
         "messages_have_an_instant": f"{LINES} occurred_at = null where rowid < 20",
-        "instants_are_plausible": f"{LINES} occurred_at = timestamp '2001-01-01' where rowid = 1",
+        "instants_are_plausible": f"{LINES} occurred_at = timestamp '2001-01-01' where rowid = second",
         "most_instants_are_plausible": f"{LINES} occurred_at = timestamp '2001-01-01' where rowid < 60",
-        "tokens_are_not_negative": f"{LINES} output_tokens = -1 where rowid = 1",
+        "tokens_are_not_negative": f"{LINES} output_tokens = -1 where rowid = second",
         "usage_has_an_output": f"{LINES} has_usage = true, output_tokens = null where rowid < 60",
     },
     "bronze_hook_events": {
@@ -120,36 +122,37 @@ SQL_FAULTS: dict[str, dict[str, str]] = {
     },
     "silver_messages": {
         "messages_are_unique": "insert into {messages} select * from {messages} limit 1",
-        "roles_are_known": "update {messages} set role = 'bystander' where rowid = 1",
+        "roles_are_known": "update {messages} set role = 'bystander' where rowid = second",
         "instants_are_timestamps": "alter table {messages} alter occurred_at type timestamptz",
-        "days_agree_with_instants": "update {messages} set occurred_at = occurred_at + interval 1 day where rowid = 1",
+        "days_agree_with_instants": "update {messages} "
+        "set occurred_at = occurred_at + interval 1 day where rowid = second",
         "messages_lie_within_their_session": "update {messages} "
-        "set occurred_at = occurred_at + interval 1 year where rowid = 1",
+        "set occurred_at = occurred_at + interval 1 year where rowid = second",
         "text_is_counted": "update {messages} set text_char_count = 0",
     },
     "silver_tool_usage": {
         "calls_are_unique": "insert into {calls} select * from {calls} limit 1",
-        "calls_have_their_id": "update {calls} set tool_use_id = null where rowid = 1",
-        "outcomes_are_known": "update {calls} set outcome = 'miracle' where rowid = 1",
-        "answers_follow_calls": "update {calls} set answered_at = occurred_at - interval 1 hour where rowid = 1",
-        "durations_are_plausible": "update {calls} set duration_ms = -5 where rowid = 1",
+        "calls_have_their_id": "update {calls} set tool_use_id = null where rowid = second",
+        "outcomes_are_known": "update {calls} set outcome = 'miracle' where rowid = second",
+        "answers_follow_calls": "update {calls} set answered_at = occurred_at - interval 1 hour where rowid = second",
+        "durations_are_plausible": "update {calls} set duration_ms = -5 where rowid = second",
         "most_calls_are_answered": "update {calls} set outcome = 'unanswered'",
-        "calls_have_their_message": "update {calls} set message_key = 'nobody' where rowid = 1",
+        "calls_have_their_message": "update {calls} set message_key = 'nobody' where rowid = second",
     },
     "silver_api_responses": {
         "responses_are_unique": "insert into {responses} select * from {responses} limit 1",
-        "token_classes_make_the_total": "update {responses} set total_tokens = total_tokens + 1 where rowid = 1",
-        "totals_are_plausible": "update {responses} set total_tokens = 6000000 where rowid = 1",
-        "costs_are_not_negative": "update {responses} set estimated_cost_nusd = -1 where rowid = 1",
-        "costs_add_up": "update {responses} set estimated_cost_nusd = estimated_cost_nusd + 1 where rowid = 1",
+        "token_classes_make_the_total": "update {responses} set total_tokens = total_tokens + 1 where rowid = second",
+        "totals_are_plausible": "update {responses} set total_tokens = 6000000 where rowid = second",
+        "costs_are_not_negative": "update {responses} set estimated_cost_nusd = -1 where rowid = second",
+        "costs_add_up": "update {responses} set estimated_cost_nusd = estimated_cost_nusd + 1 where rowid = second",
         "most_responses_are_priced": "update {responses} set cost_status = 'unpriced'",
         "most_usage_is_final": "update {responses} set usage_quality = 'placeholder'",
     },
     "gold_marts": {
         "requests_are_those_of_silver": "update gold.fct_api_requests "
-        "set total_tokens = total_tokens + 1 where rowid = 1",
-        "tool_calls_are_those_of_silver": "delete from gold.fct_tool_calls where rowid = 1",
-        "messages_are_those_of_silver": "delete from gold.fct_messages where rowid = 1",
+        "set total_tokens = total_tokens + 1 where rowid = second",
+        "tool_calls_are_those_of_silver": "delete from gold.fct_tool_calls where rowid = second",
+        "messages_are_those_of_silver": "delete from gold.fct_messages where rowid = second",
         "days_with_messages_reach_gold": "delete from {messages}; delete from gold.fct_messages",
         "sessions_add_up": "update gold.dim_sessions set total_tokens = total_tokens + 1",
         "sessions_end_after_they_start": "update gold.dim_sessions set ended_at = started_at - interval 1 hour",
@@ -157,7 +160,7 @@ SQL_FAULTS: dict[str, dict[str, str]] = {
         "select * replace (date '1999-01-01' as occurred_date_local) from gold.fct_api_requests limit 1",
         "line_counts_are_plausible": "update gold.fct_file_operations set added_line_count = -1",
         "requests_cost_less_than_a_hundred_dollars": "update gold.fct_api_requests "
-        "set estimated_cost_usd = 101 where rowid = 1",
+        "set estimated_cost_usd = 101 where rowid = second",
         "gold_holds_no_text": "alter table gold.dim_projects add column prompt_text varchar",
     },
 }
@@ -222,14 +225,17 @@ def copied(built: Settings, tmp_path: Path) -> Settings:
 
 def plant(settings: Settings, sql: str) -> None:
     with duckdb.connect(str(settings.warehouse_file)) as connection:
-        row = connection.execute("select sql from duckdb_views() where view_name = 'stg_conversations'").fetchone()
-        staging = row[0].split(" AS ", 1)[1].rstrip(";") if row else ""
+        rows = connection.execute("select sql from duckdb_views() where view_name = 'stg_conversations'").fetchall()
+        staging = rows[0][0].split(" AS ", 1)[1].rstrip(";") if rows else ""
         # A fault can be planted in rows only, so what is a view of gold becomes a table of the same rows.
         for (name,) in connection.execute("select view_name from duckdb_views() where schema_name = 'gold'").fetchall():
             if f"gold.{name} " in f"{sql} ":
                 connection.execute(f"create table gold.planted as select * from gold.{name}")
                 connection.execute(f"drop view gold.{name}; alter table gold.planted rename to {name}")
-        connection.execute(sql.replace("{staging}", staging).format(**TABLES))
+        sql = sql.replace("{staging}", staging).format(**TABLES)
+        # Which row that is, not even the engine promises: each of its threads may begin with a number of its own.
+        sql = re.sub(r"(update|delete from) (\S+) (.*)= second", rf"\1 \2 \3= ({SECOND})", sql)
+        connection.execute(sql)
 
 
 def remember_audit(settings: Settings) -> None:

@@ -26,6 +26,7 @@ from analytics.files import keep_file, read_kept_file, shown_path, write_private
 from analytics.sample import is_synthetic
 from analytics.targets import Target, TargetResult
 from analytics.targets.snapshot import open_current
+from analytics.warehouse import fetch_row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -272,8 +273,7 @@ def _describe_page(connection: duckdb.DuckDBPyConnection, settings: Settings) ->
 
 
 def _one_row(connection: duckdb.DuckDBPyConnection, sql: str) -> Sequence[Any]:
-    row = connection.execute(sql).fetchone()
-    return row or (None, None)
+    return fetch_row(connection, sql) or (None, None)
 
 
 def _minute(instant: datetime | None) -> str:

@@ -207,7 +207,7 @@ def test_a_text_of_any_kind_is_readable_by_sql(settings, text):
     files = str(settings.data_dir / "raw/conversations/*/*/*.parquet")
     with duckdb.connect() as connection:
         sql = "select json_extract_string(payload, '$.message.content') from read_parquet(?)"
-        assert connection.execute(sql, [files]).fetchone()[0] == text.replace("\ud83d", "\ufffd")
+        assert connection.execute(sql, [files]).fetchall()[0][0] == text.replace("\ud83d", "\ufffd")
 
 
 def test_a_line_over_the_limit_is_a_dead_letter_and_its_neighbours_load(tmp_path):
