@@ -15,6 +15,16 @@
     end
 {%- endmacro %}
 
+{#-
+  Whether a kind of message was said by a person or in the model's name. Tool results are tool calls; what Claude Code
+  puts in by itself (meta lines, summaries, command output) and what agents are told is nobody's.
+-#}
+{% macro is_spoken(message_kind) -%}
+    {{ message_kind }} in (
+        'human_prompt', 'command', 'bash_input', 'interrupt', 'assistant', 'synthetic', 'api_error'
+    )
+{%- endmacro %}
+
 {#- Time of day of a local hour; null for none. -#}
 {% macro time_of_day(hour) -%}
     case

@@ -161,7 +161,7 @@ messages_classified as (
                 then 'meta'
             when first_lines.is_sidechain or first_lines.agent_id is not null then 'subagent_prompt'
             when first_lines.origin_kind in ('peer', 'coordinator') then 'agent_message'
-            -- A kind of origin that is not known yet is none of a person.
+            -- An unknown origin kind is not a person.
             when first_lines.prompt_source = 'system' or first_lines.origin_kind <> 'human' then 'meta'
             else 'human_prompt'
         end as message_kind

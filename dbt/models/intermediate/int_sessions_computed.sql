@@ -22,7 +22,7 @@ session_messages as (
         session_id,
         coalesce(min(case when is_timed then occurred_at end), min(occurred_at)) as started_at,
         coalesce(max(case when is_timed then occurred_at end), max(occurred_at)) as ended_at,
-        sum(case when message_kind <> 'tool_result' then 1 else 0 end) as message_count,
+        sum(case when {{ is_spoken('message_kind') }} then 1 else 0 end) as message_count,
         sum(case when is_human_prompt then 1 else 0 end) as human_prompt_count,
         sum(case when message_kind = 'assistant' then 1 else 0 end) as assistant_message_count,
         sum(case when message_kind = 'api_error' then 1 else 0 end) as api_error_count,

@@ -11,8 +11,6 @@ sessions as (
     select * from {{ ref('int_sessions_located') }}
 ),
 
--- Said by a person or in the model's name. Tool results are rows of fct_tool_calls; what Claude Code puts
--- in by itself (meta lines, summaries, command output) stays in silver.
 spoken_messages as (
     select
         ---------- keys
@@ -56,10 +54,7 @@ spoken_messages as (
     from messages
     left join sessions
         on messages.session_id = sessions.session_id
-    where
-        messages.message_kind in (
-            'human_prompt', 'command', 'bash_input', 'interrupt', 'assistant', 'synthetic', 'api_error'
-        )
+    where {{ is_spoken('messages.message_kind') }}
 )
 
 select * from spoken_messages
