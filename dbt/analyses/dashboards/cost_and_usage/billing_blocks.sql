@@ -31,7 +31,8 @@ block_usage as (
         usage_hourly.total_tokens,
         usage_hourly.estimated_cost_usd,
         -- Under a minute an hourly rate says nothing, as in agg_billing_blocks.
-        case when blocks.active_ms >= 60000 then blocks.active_ms / 3600000.0 end as active_hours,
+        case when blocks.request_span_ms >= 60000 then blocks.request_span_ms / 3600000.0 end
+            as request_span_hours,
 
         ---------- booleans
         usage_hourly.is_sidechain,
