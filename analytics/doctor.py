@@ -189,7 +189,7 @@ def _check_cleanup(settings: Settings) -> Finding:
         )
     waiting = plan_tasks(
         find_files(transcript_roots(settings), []),
-        Lake(settings.data_dir, settings.host_id).read_state(DATASET, NAME),
+        Lake(settings.data_dir, settings.host_id).read_state(source=NAME, dataset=DATASET),
         is_from_start=False,
     )
     last_run_at = _last_commit_at(settings)

@@ -126,7 +126,7 @@ def _commit_rows(lake: Lake, contract: Contract, rows: list[dict[str, Any]], *, 
         lake.write_part(pa.Table.from_pylist(entries, schema=contract.schema), contract.dataset, day)
         for day, entries in sorted(by_day.items())
     ]
-    lake.commit(contract.dataset, SOURCE, run_id=run_id, adds=parts, rows_read=len(rows))
+    lake.commit(source=SOURCE, dataset=contract.dataset, run_id=run_id, adds=parts, rows_read=len(rows))
 
 
 def _record_id(run_id: str, name: str) -> str:

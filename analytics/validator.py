@@ -251,7 +251,7 @@ def audit(
     folder = settings.data_dir / "validation"
     with explain_refusal(folder):
         try:
-            checks = tuple(run_suites(settings, files, folder, project, has_docs=not suites))
+            checks = tuple(run_suites(settings, files, folder=folder, project=project, has_docs=not suites))
         except ConnectionError as error:  # as Great Expectations calls it, though there is no network
             raise AnalyticsError(
                 f"validate: {settings.warehouse_file} cannot be opened. Close what else has it open, and run again."

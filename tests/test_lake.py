@@ -35,7 +35,9 @@ def add(lake: Lake, *record_ids: str, day: date = DAY, key: str = "file", **argu
     """Commit one part of these records, with a position that tells which it was."""
     part = lake.write_part(make_table(*record_ids), "conversations", day)
     arguments = {"state": {key: {"reached": record_ids[-1]}}, **arguments}
-    return lake.commit("conversations", "transcripts", run_id="r", adds=[part], rows_read=len(record_ids), **arguments)
+    return lake.commit(
+        source="transcripts", dataset="conversations", run_id="r", adds=[part], rows_read=len(record_ids), **arguments
+    )
 
 
 def ids(lake: Lake) -> list[str]:
@@ -52,7 +54,7 @@ def lake(tmp_path: Path) -> Lake:
 def test_a_part_counts_only_once_a_commit_names_it(lake):
     part = lake.write_part(make_table("a"), "conversations", DAY)
     assert lake.snapshot("conversations").parts == {}
-    lake.commit("conversations", "transcripts", run_id="r", adds=[part], rows_read=1)
+    lake.commit(source="transcripts", dataset="conversations", run_id="r", adds=[part], rows_read=1)
     assert ids(lake) == ["a"]
 
 
@@ -66,8 +68,8 @@ def test_write_part_leaves_one_file_when_run_twice(lake):
 def test_commit_refuses_rows_that_do_not_add_up(lake):
     with pytest.raises(ValueError, match="3 rows read, 0 loaded, 1 rejected"):
         lake.commit(
-            "conversations",
-            "transcripts",
+            source="transcripts",
+            dataset="conversations",
             run_id="r",
             rows_read=3,
             rejections=[Rejection("transcripts", "f", 0, "bad")],
@@ -77,7 +79,7 @@ def test_commit_refuses_rows_that_do_not_add_up(lake):
 
 def test_commit_keeps_what_was_rejected_and_says_where(lake):
     rejection = Rejection("transcripts", "f.jsonl", 7, "not JSON", content="{oops")
-    commit = lake.commit("conversations", "transcripts", run_id="r", rows_read=1, rejections=[rejection])
+    commit = lake.commit(source="transcripts", dataset="conversations", run_id="r", rows_read=1, rejections=[rejection])
     letter = lake.data_dir / commit.dead_letter
     assert '"position":7,"reason":"not JSON"' in letter.read_text()
     assert lake.snapshot("conversations").rows_rejected == 1
@@ -86,9 +88,9 @@ def test_commit_keeps_what_was_rejected_and_says_where(lake):
 def test_positions_are_those_of_the_last_commit_and_null_forgets(lake):
     add(lake, "a", key="one")
     add(lake, "b", key="two")
-    lake.commit("conversations", "transcripts", run_id="r", state={"one": None, "two": {"reached": "c"}})
-    assert lake.read_state("conversations", "transcripts") == {"two": {"reached": "c"}}
-    assert lake.read_state("conversations", "mongo") == {}
+    lake.commit(source="transcripts", dataset="conversations", run_id="r", state={"one": None, "two": {"reached": "c"}})
+    assert lake.read_state(source="transcripts", dataset="conversations") == {"two": {"reached": "c"}}
+    assert lake.read_state(source="mongo", dataset="conversations") == {}
 
 
 def test_a_commit_of_a_later_format_asks_for_an_update_and_is_not_called_damaged(lake):
@@ -193,7 +195,7 @@ def test_a_removed_file_takes_its_positions_along(lake):
     remove_parts(
         lake, "conversations", [first.adds[0].path], run_id="r", kind="quarantine", forget_positions=True, keep_in=None
     )
-    assert set(lake.read_state("conversations", "transcripts")) == {"two"}
+    assert set(lake.read_state(source="transcripts", dataset="conversations")) == {"two"}
     assert ids(lake) == ["b"]
 
 
@@ -204,17 +206,22 @@ def test_a_removed_compacted_file_takes_the_positions_of_all_it_replaced_along(l
     add(lake, "young", day=date(2026, 1, 5), key="young")
     merged = compact(lake, "conversations", run_id="r", before=date(2026, 1, 5)).adds[0].path
     remove_parts(lake, "conversations", [merged], run_id="r", kind="quarantine", forget_positions=True, keep_in=None)
-    assert set(lake.read_state("conversations", "transcripts")) == {"young"}
+    assert set(lake.read_state(source="transcripts", dataset="conversations")) == {"young"}
 
 
 def test_a_removed_file_takes_the_position_under_a_new_name_along(lake):
     """A renamed transcript goes on under another key, which says read for the same bytes. Found by review."""
     first = add(lake, "a", key="old-name")
-    lake.commit("conversations", "transcripts", run_id="r", state={"old-name": None, "new-name": {"reached": "a"}})
+    lake.commit(
+        source="transcripts",
+        dataset="conversations",
+        run_id="r",
+        state={"old-name": None, "new-name": {"reached": "a"}},
+    )
     remove_parts(
         lake, "conversations", [first.adds[0].path], run_id="r", kind="quarantine", forget_positions=True, keep_in=None
     )
-    assert lake.read_state("conversations", "transcripts") == {}
+    assert lake.read_state(source="transcripts", dataset="conversations") == {}
 
 
 def test_positions_are_forgotten_before_the_file_goes(lake, monkeypatch):
@@ -237,7 +244,7 @@ def test_positions_are_forgotten_before_the_file_goes(lake, monkeypatch):
             keep_in=None,
         )
     assert ids(lake) == ["a"]
-    assert lake.read_state("conversations", "transcripts") == {}
+    assert lake.read_state(source="transcripts", dataset="conversations") == {}
 
 
 def test_pruned_days_keep_their_positions(lake):
@@ -246,7 +253,7 @@ def test_pruned_days_keep_their_positions(lake):
         lake, "conversations", [first.adds[0].path], run_id="r", kind="prune", forget_positions=False, keep_in=None
     )
     assert ids(lake) == []
-    assert set(lake.read_state("conversations", "transcripts")) == {"one"}
+    assert set(lake.read_state(source="transcripts", dataset="conversations")) == {"one"}
 
 
 def test_is_part_intact_knows_a_flipped_bit_and_a_missing_file(lake):
@@ -275,7 +282,9 @@ def test_is_part_intact_does_not_call_a_file_damaged_that_it_may_not_read(lake, 
 
 def test_sweep_orphans_takes_only_what_is_old_and_unnamed(lake):
     add(lake, "kept", rejections=())
-    lake.commit("conversations", "t", run_id="r", rows_read=1, rejections=[Rejection("t", "f", 0, "bad")])
+    lake.commit(
+        source="t", dataset="conversations", run_id="r", rows_read=1, rejections=[Rejection("t", "f", 0, "bad")]
+    )
     lake.write_part(make_table("orphan"), "conversations", DAY)
     lake.write_dead_letter("conversations", [Rejection("t", "f", 9, "orphan")])
     (lake.raw_dir / "_unfinished" / "half.parquet").write_bytes(b"PAR1")
@@ -319,7 +328,9 @@ def test_everything_is_private(lake):
     previous = os.umask(0)
     try:
         add(lake, "a")
-        lake.commit("conversations", "t", run_id="r", rows_read=1, rejections=[Rejection("t", "f", 0, "bad")])
+        lake.commit(
+            source="t", dataset="conversations", run_id="r", rows_read=1, rejections=[Rejection("t", "f", 0, "bad")]
+        )
     finally:
         os.umask(previous)
     for path in [lake.data_dir, *lake.data_dir.rglob("*")]:

@@ -272,7 +272,7 @@ def test_rows_of_an_older_contract_load_with_null_in_the_new_column(loaded):
     part = next(iter(lake.snapshot("conversations").parts.values()))
     older = pq.read_table(lake.part_file(part.path), partitioning=None).drop_columns(["pr_url", "effort"])
     added = lake.write_part(older, "conversations", part.record_date)
-    lake.commit("conversations", "t", run_id="r", kind="compact", adds=[added], removes=[part.path])
+    lake.commit(source="t", dataset="conversations", run_id="r", kind="compact", adds=[added], removes=[part.path])
     before = raw_rows(loaded)
     loaded.warehouse_file.unlink()
     run_load(loaded)
@@ -286,7 +286,7 @@ def test_rows_of_an_older_contract_load_without_the_column_that_is_no_more(loade
     fields = [*load_contract("conversations").schema, pa.field("parent_uuid", pa.string())]
     row = {"record_id": "old", "source": "transcripts", "record_date": day, "parent_uuid": "p"}
     part = lake.write_part(pa.Table.from_pylist([row], schema=pa.schema(fields)), "conversations", day)
-    lake.commit("conversations", "transcripts", run_id="r", adds=[part], rows_read=1)
+    lake.commit(source="transcripts", dataset="conversations", run_id="r", adds=[part], rows_read=1)
     assert conversations(run_load(loaded)).row_count == 1
 
 

@@ -54,7 +54,7 @@ class CheckResult(Result):
 
 
 def run_suites(
-    settings: Settings, files: Sequence[Path], folder: Path, project: Path, *, has_docs: bool
+    settings: Settings, files: Sequence[Path], *, folder: Path, project: Path, has_docs: bool
 ) -> Iterator[CheckResult]:
     """Run the suites as one checkpoint in a working copy of the project."""
     from analytics.checks.dialect import SCHEME, close_all, register

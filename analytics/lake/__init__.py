@@ -155,9 +155,9 @@ class Lake:
 
     def commit(
         self,
-        dataset: str,
-        source: str,
         *,
+        source: str,
+        dataset: str,
         run_id: str,
         kind: str = "extract",
         adds: Iterable[Part] = (),
@@ -282,7 +282,7 @@ class Lake:
             snapshot.apply(commit)
         return snapshot
 
-    def read_state(self, dataset: str, source: str) -> State:
+    def read_state(self, *, source: str, dataset: str) -> State:
         """The positions that a source has durably consumed, by its own keys."""
         return self.snapshot(dataset).states.get(source, {})
 

@@ -45,7 +45,9 @@ def compact(lake: Lake, dataset: str, *, run_id: str, before: date) -> Commit | 
         for day, parts in sorted(crowded.items())
     ]
     removes = [part.path for parts in crowded.values() for part in parts]
-    return lake.commit(dataset, "compaction", kind="compact", run_id=run_id, adds=merged, removes=removes)
+    return lake.commit(
+        source="compaction", dataset=dataset, kind="compact", run_id=run_id, adds=merged, removes=removes
+    )
 
 
 def compact_all(lake: Lake, *, run_id: str, before: date) -> None:
@@ -97,10 +99,10 @@ def remove_parts(
     # Positions go first: after a crash between the two, what is read twice is harmless.
     forgotten = _positions_behind(lake, dataset, removed) if forget_positions else {}
     commits = [
-        lake.commit(dataset, source, kind=kind, run_id=run_id, state=dict.fromkeys(sorted(keys)))
+        lake.commit(source=source, dataset=dataset, kind=kind, run_id=run_id, state=dict.fromkeys(sorted(keys)))
         for source, keys in sorted(forgotten.items())
     ]
-    commits.append(lake.commit(dataset, kind, kind=kind, run_id=run_id, removes=sorted(removed)))
+    commits.append(lake.commit(source=kind, dataset=dataset, kind=kind, run_id=run_id, removes=sorted(removed)))
     step("removal_committed")
     for path in removed:
         with contextlib.suppress(FileNotFoundError):

@@ -102,7 +102,7 @@ class ExtractContext:
         text = kept[:REJECTED_CONTENT_LIMIT].decode("utf-8", "backslashreplace")
         return Rejection(source, file, position, reason, content=text)
 
-    def writer(self, source: str, dataset: str, flatten: Callable[[Any, Place], dict[str, Any]]) -> RecordWriter:
+    def writer(self, flatten: Callable[[Any, Place], dict[str, Any]], *, source: str, dataset: str) -> RecordWriter:
         """A writer into one dataset under this run's content policy."""
         return RecordWriter(
             self.lake,
@@ -160,20 +160,23 @@ class Tally:
     def commit(
         self,
         context: ExtractContext,
-        dataset: str,
-        source: str,
         *,
+        source: str,
+        dataset: str,
         adds: Sequence[Part],
         rows_read: int,
         rejections: Sequence[Rejection],
         state: State | None = None,
     ) -> None:
-        """Make parts count and positions durable, in one step, and count what that brought. Nothing is no commit."""
+        """Make parts count and positions durable, in one step, and count what that brought.
+
+        With nothing to record, nothing is committed.
+        """
         if not (adds or rejections or state):
             return
         commit = context.lake.commit(
-            dataset,
-            source,
+            source=source,
+            dataset=dataset,
             run_id=context.run_id,
             adds=adds,
             rows_read=rows_read,
@@ -187,7 +190,7 @@ class Tally:
         if commit.dead_letter:
             self.dead_letters.append(commit.dead_letter)
 
-    def result(self, source: str, dataset: str) -> ExtractResult:
+    def result(self, *, source: str, dataset: str) -> ExtractResult:
         """All of it, at the end of the extraction that began when this was made."""
         return ExtractResult(
             source=source,

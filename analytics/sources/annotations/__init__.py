@@ -131,7 +131,7 @@ def _find_files(folder: Path) -> list[Path]:
 
 def _read(context: ExtractContext, files: list[Path], *, is_consumed: bool) -> ExtractResult:
     tally = Tally()
-    writer = context.writer(NAME, DATASET, flatten_event)
+    writer = context.writer(flatten_event, source=NAME, dataset=DATASET)
     rejections: list[Rejection] = []
     read: list[Path] = []
     refused: set[Path] = set()
@@ -151,8 +151,8 @@ def _read(context: ExtractContext, files: list[Path], *, is_consumed: bool) -> E
     tally.unit_count = len(read)
     tally.commit(
         context,
-        DATASET,
-        NAME,
+        source=NAME,
+        dataset=DATASET,
         adds=writer.flush(),
         rows_read=writer.row_count + len(rejections),
         rejections=rejections,
@@ -164,7 +164,7 @@ def _read(context: ExtractContext, files: list[Path], *, is_consumed: bool) -> E
                 _put_aside(path)
             else:
                 path.unlink(missing_ok=True)
-    return tally.result(NAME, DATASET)
+    return tally.result(source=NAME, dataset=DATASET)
 
 
 def _put_aside(path: Path) -> None:

@@ -68,7 +68,7 @@ def extract(
     folder = context.settings.api_requests_dir
     if folder is not None:
         if folder.is_dir():
-            known, moved = refile(context.lake.read_state(DATASET, NAME), _is_name, context.lake.host_id)
+            known, moved = refile(context.lake.read_state(source=NAME, dataset=DATASET), _is_name, context.lake.host_id)
             if not context.has_window:
                 batch.state.update(moved)
             if context.is_full_backfill or context.has_window:
@@ -82,7 +82,7 @@ def extract(
     batch.commit()
     if context.settings.api_requests_url and not context.has_window:
         _read_stream(batch, clock, sleep)
-    return batch.tally.result(NAME, DATASET)
+    return batch.tally.result(source=NAME, dataset=DATASET)
 
 
 def import_events(context: ExtractContext, path: Path) -> ExtractResult:
@@ -93,7 +93,7 @@ def import_events(context: ExtractContext, path: Path) -> ExtractResult:
         _read_new(batch, file, root, {}, is_final=True)
         batch.state.clear()
     batch.commit()
-    return batch.tally.result(NAME, DATASET)
+    return batch.tally.result(source=NAME, dataset=DATASET)
 
 
 SOURCE = Source(name=NAME, dataset=DATASET, is_enabled=is_enabled, extract=extract, import_archive=import_events)
@@ -110,7 +110,7 @@ class _Batch:
     rejections: list[Rejection] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._writer = self.context.writer(NAME, DATASET, flatten_event)
+        self._writer = self.context.writer(flatten_event, source=NAME, dataset=DATASET)
         # A snapshot of recent activity repeats the one before it, event by event.
         self._seen: set[bytes] = set()
 
@@ -155,14 +155,14 @@ class _Batch:
         """Make what was collected and the positions behind it durable, in one step."""
         self.tally.commit(
             self.context,
-            DATASET,
-            NAME,
+            source=NAME,
+            dataset=DATASET,
             adds=self._writer.flush(),
             rows_read=self.row_count,
             rejections=self.rejections,
             state=self.state,
         )
-        self._writer = self.context.writer(NAME, DATASET, flatten_event)
+        self._writer = self.context.writer(flatten_event, source=NAME, dataset=DATASET)
         self.state, self.rejections, self.pending_bytes = {}, [], 0
 
 
@@ -260,7 +260,7 @@ def _read_stream(batch: _Batch, clock: Callable[[], float], sleep: Callable[[flo
     """Listen for the time that is set, and commit now and then, so that a kill loses little."""
     context = batch.context
     key = f"{context.lake.host_id}:{STREAM_KEY}"
-    known = refile(context.lake.read_state(DATASET, NAME), _is_name, context.lake.host_id)[0].get(key)
+    known = refile(context.lake.read_state(source=NAME, dataset=DATASET), _is_name, context.lake.host_id)[0].get(key)
     stream = EventStream(
         context.settings.api_requests_url,
         float(context.settings.api_requests_seconds),

@@ -63,7 +63,7 @@ def extract(context: ExtractContext) -> ExtractResult:
     """
     queue = queue_of(context.settings)
     tally = Tally()
-    committed = context.lake.read_state(DATASET, NAME)
+    committed = context.lake.read_state(source=NAME, dataset=DATASET)
     known = set(committed)
     for claim in chain(queue.take_back(), queue.take_back()):  # again for what the first time has split
         if (entry := committed.get(claim.id)) is not None:
@@ -85,7 +85,7 @@ def extract(context: ExtractContext) -> ExtractResult:
     if context.is_full_backfill or context.has_window:
         import_folder(context, queue.archive, tally)
     queue.sweep()
-    return tally.result(NAME, DATASET)
+    return tally.result(source=NAME, dataset=DATASET)
 
 
 def import_events(context: ExtractContext, path: Path) -> ExtractResult:
@@ -98,7 +98,7 @@ def import_events(context: ExtractContext, path: Path) -> ExtractResult:
         import_folder(context, path, tally)
     else:
         import_files(context, [path], tally, root=path.parent)
-    return tally.result(NAME, DATASET)
+    return tally.result(source=NAME, dataset=DATASET)
 
 
 def prune(settings: Settings, before: date, is_dry_run: bool) -> dict[str, int]:  # noqa: FBT001 - as every source's
@@ -181,7 +181,7 @@ def _guard(queue: HookQueue, claim: Claim, work: Callable[[], _Result]) -> _Resu
 def _read_claim(context: ExtractContext, queue: HookQueue, claim: Claim) -> _Reading:
     """Read the files of a claim into parts. May run in a worker; what it returns counts once committed."""
     queue.begin(claim)
-    writer = context.writer(NAME, DATASET, flatten_event)
+    writer = context.writer(flatten_event, source=NAME, dataset=DATASET)
     result = _Reading(file_count=len(claim.files))
     for queued in claim.files:
         try:
@@ -220,8 +220,8 @@ def _consume(
         claim,
         lambda: tally.commit(
             context,
-            DATASET,
-            NAME,
+            source=NAME,
+            dataset=DATASET,
             adds=reading.parts,
             rows_read=reading.rows_read,
             rejections=reading.rejections,

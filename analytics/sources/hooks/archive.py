@@ -48,7 +48,7 @@ class _Batch:
 
     def __init__(self, context: ExtractContext) -> None:
         self._context = context
-        self._writer = context.writer(NAME, DATASET, flatten_event)
+        self._writer = context.writer(flatten_event, source=NAME, dataset=DATASET)
         self._rejections: list[Rejection] = []
         self.byte_count = 0
 
@@ -68,8 +68,8 @@ class _Batch:
     def commit(self, tally: Tally) -> None:
         tally.commit(
             self._context,
-            DATASET,
-            NAME,
+            source=NAME,
+            dataset=DATASET,
             adds=self._writer.flush(),
             rows_read=self._writer.row_count + len(self._rejections),
             rejections=self._rejections,

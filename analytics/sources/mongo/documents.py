@@ -224,7 +224,7 @@ class DocumentReader:
         def flatten(line: Document, place: Place) -> Row:
             return flatten_line(line, keep_text=keep_text, file=place.file)
 
-        self._writer = context.writer(NAME, DATASET, flatten)
+        self._writer = context.writer(flatten, source=NAME, dataset=DATASET)
         self._names: dict[str, str] = {}
         self._result = UnitResult()
         self._has_window = context.has_window

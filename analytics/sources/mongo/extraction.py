@@ -199,7 +199,7 @@ class MongoExtractor:
     def _result(self, server: Server) -> ExtractResult:
         if not server.collection.estimated_document_count():
             self._total.nothing_found = [f"{server.name} at {server.address}"]
-        return self._total.result(NAME, DATASET)
+        return self._total.result(source=NAME, dataset=DATASET)
 
     # ---- the passes
 
@@ -406,8 +406,8 @@ class MongoExtractor:
         pending, self._pending = self._pending, _Pending()
         self._total.commit(
             self._context,
-            DATASET,
-            NAME,
+            source=NAME,
+            dataset=DATASET,
             adds=pending.parts,
             rows_read=pending.rows_read,
             rejections=pending.rejections,
@@ -415,7 +415,7 @@ class MongoExtractor:
         )
 
     def _read_mark(self) -> Mark:
-        entry = self._context.lake.read_state(DATASET, NAME).get(self._key)
+        entry = self._context.lake.read_state(source=NAME, dataset=DATASET).get(self._key)
         return Mark.from_json(entry) if entry else Mark()
 
     def _state(self, mark: Mark) -> State:

@@ -151,8 +151,8 @@ class Listener:
             try:
                 with self._lake.lock(wait_s=1.0):
                     commit = self._lake.commit(
-                        DATASET,
-                        NAME,
+                        source=NAME,
+                        dataset=DATASET,
                         run_id=self._run_id,
                         adds=result.parts if result else (),
                         rows_read=result.rows_read if result else 0,
@@ -177,7 +177,7 @@ class Listener:
             )
 
     def _read_token(self) -> Document | None:
-        text = self._lake.read_state(DATASET, NAME).get(self._key)
+        text = self._lake.read_state(source=NAME, dataset=DATASET).get(self._key)
         token: Document | None = json_util.loads(text) if text else None
         return token
 

@@ -86,8 +86,8 @@ def extract(context: ExtractContext) -> ExtractResult:
     manifests said in the past is not to be had a second time.
     """
     reading = _Reading()
-    writer = context.writer(NAME, DATASET, flatten_event)
-    filed = context.lake.read_state(DATASET, NAME)
+    writer = context.writer(flatten_event, source=NAME, dataset=DATASET)
+    filed = context.lake.read_state(source=NAME, dataset=DATASET)
     mended = {key: hide_ids(position) for key, position in filed.items() if _is_path(key) and "features" in position}
     known, moved = refile(filed | mended, _is_path, context.lake.host_id)
     if not context.has_window:
@@ -106,7 +106,7 @@ def extract(context: ExtractContext) -> ExtractResult:
 def import_events(context: ExtractContext, path: Path) -> ExtractResult:
     """Bring archives of plan events into the lake: a file, or every .jsonl file below a folder but manifests."""
     reading = _Reading()
-    writer = context.writer(NAME, DATASET, flatten_event)
+    writer = context.writer(flatten_event, source=NAME, dataset=DATASET)
     files = [path]
     if path.is_dir():
         found = list_files(path, reading.tally.file_problems)
@@ -123,14 +123,14 @@ SOURCE = Source(name=NAME, dataset=DATASET, is_enabled=is_enabled, extract=extra
 def _commit(context: ExtractContext, writer: RecordWriter, reading: _Reading) -> ExtractResult:
     reading.tally.commit(
         context,
-        DATASET,
-        NAME,
+        source=NAME,
+        dataset=DATASET,
         adds=writer.flush(),
         rows_read=writer.row_count + len(reading.rejections),
         rejections=reading.rejections,
         state=reading.state,
     )
-    return reading.tally.result(NAME, DATASET)
+    return reading.tally.result(source=NAME, dataset=DATASET)
 
 
 # ---------------------------------------------------------------- where

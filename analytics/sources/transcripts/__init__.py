@@ -79,7 +79,7 @@ def extract(context: ExtractContext) -> ExtractResult:
         )
     problems: list[str] = []
     files = find_files(roots, problems)
-    state = context.lake.read_state(DATASET, NAME)
+    state = context.lake.read_state(source=NAME, dataset=DATASET)
     is_from_start = context.is_full_backfill or context.has_window
     tasks = plan_tasks(files, state, is_from_start=is_from_start)
     tally.problems += [context.written_name(problem) for problem in problems]
@@ -92,8 +92,8 @@ def extract(context: ExtractContext) -> ExtractResult:
         nonlocal pending
         tally.commit(
             context,
-            DATASET,
-            NAME,
+            source=NAME,
+            dataset=DATASET,
             adds=pending.parts,
             rows_read=pending.rows_read,
             rejections=pending.rejections,
@@ -116,7 +116,7 @@ def extract(context: ExtractContext) -> ExtractResult:
         if pending.byte_count >= COMMIT_BYTES:
             commit()
     commit()
-    return tally.result(NAME, DATASET)
+    return tally.result(source=NAME, dataset=DATASET)
 
 
 SOURCE = Source(name=NAME, dataset=DATASET, is_enabled=is_enabled, extract=extract)
@@ -180,7 +180,9 @@ def _first_instant(task: Task) -> int:
 def read_unit(context: ExtractContext, tasks: list[Task]) -> UnitResult:
     """Read some files into parts. Runs in a worker; what it returns counts once it is committed."""
     result = UnitResult()
-    writer = context.writer(NAME, DATASET, partial(_flatten, keep_text=context.settings.content != "metadata"))
+    writer = context.writer(
+        partial(_flatten, keep_text=context.settings.content != "metadata"), source=NAME, dataset=DATASET
+    )
     for task in tasks:
         name = context.written_name(task.file.name)
         try:

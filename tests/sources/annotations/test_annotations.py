@@ -145,7 +145,7 @@ def test_annotations_alone_do_not_take_the_place_of_the_sample(data_dir):
     for host_id, is_own in (("sample", False), ("mine", True)):
         lake = Lake(data_dir, host_id)
         part = lake.write_part(load_contract("conversations").schema.empty_table(), "conversations", date(2026, 1, 1))
-        lake.commit("conversations", "transcripts", run_id="run", adds=[part])
+        lake.commit(source="transcripts", dataset="conversations", run_id="run", adds=[part])
         assert is_enabled(make_context(data_dir.parent).settings) is is_own
 
 

@@ -233,13 +233,15 @@ def test_positions_of_earlier_versions_go_on_under_their_new_keys(tmp_path):
     path = write_lines(tmp_path / "proxy" / "day" / "a.jsonl", make_event(0))
     context = make_context(tmp_path, api_requests_dir=str(tmp_path / "proxy"))
     assert extract(context).rows_loaded == 1
-    new = context.lake.read_state("api_requests", "api_requests")
+    new = context.lake.read_state(source="api_requests", dataset="api_requests")
     [position] = new.values()
     stream = {"stream": {"last_id": "41"}}
     old = {"day/a.jsonl": position, "gone.ndjson": {"offset": 1, "head": "x"}, **stream}
-    context.lake.commit("api_requests", "api_requests", run_id="old", state={**dict.fromkeys(new), **old})
+    context.lake.commit(
+        source="api_requests", dataset="api_requests", run_id="old", state={**dict.fromkeys(new), **old}
+    )
     assert [extract(context).rows_loaded for _ in range(2)] == [0, 0]
-    state = context.lake.read_state("api_requests", "api_requests")
+    state = context.lake.read_state(source="api_requests", dataset="api_requests")
     assert state == {**state, **new, "test:stream": stream["stream"]}
     assert (len(state), set(old) & set(state)) == (len(old), set())
     write_lines(path, make_event(0), make_event(1))
@@ -310,10 +312,10 @@ def test_a_window_reads_again_and_leaves_positions(tmp_path):
     write_lines(tmp_path / "proxy" / "a.jsonl", make_event(0), make_event(30))
     context = make_context(tmp_path, api_requests_dir=str(tmp_path / "proxy"))
     extract(context)
-    state = context.lake.read_state("api_requests", "api_requests")
+    state = context.lake.read_state(source="api_requests", dataset="api_requests")
     windowed = dataclasses.replace(context, since=datetime(2026, 1, 2, 12, 0, 10, tzinfo=UTC))
     assert extract(windowed).rows_loaded == 1
-    assert context.lake.read_state("api_requests", "api_requests") == state
+    assert context.lake.read_state(source="api_requests", dataset="api_requests") == state
 
 
 def test_error_texts_follow_the_content_policy(tmp_path):

@@ -377,10 +377,10 @@ def test_window_reads_by_the_lines_own_instant_and_leaves_the_mark(
 ) -> None:
     collection.insert_many(make_document(make_line(n), _id=n) for n in range(10))
     extract(settings)
-    before = Lake(settings.data_dir).read_state("conversations", "mongo")
+    before = Lake(settings.data_dir).read_state(source="mongo", dataset="conversations")
     since, until = STARTED_AT + timedelta(seconds=3), STARTED_AT + timedelta(seconds=7)
     assert extract(settings, since=since, until=until).rows_read == 4
-    assert Lake(settings.data_dir).read_state("conversations", "mongo") == before
+    assert Lake(settings.data_dir).read_state(source="mongo", dataset="conversations") == before
 
 
 def test_incremental_extract_since_an_instant_moves_the_mark_only_without_a_gap(

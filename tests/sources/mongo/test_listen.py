@@ -98,7 +98,7 @@ def ids_of(settings: Settings) -> set[str]:
 
 
 def token_of(settings: Settings) -> str | None:
-    return next(iter(Lake(settings.data_dir).read_state("conversations", NAME).values()), None)
+    return next(iter(Lake(settings.data_dir).read_state(source=NAME, dataset="conversations").values()), None)
 
 
 def test_listener_commits_what_arrives_and_resumes_where_it_was(

@@ -62,7 +62,7 @@ def test_marts_equal_those_of_the_files(collection: Collection[Document], mongo_
     for half in (documents[:150], documents[150:]):
         collection.insert_many(half, ordered=False)
         run(from_mongo)
-    assert not Lake(from_mongo.data_dir).read_state("conversations", "transcripts")
+    assert not Lake(from_mongo.data_dir).read_state(source="transcripts", dataset="conversations")
     assert read_marts(from_mongo) == expected
     run(from_both)
     assert read_marts(from_both) == expected

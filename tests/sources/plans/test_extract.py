@@ -266,7 +266,7 @@ def test_positions_of_earlier_versions_go_on_under_their_new_keys(tmp_path, proj
     write_archive(archive, archived())
     context = plan_context(tmp_path)
     assert extract(context).rows_loaded == 6
-    new = context.lake.read_state("plan_events", "plans")
+    new = context.lake.read_state(source="plans", dataset="plan_events")
     counts = {"plan_created": 1, "feature_created F 1": 1, "feature_created F2": 1, "feature_started F 1": 1,
               "feature_failed F 1": 1, "events": 5}  # fmt: skip
     digests = [hashlib.sha256(path.read_bytes()).hexdigest()[:32] for path in (manifest, archive)]
@@ -276,12 +276,12 @@ def test_positions_of_earlier_versions_go_on_under_their_new_keys(tmp_path, proj
         str(archive): {"size": archive.stat().st_size, "digest": digests[1]},
         f"{project}/dev/*/gone": {"stage": "active", "features": {}, "counts": {"events": 1}, "digest": ""},
     }
-    context.lake.commit("plan_events", "plans", run_id="old", state={**dict.fromkeys(new), **old})
+    context.lake.commit(source="plans", dataset="plan_events", run_id="old", state={**dict.fromkeys(new), **old})
     windowed = dataclasses.replace(context, since=datetime(2030, 1, 1, tzinfo=UTC))
     assert extract(windowed).rows_loaded == 0
-    assert context.lake.read_state("plan_events", "plans") == old
+    assert context.lake.read_state(source="plans", dataset="plan_events") == old
     assert [extract(context).rows_loaded for _ in range(2)] == [0, 0]
-    state = context.lake.read_state("plan_events", "plans")
+    state = context.lake.read_state(source="plans", dataset="plan_events")
     assert {key: state[key] for key in new} == new
     assert len(state) == len(old)
     write_manifest(project, make_feature("F 1", "completed"), make_feature("F2", "blocked"), mtime_ns=MTIME_NS + 10**9)
@@ -289,7 +289,7 @@ def test_positions_of_earlier_versions_go_on_under_their_new_keys(tmp_path, proj
     assert extract(context).rows_loaded == 3
     rows = committed_rows(context.settings, "plan_events")
     assert len({row["record_id"] for row in rows}) == len(rows) == 9
-    assert len(context.lake.read_state("plan_events", "plans")) == len(old)
+    assert len(context.lake.read_state(source="plans", dataset="plan_events")) == len(old)
 
 
 def archived(event_type="feature_started", at="2026-01-02T11:00:00Z", **fields):
@@ -362,10 +362,10 @@ def test_a_window_reads_archives_again_and_leaves_positions(tmp_path, project):
     write_manifest(project, make_feature())
     context = plan_context(tmp_path)
     extract(context)
-    state = context.lake.read_state("plan_events", "plans")
+    state = context.lake.read_state(source="plans", dataset="plan_events")
     windowed = dataclasses.replace(context, since=datetime(2026, 1, 4, tzinfo=UTC))
     assert extract(windowed).rows_loaded == 1
-    assert context.lake.read_state("plan_events", "plans") == state
+    assert context.lake.read_state(source="plans", dataset="plan_events") == state
 
 
 def test_metadata_keeps_no_description(tmp_path, project):

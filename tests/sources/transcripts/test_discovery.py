@@ -15,7 +15,7 @@ def found_names(settings, problems=None) -> list[str]:
 
 
 def planned(settings) -> list[tuple[str, int]]:
-    state = Lake(settings.data_dir, settings.host_id).read_state("conversations", "transcripts")
+    state = Lake(settings.data_dir, settings.host_id).read_state(source="transcripts", dataset="conversations")
     tasks = plan_tasks(find_files(transcript_roots(settings), []), state, is_from_start=False)
     return [(task.file.name, task.offset) for task in tasks]
 
@@ -125,7 +125,7 @@ def test_a_renamed_file_goes_on_where_it_was(settings):
     assert planned(settings) == [("-home-dev-app/renamed.jsonl", path.with_name("renamed.jsonl").stat().st_size)]
     run_extract(settings)
     assert planned(settings) == []
-    assert len(Lake(settings.data_dir, "test").read_state("conversations", "transcripts")) == 1
+    assert len(Lake(settings.data_dir, "test").read_state(source="transcripts", dataset="conversations")) == 1
 
 
 def test_another_file_of_the_same_inode_takes_no_position_away(tmp_path):
