@@ -4,7 +4,7 @@
 -#}
 {% macro usage_measures() -%}
     cast(coalesce(sum(request_count), 0) as bigint) as request_count,
-    cast(coalesce(sum(error_count), 0) as bigint) as error_count,
+    cast(coalesce(sum(api_error_count), 0) as bigint) as api_error_count,
     cast(coalesce(sum(unpriced_request_count), 0) as bigint) as unpriced_request_count,
     cast(coalesce(sum(input_tokens), 0) as bigint) as input_tokens,
     cast(coalesce(sum(output_tokens), 0) as bigint) as output_tokens,
@@ -28,7 +28,7 @@
 {#- What usage_measures is made from, summed up to be summed up again. -#}
 {% macro usage_sums() -%}
     {%- for column in [
-        'request_count', 'error_count', 'unpriced_request_count', 'input_tokens', 'output_tokens',
+        'request_count', 'api_error_count', 'unpriced_request_count', 'input_tokens', 'output_tokens',
         'cache_creation_5m_tokens', 'cache_creation_1h_tokens', 'cache_read_tokens', 'total_tokens',
         'estimated_cost_nusd', 'reported_cost_nusd', 'cache_savings_nusd',
     ] -%}

@@ -135,7 +135,8 @@ billing_blocks as (
             else
                 cast(
                     cast(estimated_cost_usd as double)
-                    * {{ milliseconds_between('first_request_at', 'block_ends_at') }} / request_span_ms as decimal(18, 9)
+                    * {{ milliseconds_between('first_request_at', 'block_ends_at') }} / request_span_ms
+                    as decimal(18, 9)
                 )
         end as projected_cost_usd,
 

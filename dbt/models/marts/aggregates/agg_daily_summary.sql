@@ -25,7 +25,7 @@ daily_messages as (
         occurred_date_local,
         count(*) as message_count,
         sum(case when is_human_prompt then 1 else 0 end) as human_prompt_count,
-        sum(case when message_kind = 'api_error' then 1 else 0 end) as error_count,
+        sum(case when message_kind = 'api_error' then 1 else 0 end) as api_error_count,
         count(distinct session_key) as session_count,
         -- A person works on what a person writes to: subagents switch nothing.
         count(distinct case when is_human_prompt then project_key end) as prompted_project_count,
@@ -86,7 +86,7 @@ daily_summary as (
         cast(coalesce(daily_messages.active_hour_count, 0) as bigint) as active_hour_count,
         cast(coalesce(daily_messages.message_count, 0) as bigint) as message_count,
         cast(coalesce(daily_messages.human_prompt_count, 0) as bigint) as human_prompt_count,
-        cast(coalesce(daily_messages.error_count, 0) as bigint) as error_count,
+        cast(coalesce(daily_messages.api_error_count, 0) as bigint) as api_error_count,
         cast(coalesce(daily_requests.request_count, 0) as bigint) as request_count,
         cast(coalesce(daily_requests.unpriced_request_count, 0) as bigint) as unpriced_request_count,
         cast(coalesce(daily_tool_calls.tool_call_count, 0) as bigint) as tool_call_count,

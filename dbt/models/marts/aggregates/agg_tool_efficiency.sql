@@ -26,7 +26,7 @@ tool_sums as (
         count(*) as tool_call_count,
         count(distinct session_key) as session_count,
         sum(case when outcome = 'success' then 1 else 0 end) as success_count,
-        sum(case when outcome = 'error' then 1 else 0 end) as error_count,
+        sum(case when outcome = 'error' then 1 else 0 end) as failed_tool_call_count,
         sum(case when outcome = 'rejected' then 1 else 0 end) as rejected_count,
         sum(case when outcome = 'interrupted' then 1 else 0 end) as interrupted_count,
         sum(case when outcome = 'unanswered' then 1 else 0 end) as unanswered_count,
@@ -79,7 +79,7 @@ tool_efficiency as (
         cast(tools.tool_call_count as double) / nullif(category_sums.tool_call_count, 0) as category_share_ratio,
         cast(coalesce(tool_sums.session_count, 0) as bigint) as session_count,
         cast(coalesce(tool_sums.success_count, 0) as bigint) as success_count,
-        cast(coalesce(tool_sums.error_count, 0) as bigint) as failed_tool_call_count,
+        cast(coalesce(tool_sums.failed_tool_call_count, 0) as bigint) as failed_tool_call_count,
         cast(coalesce(tool_sums.rejected_count, 0) as bigint) as rejected_count,
         cast(coalesce(tool_sums.interrupted_count, 0) as bigint) as interrupted_count,
         cast(coalesce(tool_sums.unanswered_count, 0) as bigint) as unanswered_count,
@@ -87,9 +87,10 @@ tool_efficiency as (
         cast(coalesce(tool_sums.bad_input_error_count, 0) as bigint) as bad_input_error_count,
         cast(coalesce(tool_sums.not_found_error_count, 0) as bigint) as not_found_error_count,
         cast(coalesce(tool_sums.timeout_error_count, 0) as bigint) as timeout_error_count,
-        cast(coalesce(tool_sums.success_count + tool_sums.error_count, 0) as bigint) as judged_tool_call_count,
-        cast(tool_sums.success_count as double) / nullif(tool_sums.success_count + tool_sums.error_count, 0)
-            as success_ratio,
+        cast(coalesce(tool_sums.success_count + tool_sums.failed_tool_call_count, 0) as bigint)
+            as judged_tool_call_count,
+        cast(tool_sums.success_count as double)
+        / nullif(tool_sums.success_count + tool_sums.failed_tool_call_count, 0) as success_ratio,
         cast(tool_sums.duration_ms as bigint) as duration_ms,
         tool_sums.median_duration_ms,
         tool_sums.p95_duration_ms,

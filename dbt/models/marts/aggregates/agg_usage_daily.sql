@@ -47,7 +47,7 @@ grid_filled as (
         grid.model_key,
         grid.is_sidechain,
         usage_events.request_count,
-        usage_events.error_count,
+        usage_events.api_error_count,
         usage_events.unpriced_request_count,
         usage_events.input_tokens,
         usage_events.output_tokens,

@@ -18,7 +18,7 @@ hours as (
         bucket_started_at,
         sum(estimated_cost_usd) as estimated_cost_usd,
         sum(total_tokens) as total_tokens,
-        sum(error_count) as error_count
+        sum(api_error_count) as api_error_count
     from usage_hourly
     group by bucket_started_at
 ),
@@ -36,7 +36,7 @@ points as (
     {%- for metric, column, relation in [
         ('hourly_cost_usd', 'estimated_cost_usd', 'hours'),
         ('hourly_tokens', 'total_tokens', 'hours'),
-        ('hourly_api_errors', 'error_count', 'hours'),
+        ('hourly_api_errors', 'api_error_count', 'hours'),
         ('hourly_failed_tool_calls', 'failed_tool_call_count', 'tool_hours'),
         ('hourly_mean_tool_duration_ms', 'duration_ms', 'tool_hours'),
     ] %}

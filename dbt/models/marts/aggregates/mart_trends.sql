@@ -25,7 +25,7 @@ days as (
 points as (
     {%- for column in [
         'estimated_cost_usd', 'total_tokens', 'request_count', 'human_prompt_count', 'session_count',
-        'tool_call_count', 'failed_tool_call_count', 'error_count', 'edit_count', 'active_hour_count',
+        'tool_call_count', 'failed_tool_call_count', 'api_error_count', 'edit_count', 'active_hour_count',
     ] %}
     select
         'daily_{{ column }}' as metric_name,
