@@ -15,6 +15,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analytics.capture.status import read_folder_status
 from analytics.config import Settings
 from analytics.errors import PublishError
 from analytics.lake import Lake, Part
@@ -170,10 +171,10 @@ def _day_of(part: Part) -> date:
 
 
 def _queue_facts(settings: Settings) -> Facts:
-    queue = settings.data_dir / "queue"
+    queue, now = settings.data_dir / "queue", datetime.now(UTC)
     folders = {"waiting": "incoming", "claimed": "processing", "failed": "failed", "archived": "archive"}
     return {
-        f"{name}_files": sum(1 for _ in _iter_files(queue / folder))
+        f"{name}_files": read_folder_status(queue / folder, now=now)[0].file_count
         for name, folder in folders.items()
         if (queue / folder).is_dir()
     }

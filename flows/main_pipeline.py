@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect import flow, get_run_logger, task
@@ -35,13 +36,7 @@ LOCK_WAIT_S = 60.0
 
 def can_retry_help(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
     """Whether the same call may succeed later: a source or target out of reach, yes; a setting or a check, no."""
-    error = state.data if isinstance(state.data, BaseException) else None
-    if error is None:
-        try:
-            state.result()
-        except BaseException as raised:  # noqa: BLE001 - a state gives its error by raising it
-            error = raised
-    return isinstance(error, RETRYABLE)
+    return isinstance(_error_in(state), RETRYABLE)
 
 
 def _task_run_name() -> str:
@@ -253,14 +248,17 @@ def _write_artifacts(result: RunResult) -> None:
                 if not check.is_success
             ]
             create_table_artifact(key="checks-not-as-expected", table=checks, description=f"Run {result.run_id}")
-            create_link_artifact(
-                key="audit-report", link=f"file://{result.validate.report_file}", link_text="Audit report"
-            )
+            if result.validate.report_file:
+                _link("audit-report", result.validate.report_file, "Audit report")
         for entry in result.publish.targets if result.publish else ():
             if entry.target == "report" and entry.location:
-                create_link_artifact(key="report", link=f"file://{entry.location}", link_text="Dashboards")
+                _link("report", Path(entry.location), "Dashboards")
     except Exception as error:  # noqa: BLE001 - an ornament must not fail a run
         get_run_logger().warning("artifacts not written: %s", type(error).__name__)
+
+
+def _link(key: str, file: Path, text: str) -> None:
+    create_link_artifact(key=key, link=file.resolve().as_uri(), link_text=text)
 
 
 if __name__ == "__main__":

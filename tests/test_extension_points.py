@@ -113,26 +113,26 @@ def test_target_has_tests(target: Target) -> None:
 @each_target
 def test_asking_whether_a_target_is_wanted_changes_nothing(target: Target, settings: Settings) -> None:
     before = list(iter_files(settings.data_dir.parent))
-    assert target.is_enabled(settings) in {True, False}
+    assert isinstance(target.is_enabled(settings), bool)
     assert list(iter_files(settings.data_dir.parent)) == before
 
 
 @each_target
 def test_target_without_anything_to_publish_fails_for_a_person(target: Target, settings: Settings) -> None:
     """A missing warehouse, a missing snapshot, a server that is not named: never a traceback."""
+    settings = dataclasses.replace(settings, metabase_url="http://127.0.0.1:1", metabase_password="of nobody")
     if not target.is_enabled(settings):
-        return
+        pytest.skip("off without a setting that this test does not know")
     with pytest.raises(AnalyticsError):
         target.publish(settings, "run")
 
 
-@each_target
+# These need more than any gold: all its tables, or a server. Their own tests have it.
+@pytest.mark.parametrize("target", [target for target in TARGETS if target.name not in {"report", "metabase"}])
 def test_target_tells_counts_and_may_be_run_again(target: Target, settings: Settings) -> None:
     make_gold(settings, alert_of_a_test="select 'k' as alert_key", dim_of_a_test="select 1 as a_key")
     if target is not TARGETS[0]:
         TARGETS[0].publish(settings, "run")
-    if not target.is_enabled(settings) or target.name == "report":  # tests/targets/test_report.py has all its tables
-        return
     first, second = target.publish(settings, "run"), target.publish(settings, "run")
     assert first.target == target.name
     assert first.summary

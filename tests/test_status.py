@@ -169,6 +169,7 @@ def test_status_counts_the_queue(settings):
         (settings.data_dir / "queue" / folder).mkdir(parents=True)
         for number in range(count):
             (settings.data_dir / "queue" / folder / f"{number}.json").write_text("{}")
+    (settings.data_dir / "queue/failed/0.json.reason.json").write_text("{}")  # of the file, and none itself
     assert read_status(settings)["queue"] == {"waiting_files": 3, "failed_files": 1}
 
 

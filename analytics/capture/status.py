@@ -10,6 +10,7 @@ from pathlib import Path
 from analytics.capture.installer import default_events, events_of, read_settings
 from analytics.capture.settings_text import disables_hooks, list_ours
 from analytics.result import Result
+from analytics.sources.hooks.queue import REASON_SUFFIX
 
 QUEUE_FOLDERS = ("incoming", "processing", "archive", "failed")
 
@@ -43,7 +44,7 @@ def read_folder_status(folder: Path, *, now: datetime) -> tuple[FolderStatus, fl
     count, oldest, newest = 0, None, None
     for root, _, names in os.walk(folder):
         for name in names:
-            if name.startswith(".") or name.endswith(".reason.json"):
+            if name.startswith(".") or name.endswith(REASON_SUFFIX):
                 continue
             try:
                 modified = os.lstat(os.path.join(root, name)).st_mtime  # noqa: PTH118 - 100,000 files

@@ -16,6 +16,7 @@ from analytics.errors import AnalyticsError, ChecksFailed, LockHeld, PublishErro
 from analytics.lake import Lake
 from analytics.publisher import PublishResult
 from analytics.reader import read_query
+from analytics.targets.report import REPORT
 from analytics.transformer import TransformResult
 from analytics.validator import AuditFailed, ValidateResult
 from analytics.workers import Worker
@@ -81,10 +82,14 @@ def break_source(monkeypatch: pytest.MonkeyPatch, times: int, error: Exception |
 
 
 @pytest.mark.usefixtures("set_up")
-def test_flow_publishes_what_is_new_and_nothing_twice(world: Settings) -> None:
+def test_flow_publishes_what_is_new_and_nothing_twice(world: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run's page links to the report by its whole path: a relative one took its first folder for a host."""
     write_transcript(world, make_prompt(), make_answer())
+    links: list[str] = []
+    monkeypatch.setattr(main_pipeline, "create_link_artifact", lambda *, link, **_: links.append(link))
     first = analytics_pipeline()
     again = analytics_pipeline()
+    assert links == [(world.published_dir / REPORT).resolve().as_uri()]
     assert (first["rows"], first["published"]) == (2, True)
     assert (again["rows"], again["published"]) == (0, False)
     assert count_requests(world) == 1
