@@ -2,6 +2,8 @@
 
 dbt reads the environment and no .env file, and DuckDB makes whatever file it is told to open. dbt-duckdb asks the
 plugins that dbt/profiles.yml names before it opens one.
+
+What it builds there is no build of a run: the next run builds everything anew, with the project as it then is.
 """
 
 from __future__ import annotations
@@ -9,17 +11,23 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+import duckdb
 from dbt.adapters.duckdb.plugins import BasePlugin
+from dbt.flags import get_flags
 from dbt_common.exceptions import DbtRuntimeError
 
 from analytics.config import PROJECT_DIR, load_settings
 from analytics.errors import ConfigError
 
 BY_HAND = "by-hand/warehouse.duckdb"  # the profile's path where nobody names one; the catalog is called after the file
+# Of the commands that open a warehouse, those that leave its tables as they are.
+LOOKING = frozenset({"compile", "debug", "freshness", "generate", "show", "test"})
 
 
 class Plugin(BasePlugin):  # type: ignore[misc]  # dbt-duckdb tells no types
     """What dbt-duckdb makes of this module."""
+
+    _is_by_hand = False
 
     def initialize(self, _: dict[str, Any]) -> None:
         """Put the warehouse of the settings in the place of `BY_HAND`. Raises where there is none yet."""
@@ -34,3 +42,10 @@ class Plugin(BasePlugin):  # type: ignore[misc]  # dbt-duckdb tells no types
         if not file.is_file():
             raise DbtRuntimeError(f"{file} is missing. Run `make run` first: dbt builds on what it loads.")
         self.creds.path = str(file)
+        self._is_by_hand = True
+
+    def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
+        """Forget what runs built before a command that builds over it, whatever it then gets to."""
+        if self._is_by_hand and get_flags().WHICH not in LOOKING:
+            with contextlib.suppress(duckdb.CatalogException):  # nothing is loaded yet
+                conn.execute("delete from raw._builds")

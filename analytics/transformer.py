@@ -228,7 +228,7 @@ class _Dbt:
         # Named without its folder: dbt would read all of its project anew for every other path.
         variables = {"ANALYTICS_WAREHOUSE_FILE": self._settings.warehouse_file.name, "DO_NOT_TRACK": "1"}
         if memory_limit:
-            variables["ANALYTICS_DBT_MEMORY_LIMIT"] = memory_limit
+            variables["DBT_DUCKDB_MEMORY_LIMIT"] = memory_limit
         with set_environment(**variables), chdir(self._settings.data_dir):
             return dbtRunner(manifest=self._manifest).invoke([*arguments, *common])
 

@@ -8,22 +8,56 @@ import sys
 from pathlib import Path
 
 from analytics.config import DBT_DIR, Settings
+from analytics.lake import Lake
+from analytics.loader import DuckDBLoader
 from analytics.warehouse import open_warehouse
+from tests.builders import make_gold, run_load
 
 
-def connect(settings: Settings, log_dir: Path) -> str:
-    """What `dbt debug` says, which opens the warehouse as every other command does."""
+def start_dbt(settings: Settings, folder: Path, *arguments: str, **variables: str) -> str:
+    """What dbt says; what it writes beside the warehouse goes to the folder."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ANALYTICS_")}
-    environment["ANALYTICS_DATA_DIR"] = str(settings.data_dir)
-    command = [sys.executable, "-m", "dbt.cli.main", "debug", "--log-path", str(log_dir)]
+    environment |= {"ANALYTICS_DATA_DIR": str(settings.data_dir), **variables}
+    command = [sys.executable, "-m", "dbt.cli.main", *arguments]
+    command += ["--log-path", str(folder)]
+    if arguments != ("debug",):
+        command += ["--target-path", str(folder / "target")]
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, cwd=DBT_DIR).stdout
+
+
+def is_built(settings: Settings) -> bool:
+    """Whether the next run takes what is there for its own build."""
+    with open_warehouse(settings) as connection:
+        loader = DuckDBLoader(settings, Lake(settings.data_dir, settings.host_id), connection)
+        return not loader.plan_build(run_id="next", fingerprint="f").is_full_refresh
 
 
 def test_dbt_finds_the_warehouse_of_the_settings_and_makes_none(settings, tmp_path):
     """It opened data/warehouse.duckdb whatever ANALYTICS_DATA_DIR said, and made an empty file where there was none."""
-    said = connect(settings, tmp_path)
+    said = start_dbt(settings, tmp_path, "debug")
     assert f"{settings.warehouse_file} is missing. Run `make run` first" in said
     assert not settings.warehouse_file.exists()
     with open_warehouse(settings):
         pass
-    assert "Connection test: [OK connection ok]" in connect(settings, tmp_path)
+    assert "Connection test: [OK connection ok]" in start_dbt(settings, tmp_path, "debug")
+
+
+def test_what_dbt_builds_by_hand_is_no_build_of_a_run(settings, tmp_path):
+    """What an edited model left in gold was published with the next increment, long after the edit was taken back."""
+    seed = ("seed", "--select", "model_prices")
+    run_load(settings)
+    make_gold(settings)
+    looked = start_dbt(
+        settings,
+        tmp_path,
+        *("show", "--inline", "select current_setting('memory_limit') as bound"),
+        DBT_DUCKDB_MEMORY_LIMIT="1GiB",
+    )
+    assert "1.0 GiB" in looked, "with the memory that a person grants"
+    assert is_built(settings), "looking changes nothing"
+    assert "PASS=1" in start_dbt(settings, tmp_path, *seed)
+    assert not is_built(settings)
+    settings.warehouse_file.unlink()
+    with open_warehouse(settings):
+        pass
+    assert "PASS=1" in start_dbt(settings, tmp_path, *seed), "there may be no schema raw yet"
