@@ -9,29 +9,10 @@
 
   (Neither is a dbt var, which would force a full parse.)
 
-  Roles. A fact is *replaced* when its own date is a `rebuild` date, and computed from lines whose
-  record_date is a `read` date. Both lists are plain dates, so a run deletes and writes whole dates.
-
-  Why one changed date reaches others. A fact depends on the lines of its entity (an API response by
-  its id, a user line by its uuid, a tool call by its id), wherever copies of them lie, and on when
-  the sessions that hold copies ended and where they started (owner and project). The latter come
-  from int_session_threads_computed, which every run rebuilds whole from four narrow columns; only
-  the former need a list of dates. With
-
-    touched session   a session with a line on a changed date
-    touched entity    an entity with a line in a touched session
-
-    rebuild = changed dates
-            + dates of every line of a touched session      (its end, start or project may have moved)
-            + dates of every line of a touched entity       (its owner, hence its date, may have moved),
-              and of the tool calls that a touched message makes
-    read    = rebuild
-            + dates of every line of an entity that has a line on a rebuild date
-              (the rest of a rebuilt date is written again, so it must be read whole)
-
-  The query is analytics/rebuild_dates.sql, over raw._entities (the ids of every row as hashes, kept by
-  analytics/loader.py); the loader runs it after each load, and tests/dbt hold it against a full refresh.
-  Hook events take part with their session and tool use id.
+  What each role rebuilds, and why one changed day reaches others, is told in analytics/rebuild_dates.sql, which the
+  loader runs after each load. It reads raw._entities (the ids of every row as hashes, kept by analytics/loader.py);
+  tests/dbt hold an increment against a full refresh. Hook events take part with their session and tool use id. Owners
+  and projects follow from when sessions began and ended (int_session_threads_computed), which every run makes anew.
 
   Some models hold what a whole session makes (its turns, what its prompts cost): they replace sessions and
   not dates, by `replaces='sessions'`. Whose facts on a rebuilt date came, went or moved holds a line of that
@@ -46,7 +27,7 @@
         {{ return(true) }}
     {%- endif -%}
     {%- set settings = run_query('select is_full_refresh from raw._build_settings') -%}
-    {{ return(settings.rows | length == 0 or settings.rows[0][0]) }}
+    {{ return(settings.rows[0][0]) }}
 {%- endmacro %}
 
 {#- Condition on the lines a run must read. -#}
@@ -69,12 +50,12 @@
 {% macro reporting_time_zone() -%}
     {%- if not execute -%}{{ return('UTC') }}{%- endif -%}
     {%- set settings = run_query('select reporting_timezone from raw._build_settings') -%}
-    {{ return(settings.rows[0][0] if settings.rows | length > 0 else 'UTC') }}
+    {{ return(settings.rows[0][0]) }}
 {%- endmacro %}
 
 {#- Idle minutes after which a session's next prompt begins another conversation. -#}
 {% macro conversation_gap_minutes() -%}
-    {%- if not execute -%}{{ return(60) }}{%- endif -%}
+    {%- if not execute -%}{{ return(240) }}{%- endif -%}
     {%- set settings = run_query('select conversation_gap_minutes from raw._build_settings') -%}
-    {{ return(settings.rows[0][0] if settings.rows | length > 0 else 60) }}
+    {{ return(settings.rows[0][0]) }}
 {%- endmacro %}
