@@ -25,6 +25,25 @@
     )
 {%- endmacro %}
 
+{#- Whether a tool is one of an MCP server: mcp__<server>__<tool>. -#}
+{% macro is_mcp_tool(tool_name) -%}
+    {{ tool_name }} like 'mcp@_@_%' escape '@'
+{%- endmacro %}
+
+{#- Whether a tool enters or leaves plan mode; it had another name when it was new. -#}
+{% macro is_plan_mode_tool(tool_name) -%}
+    {{ tool_name }} in ('EnterPlanMode', 'ExitPlanMode', 'exit_plan_mode')
+{%- endmacro %}
+
+{#- What became of a plan, by the outcome of the call that proposed it. An error says "no", not "broken". -#}
+{% macro plan_verdict(outcome) -%}
+    case
+        when {{ outcome }} = 'success' then 'accepted'
+        when {{ outcome }} in ('unanswered', 'interrupted') then 'open'
+        else 'refused'
+    end
+{%- endmacro %}
+
 {#- Time of day of a local hour; null for none. -#}
 {% macro time_of_day(hour) -%}
     case

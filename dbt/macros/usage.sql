@@ -25,6 +25,14 @@
     end as cache_savings_usd
 {%- endmacro %}
 
+{#- Whether a line of stg_messages tells of tokens. '<synthetic>' is Claude Code's own: nothing was asked of a model. -#}
+{% macro is_usage_line() -%}
+    role = 'assistant'
+    and has_usage
+    and not is_api_error
+    and coalesce(model_name, '') <> '<synthetic>'
+{%- endmacro %}
+
 {#- What usage_measures is made from, summed up to be summed up again. -#}
 {% macro usage_sums() -%}
     {%- for column in [

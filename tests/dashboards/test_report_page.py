@@ -367,8 +367,8 @@ def test_a_choice_without_any_price_says_that_and_not_that_there_is_nothing(repo
 
 
 def with_burn_of_nothing(cube):
-    if "max:active_hours" in cube["columns"]:
-        cube["columns"]["max:active_hours"] = {"data": [0.0] * cube["row_count"]}
+    if "max:request_span_hours" in cube["columns"]:
+        cube["columns"]["max:request_span_hours"] = {"data": [0.0] * cube["row_count"]}
 
 
 def test_a_rate_over_no_time_is_nothing_and_no_missing_price(sample_settings, page, tmp_path, monkeypatch):

@@ -367,7 +367,7 @@ def ask_card(warehouse: Warehouse, query: str) -> list[Row]:
 def test_a_block_under_a_minute_burns_at_no_rate(warehouse: Warehouse) -> None:
     """Two requests within five seconds were 144 dollars an hour on the card, and nothing in the table."""
     build(warehouse, [make_answer_row("m1", "01 12:00:00"), make_answer_row("m2", "01 12:00:05")])
-    assert [row["active_hours"] for row in ask_card(warehouse, "billing_blocks")] == [None]
+    assert [row["request_span_hours"] for row in ask_card(warehouse, "billing_blocks")] == [None]
 
 
 def test_what_names_no_session_is_no_session_of_a_card(warehouse: Warehouse) -> None:

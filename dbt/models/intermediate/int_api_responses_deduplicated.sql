@@ -20,18 +20,13 @@ prices as (
     select * from {{ ref('int_model_prices_combined') }}
 ),
 
--- '<synthetic>' is written by Claude Code itself: nothing was asked of a model.
 usage_lines as (
     select
         *,
         coalesce(input_tokens, 0) + coalesce(output_tokens, 0) + coalesce(cache_creation_tokens, 0)
         + coalesce(cache_read_tokens, 0) as total_tokens
     from lines
-    where
-        role = 'assistant'
-        and has_usage
-        and not is_api_error
-        and coalesce(model_name, '') <> '<synthetic>'
+    where {{ is_usage_line() }}
 ),
 
 usage_spread as (

@@ -7,7 +7,7 @@ hook_events as (
 hook_events_judged as (
     select
         *,
-        tool_name like 'mcp@_@_%' escape '@' or mcp_server_name is not null as is_mcp,
+        {{ is_mcp_tool('tool_name') }} or mcp_server_name is not null as is_mcp,
         event_name in ('PostToolUseFailure', 'StopFailure') and not is_interrupt as is_failure
     from hook_events
 ),

@@ -18,7 +18,7 @@ lines as (
 
 tool_usage as (
     select * from {{ ref('int_tool_usage') }}
-    where tool_name in ('EnterPlanMode', 'ExitPlanMode', 'exit_plan_mode')
+    where {{ is_plan_mode_tool('tool_name') }}
 ),
 
 locations as (
@@ -305,7 +305,6 @@ transcript_events as (
         on found_events.event_type = 'pr_created' and pr_links.slashless_pr_url = found_events.slashless_pr_url
     where found_events.plan_event_key is null
     union all
-    -- A plan that was not accepted is an answer of a person and no failure.
     select
         {{ surrogate_key(["'plan_mode'", 'tool_usage.tool_call_key']) }} as plan_event_key,
         tool_usage.session_id,
@@ -313,11 +312,7 @@ transcript_events as (
         cast(null as {{ string_type() }}) as plan_name,
         case when tool_usage.tool_name = 'EnterPlanMode' then 'plan_mode_entered' else 'plan_mode_exited' end
             as event_type,
-        case
-            when tool_usage.outcome in ('unanswered', 'interrupted') then 'unanswered'
-            when tool_usage.outcome = 'success' then 'accepted'
-            else 'not_accepted'
-        end as status,
+        {{ plan_verdict('tool_usage.outcome') }} as status,
         cast(null as {{ string_type() }}) as pr_url,
         tool_usage.occurred_at
     from tool_usage

@@ -4,12 +4,7 @@ with
 
 lines as (
     select * from {{ ref('stg_messages') }}
-    where
-        {{ is_read('record_date') }}
-        and role = 'assistant'
-        and has_usage
-        and not is_api_error
-        and coalesce(model_name, '') <> '<synthetic>'
+    where {{ is_read('record_date') }} and {{ is_usage_line() }}
 ),
 
 messages as (

@@ -53,10 +53,10 @@ tools_described as (
         ---------- attributes
         tools.tool_name,
         case
-            when tools.tool_name like 'mcp@_@_%' escape '@' then 'mcp'
+            when {{ is_mcp_tool('tools.tool_name') }} then 'mcp'
             else coalesce(categories.tool_category, 'other')
         end as tool_category,
-        case when tools.tool_name like 'mcp@_@_%' escape '@' then split_part(tools.tool_name, '__', 2) end
+        case when {{ is_mcp_tool('tools.tool_name') }} then split_part(tools.tool_name, '__', 2) end
             as mcp_server_name,
         case
             when tools.tool_call_count = 0 then 'unused'
@@ -70,7 +70,7 @@ tools_described as (
         cast(tools.tool_call_count as bigint) as tool_call_count,
 
         ---------- booleans
-        tools.tool_name like 'mcp@_@_%' escape '@' as is_mcp,
+        {{ is_mcp_tool('tools.tool_name') }} as is_mcp,
         categories.tool_name is not null as is_known,
 
         ---------- dates and instants
