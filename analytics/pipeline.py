@@ -21,7 +21,7 @@ from analytics.extractor import Extraction, extract, import_archive, needs_sampl
 from analytics.files import private_umask
 from analytics.journal import StageRecord, record_stage, write_records
 from analytics.lake import Lake, new_run_id
-from analytics.lake.upkeep import compact_all
+from analytics.lake.upkeep import compact_all, is_sweep_due, sweep_for_today
 from analytics.loader import DuckDBLoader, LoadResult
 from analytics.publisher import PublishResult, owed_targets, prepare, publish
 from analytics.replay import Increment, begin_warehouse, has_beginning, kept_increment
@@ -377,6 +377,8 @@ class PipelineRun:
         ):
             self._write_records()
         compact_all(self._lake, run_id=self.result.run_id, before=datetime.now(UTC).date() - timedelta(days=1))
+        if is_sweep_due(self._lake):
+            sweep_for_today(self._lake)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
 from datetime import UTC, date, datetime
 
 import pytest
@@ -12,7 +13,8 @@ from analytics import cli, pipeline, publisher, sample
 from analytics.capture import installer
 from analytics.errors import ChecksFailed, LockHeld, PublishError
 from analytics.extractor import import_archive
-from analytics.lake import Lake, new_run_id
+from analytics.lake import Lake, new_run_id, upkeep
+from analytics.lake.upkeep import COMPACT_AT_FILES
 from analytics.prune import prune
 from analytics.replay import Statement, keep_increment
 from analytics.targets import Target, TargetResult, snapshot
@@ -249,6 +251,29 @@ def test_past_days_are_compacted_and_nothing_is_rebuilt_for_it(settings):
     assert len(lake.snapshot("conversations").parts) < 9
     assert pipeline.run(settings).publish is None
     assert len(prompts(settings)) == 9
+
+
+def test_what_compaction_replaced_is_swept_a_day_later_once_a_day(settings, monkeypatch):
+    """Only `analytics prune` swept: every past day lay on the disk twice, for ever. Found by review."""
+    for number in range(COMPACT_AT_FILES):
+        write_transcript(settings, make_prompt(f"p{number}"), name=f"p/{number}.jsonl")
+        run_extract(settings)
+    lake = Lake(settings.data_dir)
+    for file in lake.raw_dir.glob("conversations/*/*/*"):
+        os.utime(file, (1e9, 1e9))
+
+    def run_after(days):
+        later = time.time() + days * 86_400
+        with monkeypatch.context() as patch:
+            patch.setattr(upkeep.time, "time", lambda: later)
+            pipeline.run(settings)
+        return len(list(lake.raw_dir.glob("conversations/*/*/*")))
+
+    assert run_after(days=0) == COMPACT_AT_FILES + 1, "a reader may be in the middle of one"
+    assert run_after(days=2) == COMPACT_AT_FILES + 1, "this day is done"
+    os.utime(settings.data_dir / "cache" / "swept", (1e9, 1e9))
+    assert run_after(days=2) == 1
+    assert len(prompts(settings)) == COMPACT_AT_FILES
 
 
 def test_a_line_that_grows_without_an_end_is_no_reason_to_build(settings):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,7 +25,7 @@ COMPACT_AT_FILES = 8
 def compact(lake: Lake, dataset: str, *, run_id: str, before: date) -> Commit | None:
     """Merge the many small files of past days of this host into one file a day. Rows stay the same.
 
-    Bounded in memory by a row group. The replaced files stay on disk until they are swept, so
+    Bounded in memory by a row group. The replaced files stay on disk for a day from now, until they are swept, so
     that a reader in the middle of one is not disturbed.
     """
     by_day: dict[date, list[Part]] = {}
@@ -45,9 +46,13 @@ def compact(lake: Lake, dataset: str, *, run_id: str, before: date) -> Commit | 
         for day, parts in sorted(crowded.items())
     ]
     removes = [part.path for parts in crowded.values() for part in parts]
-    return lake.commit(
+    commit = lake.commit(
         source="compaction", dataset=dataset, kind="compact", run_id=run_id, adds=merged, removes=removes
     )
+    for path in removes:
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(lake.part_file(path))
+    return commit
 
 
 def compact_all(lake: Lake, *, run_id: str, before: date) -> None:
@@ -160,13 +165,6 @@ def sweep_orphans(lake: Lake, *, now: float | None = None, before: date | None =
     """
     limit = (time.time() if now is None else now) - ORPHAN_AGE_S
     committed = {f"raw/{path}" for dataset in lake.datasets() for path in lake.snapshot(dataset).parts}
-    replaced: set[str] = set()
-    for dataset in lake.datasets():
-        for commit in lake.iter_commits(dataset):
-            if commit.dead_letter is not None:
-                committed.add(commit.dead_letter)
-            if before is not None:
-                replaced.update(f"raw/{path}" for path in commit.removes if date_of_part(path) < before)
     patterns = (
         "raw/*/date=*/host=*/*.parquet",
         "raw/_unfinished/*",
@@ -175,13 +173,41 @@ def sweep_orphans(lake: Lake, *, now: float | None = None, before: date | None =
         "dead_letter/*/*.jsonl",
         "dead_letter/*/.*",
     )
-    candidates = {file for pattern in patterns for file in lake.data_dir.glob(pattern)}
+    files = {file.relative_to(lake.data_dir).as_posix(): file for name in patterns for file in lake.data_dir.glob(name)}
+    candidates = {name: file for name, file in files.items() if name not in committed}
+    replaced: set[str] = set()
+    if before is not None or any(name.startswith("dead_letter/") for name in candidates):
+        for commit in (commit for dataset in lake.datasets() for commit in lake.iter_commits(dataset)):
+            if commit.dead_letter is not None:
+                candidates.pop(commit.dead_letter, None)
+            if before is not None:
+                replaced.update(f"raw/{path}" for path in commit.removes if date_of_part(path) < before)
     swept = 0
-    for file in candidates:
+    for name, file in candidates.items():
         with contextlib.suppress(FileNotFoundError):
-            name = file.relative_to(lake.data_dir).as_posix()
-            if name not in committed and (name in replaced or file.stat().st_mtime < limit):
+            if name in replaced or file.stat().st_mtime < limit:
                 swept += 1
                 if not is_dry_run:
                     file.unlink()
     return swept
+
+
+def is_sweep_due(lake: Lake) -> bool:
+    """Whether no run has swept this data folder on this UTC day: looking through a large lake takes its time."""
+    try:
+        swept_at = _sweep_mark(lake).stat().st_mtime
+    except FileNotFoundError:
+        return True
+    return datetime.fromtimestamp(swept_at, UTC).date() != datetime.now(UTC).date()
+
+
+def sweep_for_today(lake: Lake) -> None:
+    """`sweep_orphans`, and remember the day."""
+    sweep_orphans(lake)
+    mark = _sweep_mark(lake)
+    make_private_folder(mark.parent)
+    mark.touch(mode=0o600)
+
+
+def _sweep_mark(lake: Lake) -> Path:
+    return lake.data_dir / "cache" / "swept"
