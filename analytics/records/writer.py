@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import orjson
@@ -37,7 +37,22 @@ class Place(NamedTuple):
     source_record_id: str | None = None
 
 
-_Waiting = tuple[str, bytes, Row, Place]  # id, canonical form, row and place of a record not redacted yet
+class AnyPlace(Protocol):
+    """What a writer asks of a place. A source's own may also tell what its records do not, for its `flatten`."""
+
+    @property
+    def file(self) -> str: ...
+    @property
+    def position(self) -> int | None: ...
+    @property
+    def fallback_date(self) -> date: ...
+    @property
+    def source_record_id(self) -> str | None: ...
+
+
+P = TypeVar("P", bound=AnyPlace)
+
+_Waiting = tuple[str, bytes, Row, P]  # id, canonical form, row and place of a record not redacted yet
 
 
 @dataclass
@@ -59,7 +74,7 @@ class _Day:
         }
 
 
-class RecordWriter:
+class RecordWriter(Generic[P]):
     """Buffers records and writes them as parts of at most about `FLUSH_BYTES` of content.
 
     `flatten` turns a redacted record into typed columns. Memory is bounded by the buffers and the
@@ -77,7 +92,7 @@ class RecordWriter:
         extracted_at: datetime,
         redactor: Redactor,
         content: ContentPolicy,
-        flatten: Callable[[Any, Place], Row],
+        flatten: Callable[[Any, P], Row],
     ) -> None:
         self.parts: list[Part] = []
         self.row_count = 0
@@ -91,14 +106,12 @@ class RecordWriter:
         self._redactor = redactor
         self._content = content
         self._flatten = flatten
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[_Waiting[P]] = []
         self._waiting_bytes = 0
         self._days: dict[date, _Day] = {}
         self._buffered_bytes = 0
 
-    def add(
-        self, record: Mapping[str, Any], place: Place, *, identity: Any = None, canonical: bytes | None = None
-    ) -> None:
+    def add(self, record: Mapping[str, Any], place: P, *, identity: Any = None, canonical: bytes | None = None) -> None:
         """Take in one record. `identity` is what the id is made of, where that is more than the record.
 
         `canonical` is the record's canonical form, from a source that has it already. Raises

@@ -13,7 +13,7 @@ import pkgutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -24,7 +24,7 @@ from analytics.contracts import load_contract
 from analytics.files import file_key, shown_name
 from analytics.lake import Lake, Part, Rejection, State
 from analytics.records import EPOCH, instant_date, parse_word, plausible_instant
-from analytics.records.writer import Place, RecordWriter
+from analytics.records.writer import P, RecordWriter
 from analytics.redactor import Redactor
 from analytics.result import Result
 
@@ -54,6 +54,10 @@ class ExtractContext:
     until: datetime | None = None
     is_full_backfill: bool = False
     on_progress: Progress | None = None
+
+    def for_worker(self) -> ExtractContext:
+        """This context for another process: without what was cached here and with nobody to tell of progress."""
+        return replace(self, lake=Lake(self.lake.data_dir, self.lake.host_id), on_progress=None)
 
     @property
     def has_window(self) -> bool:
@@ -102,7 +106,7 @@ class ExtractContext:
         text = kept[:REJECTED_CONTENT_LIMIT].decode("utf-8", "backslashreplace")
         return Rejection(source, file, position, reason, content=text)
 
-    def writer(self, flatten: Callable[[Any, Place], dict[str, Any]], *, source: str, dataset: str) -> RecordWriter:
+    def writer(self, flatten: Callable[[Any, P], dict[str, Any]], *, source: str, dataset: str) -> RecordWriter[P]:
         """A writer into one dataset under this run's content policy."""
         return RecordWriter(
             self.lake,

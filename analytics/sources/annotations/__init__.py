@@ -175,7 +175,7 @@ def _put_aside(path: Path) -> None:
         path.rename(target)
 
 
-def _read_file(context: ExtractContext, writer: RecordWriter, path: Path, rejections: list[Rejection]) -> None:
+def _read_file(context: ExtractContext, writer: RecordWriter[Place], path: Path, rejections: list[Rejection]) -> None:
     day = context.extracted_at.date()  # which files none: each has an instant
     name = context.written_name(path.name)
     refused: list[tuple[int, str, bytes]] = []

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from analytics.config import Settings
+    from analytics.records.writer import RecordWriter
 
 NAME = "api_requests"
 DATASET = "api_requests"
@@ -110,7 +111,7 @@ class _Batch:
     rejections: list[Rejection] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._writer = self.context.writer(flatten_event, source=NAME, dataset=DATASET)
+        self._writer: RecordWriter[Place] = self.context.writer(flatten_event, source=NAME, dataset=DATASET)
         # A snapshot of recent activity repeats the one before it, event by event.
         self._seen: set[bytes] = set()
 

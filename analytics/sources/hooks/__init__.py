@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter, deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -13,11 +12,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from analytics.errors import AnalyticsError, ContractViolation
 from analytics.files import file_key
-from analytics.lake import Lake, Part, Rejection, State
+from analytics.lake import Part, Rejection, State
 from analytics.sample import SAMPLE_HOST
 from analytics.sources import ExtractContext, ExtractResult, Source, Tally
 from analytics.sources.hooks.archive import import_files, import_folder
-from analytics.sources.hooks.parse import check_time, flatten_event, parse_file
+from analytics.sources.hooks.parse import HookPlace, check_time, flatten_event, parse_file
 from analytics.sources.hooks.queue import Claim, HookQueue, PassingFailure, QueuedFile, iter_batches
 from analytics.sources.hooks.rows import DATASET, NAME, add_events, safe_name
 from analytics.workers import open_pool
@@ -138,12 +137,12 @@ def _read_batches(
         for claim in _iter_claims(queue, batches):
             yield claim, _guard(queue, claim, partial(_read_claim, context, queue, claim))
         return
-    arguments = dataclasses.replace(context, on_progress=None, lake=Lake(context.lake.data_dir, context.lake.host_id))
+    worker_context = context.for_worker()
     running: deque[tuple[Claim, Future[_Reading]]] = deque()
     try:
         with open_pool(NAME, context.settings.workers) as pool:
             for claim in _iter_claims(queue, batches):
-                running.append((claim, pool.submit(_read_claim, arguments, queue, claim)))
+                running.append((claim, pool.submit(_read_claim, worker_context, queue, claim)))
                 if len(running) > context.settings.workers:
                     yield _next_reading(queue, running)
             while running:
@@ -246,7 +245,9 @@ def _forgotten(queue: HookQueue, known: set[str]) -> State:
     return {key: None for key in known if not (queue.processing / key).is_dir()}
 
 
-def _read_file(context: ExtractContext, queued: QueuedFile, content: bytes, writer: RecordWriter) -> list[Rejection]:
+def _read_file(
+    context: ExtractContext, queued: QueuedFile, content: bytes, writer: RecordWriter[HookPlace]
+) -> list[Rejection]:
     """Hand the events of one file to the writer. Returns what was refused."""
     name = safe_name(context, queued.name)
     events, refused = parse_file(content, file_name=queued.name, mtime_ns=check_time(queued.mtime_ns))

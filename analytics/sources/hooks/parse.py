@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from datetime import date
 
-    from analytics.records.writer import Place
-
 Row = dict[str, Any]
 
 NO_EVENT_NAME = "no event name"
@@ -358,7 +356,7 @@ _PRODUCER_BY_MODEL = (
 )
 
 
-def flatten_event(record: dict[str, Any], place: Place | HookPlace) -> Row:
+def flatten_event(record: dict[str, Any], place: HookPlace) -> Row:
     """The typed columns of a delivered object, absent ones left out.
 
     A value of an unexpected type counts as absent; the payload keeps it.
@@ -377,18 +375,16 @@ def flatten_event(record: dict[str, Any], place: Place | HookPlace) -> Row:
                 row[column] = value
         elif isinstance(value, list) and (column := _LIST_COLUMNS.get(key)) is not None:
             row[column] = len(value)
-    event = find_event(payload) or find_event(record)
+    event = find_event(payload) or find_event(record) or place.file_event
     if payload is not record:
         _put_text(row, "source_app", record.get("source_app"))
         if "session_id" not in row:
             _put_text(row, "session_id", record.get("session_id"))
-    if isinstance(place, HookPlace):
-        event = event or place.file_event
-        if "session_id" not in row:
-            _put_text(row, "session_id", place.file_session)
-        _put(row, "occurred_at", place.occurred_us)
-        _put(row, "captured_at", place.captured_us)
-        _put(row, "time_source", place.time_source)
+    if "session_id" not in row:
+        _put_text(row, "session_id", place.file_session)
+    _put(row, "occurred_at", place.occurred_us)
+    _put(row, "captured_at", place.captured_us)
+    _put(row, "time_source", place.time_source)
     if event is not None:
         row["event_name"] = event
         if (detail := _DETAIL_KEYS.get(event)) is not None:

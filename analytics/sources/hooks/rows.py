@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from analytics.errors import ContractViolation
 from analytics.records.spelling import spell
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import date
 
-    from analytics.records.writer import Place, RecordWriter
+    from analytics.records.writer import RecordWriter
     from analytics.sources import ExtractContext
     from analytics.sources.hooks.parse import HookEvent
 
@@ -21,7 +21,12 @@ DATASET = "hook_events"
 
 
 def add_events(
-    writer: RecordWriter, events: Iterable[HookEvent], refused: list[tuple[int, str, bytes]], *, name: str, day: date
+    writer: RecordWriter[HookPlace],
+    events: Iterable[HookEvent],
+    refused: list[tuple[int, str, bytes]],
+    *,
+    name: str,
+    day: date,
 ) -> None:
     """Hand the events of a file to the writer; `refused` gets those it does not take."""
     named = parse_file_name(name)
@@ -37,7 +42,7 @@ def add_events(
             file_session=named.session_id,
         )
         try:
-            writer.add(event.record, cast("Place", place), identity=event.identity)
+            writer.add(event.record, place, identity=event.identity)
         except ContractViolation as violation:
             refused.append((event.position, str(violation), spell(event.record)))
 

@@ -19,7 +19,7 @@ from bson import json_util
 from bson.min_key import MinKey
 from pymongo.errors import OperationFailure
 
-from analytics.lake import Lake, Part, Rejection, State
+from analytics.lake import Part, Rejection, State
 from analytics.records import EPOCH
 from analytics.sources import ExtractContext, ExtractResult, Tally
 from analytics.sources.mongo import DATASET, NAME
@@ -390,10 +390,8 @@ class MongoExtractor:
             for scan in chain(heads, ranges):
                 yield read_range(context, server, scan, overlap)
             return
-        lake = Lake(context.lake.data_dir, context.lake.host_id)
-        bare = dataclasses.replace(context, on_progress=None, lake=lake)
         running: deque[Future[UnitResult]] = deque()
-        with open_pool(NAME, context.settings.workers, _start_worker, bare, overlap) as pool:
+        with open_pool(NAME, context.settings.workers, _start_worker, context.for_worker(), overlap) as pool:
             for scan in chain(heads, ranges):
                 running.append(pool.submit(_read_in_worker, scan))
                 if len(running) > 2 * context.settings.workers:

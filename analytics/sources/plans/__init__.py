@@ -14,7 +14,7 @@ import os
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -39,7 +39,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from analytics.config import Settings
-    from analytics.records.writer import Place, RecordWriter
+    from analytics.records.writer import RecordWriter
+
+    PlanEventWriter = RecordWriter[PlanEventPlace]
 
 NAME = "plans"
 DATASET = "plan_events"
@@ -120,7 +122,7 @@ def import_events(context: ExtractContext, path: Path) -> ExtractResult:
 SOURCE = Source(name=NAME, dataset=DATASET, is_enabled=is_enabled, extract=extract, import_archive=import_events)
 
 
-def _commit(context: ExtractContext, writer: RecordWriter, reading: _Reading) -> ExtractResult:
+def _commit(context: ExtractContext, writer: PlanEventWriter, reading: _Reading) -> ExtractResult:
     reading.tally.commit(
         context,
         source=NAME,
@@ -212,7 +214,7 @@ def _glob(project: Path, pattern: str) -> list[Path]:
 
 
 def _read_manifest(
-    context: ExtractContext, writer: RecordWriter, reading: _Reading, place: PlanPlace, path: Path, positions: State
+    context: ExtractContext, writer: PlanEventWriter, reading: _Reading, place: PlanPlace, path: Path, positions: State
 ) -> None:
     read = _read_whole(reading, path)
     if read is None:
@@ -240,7 +242,7 @@ def _read_manifest(
 
 def _add(
     context: ExtractContext,
-    writer: RecordWriter,
+    writer: PlanEventWriter,
     reading: _Reading,
     event: dict[str, Any],
     *,
@@ -255,13 +257,14 @@ def _add(
         file,
         None,
         context.file_date(mtime_ns),
+        source_record_id=None,
         detected_by="manifest",
         project=context.written_name(project),
         number=number,
         sequence=sequence,
     )
     try:
-        writer.add(record, cast("Place", place), identity=identity)
+        writer.add(record, place, identity=identity)
     except ContractViolation as violation:
         reading.rejections.append(context.reject(NAME, file, 0, str(violation), spell(record)))
 
@@ -275,7 +278,7 @@ def _reject(context: ExtractContext, reading: _Reading, file: str, refused: Iter
 
 def _read_archive(
     context: ExtractContext,
-    writer: RecordWriter,
+    writer: PlanEventWriter,
     reading: _Reading,
     path: Path,
     *,
@@ -312,7 +315,7 @@ def _read_archive(
 
 
 def _add_archived(
-    context: ExtractContext, writer: RecordWriter, reading: _Reading, event: PlanEvent, *, file: str, mtime_ns: int
+    context: ExtractContext, writer: PlanEventWriter, reading: _Reading, event: PlanEvent, *, file: str, mtime_ns: int
 ) -> None:
     place = PlanEventPlace(
         file,
@@ -326,7 +329,7 @@ def _add_archived(
     )
     try:
         identity = identity_of(event.record, project=event.project, number=event.number)
-        writer.add(event.record, cast("Place", place), identity=identity)
+        writer.add(event.record, place, identity=identity)
     except ContractViolation as violation:
         reading.rejections.append(context.reject(NAME, file, event.position, str(violation), spell(event.record)))
 

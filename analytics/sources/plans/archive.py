@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import date
 
-    from analytics.records.writer import Place
-
 Row = dict[str, Any]
 
 NO_EVENT_TYPE = "no event type"
@@ -50,11 +48,11 @@ class PlanEventPlace(NamedTuple):
     file: str
     position: int | None
     fallback_date: date
-    source_record_id: str | None = None
-    detected_by: str = "manifest"
-    project: str | None = None
-    number: int | None = None
-    sequence: int | None = None
+    source_record_id: str | None
+    detected_by: str
+    project: str | None
+    number: int
+    sequence: int
 
 
 @dataclass
@@ -122,19 +120,17 @@ def identity_of(event: dict[str, Any], *, project: str | None, number: int | Non
     return {"project": project, "plan": plan, "event": event_type, "feature": _feature_id(event), "number": number}
 
 
-def flatten_event(record: dict[str, Any], place: Place | PlanEventPlace) -> Row:
+def flatten_event(record: dict[str, Any], place: PlanEventPlace) -> Row:
     """The typed columns of an event, absent ones left out. A value of an unexpected type counts as absent."""
-    own = place if isinstance(place, PlanEventPlace) else None
-    project, path, plan = locate(record, own.project if own else None)
-    is_manifest = own is not None and own.detected_by == "manifest"
+    project, path, plan = locate(record, place.project)
     instant = parse_instant(record.get("timestamp"))
     data = record.get("data")
     details = data if isinstance(data, dict) else {}
     depends_on = details.get("depends_on", record.get("depends_on"))
     row: Row = {
         "event_type": parse_word(record.get("event_type")),
-        "detected_by": own.detected_by if own else "archive",
-        "time_source": None if instant is None else "mtime" if is_manifest else "event",
+        "detected_by": place.detected_by,
+        "time_source": None if instant is None else "mtime" if place.detected_by == "manifest" else "event",
         "occurred_at": instant,
         "session_id": parse_word(record.get("session_id")),
         "project_path": project,
@@ -146,9 +142,9 @@ def flatten_event(record: dict[str, Any], place: Place | PlanEventPlace) -> Row:
         "feature_description_char_count": _length(record.get("feature_description")),
         "verification_char_count": _length(details.get("verification", record.get("verification"))),
         "dependency_count": len(depends_on) if isinstance(depends_on, list) else None,
+        "occurrence_number": place.number,
+        "sequence_number": place.sequence,
     }
-    if own:
-        row |= {"occurrence_number": own.number, "sequence_number": own.sequence}
     return {name: value for name, value in row.items() if value is not None}
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from itertools import islice
 from typing import Any
 
 from analytics.config import Settings
 from analytics.errors import ContractViolation, SourceUnavailable, reason_of
-from analytics.lake import Lake, Part, Rejection, State
+from analytics.lake import Part, Rejection, State
 from analytics.records import parse_instant, parse_object
 from analytics.records.conversations import flatten_agent_meta, flatten_line
 from analytics.records.spelling import spell
@@ -53,7 +52,7 @@ class UnitResult:
 
     def merge(self, other: UnitResult) -> None:
         """Add another unit's result to this one."""
-        for entry in dataclasses.fields(self):
+        for entry in fields(self):
             mine, theirs = getattr(self, entry.name), getattr(other, entry.name)
             setattr(self, entry.name, mine | theirs if isinstance(mine, dict) else mine + theirs)
 
@@ -146,16 +145,18 @@ def _run_units(context: ExtractContext, tasks: list[Task], byte_count: int) -> I
         for unit in _plan_units(tasks):
             yield read_unit(context, unit)
         return
-    arguments = dataclasses.replace(context, on_progress=None, lake=Lake(context.lake.data_dir, context.lake.host_id))
+    worker_context = context.for_worker()
     with open_pool(NAME, context.settings.workers) as pool:
         for _ in range(context.settings.workers):
-            pool.submit(_warm_up, arguments)  # which takes as long as to look into all files for the plan
+            pool.submit(_warm_up, worker_context)  # which takes as long as to look into all files for the plan
         waiting = iter(_plan_units(tasks))
-        running = {pool.submit(read_unit, arguments, unit) for unit in islice(waiting, context.settings.workers * 2)}
+        running = {
+            pool.submit(read_unit, worker_context, unit) for unit in islice(waiting, context.settings.workers * 2)
+        }
         while running:
             finished, running = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
-                running |= {pool.submit(read_unit, arguments, unit) for unit in islice(waiting, 1)}
+                running |= {pool.submit(read_unit, worker_context, unit) for unit in islice(waiting, 1)}
                 yield future.result()
 
 
@@ -203,7 +204,7 @@ def _flatten(record: dict[str, Any], place: Place, *, keep_text: bool) -> dict[s
 
 
 def _read_file(
-    context: ExtractContext, task: Task, opened: Any, name: str, writer: RecordWriter, result: UnitResult
+    context: ExtractContext, task: Task, opened: Any, name: str, writer: RecordWriter[Place], result: UnitResult
 ) -> None:
     if task.file.is_meta:
         _read_meta(context, task, opened, name, writer, result)
@@ -225,7 +226,7 @@ def _read_file(
 
 
 def _read_meta(
-    context: ExtractContext, task: Task, opened: Any, name: str, writer: RecordWriter, result: UnitResult
+    context: ExtractContext, task: Task, opened: Any, name: str, writer: RecordWriter[Place], result: UnitResult
 ) -> None:
     """A subagent's meta file: one JSON object, rewritten whole. It has no instant, so its own day files it."""
     content = opened.read(context.settings.max_line_mb << 20)
