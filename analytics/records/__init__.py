@@ -9,11 +9,13 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from analytics.errors import ContractViolation
+
+Row = dict[str, Any]  # of a dataset: typed columns by name, absent ones left out
 
 BOM = b"\xef\xbb\xbf"
 BLANKS = b" \t\r\n\0"
@@ -30,6 +32,14 @@ COUNTS_END = 10**10
 _WORD_LIMIT = 200
 _COSTS_END = 10**15
 _NANO = Decimal(1_000_000_000)
+
+
+class Refusal(NamedTuple):
+    """What cannot be a record: where it stands in its file, why, and its bytes. A source makes a `Rejection` of it."""
+
+    position: int
+    reason: str
+    content: bytes = b""
 
 
 def parse_json(text: bytes) -> Any:
@@ -72,12 +82,10 @@ def split_lines(content: bytes) -> Iterator[tuple[int, bytes]]:
         offset += len(line) + 1
 
 
-def parse_lines(
-    lines: Iterable[tuple[int, bytes]], rejections: list[tuple[int, str, bytes]]
-) -> Iterator[tuple[int, Any]]:
+def parse_lines(lines: Iterable[tuple[int, bytes]], refusals: list[Refusal]) -> Iterator[tuple[int, Any]]:
     """The values of JSON lines, each with its offset. Blank lines are none.
 
-    What is not JSON is added to `rejections` as (offset, reason, content).
+    What is not JSON is added to `refusals`.
     """
     for position, line in lines:
         stripped = line.removeprefix(BOM).strip(BLANKS)
@@ -86,7 +94,7 @@ def parse_lines(
         try:
             value = parse_json(stripped)
         except ContractViolation as violation:
-            rejections.append((position, str(violation), stripped))
+            refusals.append(Refusal(position, str(violation), stripped))
         else:
             yield position, value
 

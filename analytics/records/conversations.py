@@ -15,11 +15,9 @@ from typing import Any
 
 import orjson
 
-from analytics.records import COUNTS_END, parse_cost, parse_count, parse_instant
+from analytics.records import COUNTS_END, Row, parse_cost, parse_count, parse_instant
 
 PROMPT_TEXT_LIMIT = 20_000
-
-Row = dict[str, Any]
 
 _TEXT_COLUMNS = {
     "type": "line_type",

@@ -19,13 +19,11 @@ import pyarrow as pa
 from analytics.config import ContentPolicy
 from analytics.contracts import PAYLOAD, Contract
 from analytics.lake import Lake, Part
-from analytics.records import canonical_json, instant_date, record_id
+from analytics.records import Row, canonical_json, instant_date, record_id
 from analytics.redactor import Redactor
 
 REDACT_BYTES = 512 << 10  # little enough that the lines are still in the processor's cache when they are searched
 FLUSH_BYTES = 24 << 20
-
-Row = dict[str, Any]
 
 
 class Place(NamedTuple):

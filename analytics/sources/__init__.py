@@ -23,7 +23,7 @@ from analytics.config import Settings
 from analytics.contracts import load_contract
 from analytics.files import file_key, shown_name
 from analytics.lake import Lake, Part, Rejection, State
-from analytics.records import EPOCH, instant_date, parse_word, plausible_instant
+from analytics.records import EPOCH, Refusal, Row, instant_date, parse_word, plausible_instant
 from analytics.records.writer import P, RecordWriter
 from analytics.redactor import Redactor
 from analytics.result import Result
@@ -97,8 +97,9 @@ class ExtractContext:
         word = parse_word(own_id)
         return None if word is None else self.redactor.redact_text(word)
 
-    def reject(self, source: str, file: str, position: int, reason: str, content: bytes = b"") -> Rejection:
+    def reject(self, refusal: Refusal, *, source: str, file: str) -> Rejection:
         """A dead letter under the content policy: redacted, cut at 1 MB, without content under `metadata`."""
+        position, reason, content = refusal
         policy = self.settings.content
         if policy == "metadata" or not content:
             return Rejection(source, file, position, reason)
@@ -106,7 +107,7 @@ class ExtractContext:
         text = kept[:REJECTED_CONTENT_LIMIT].decode("utf-8", "backslashreplace")
         return Rejection(source, file, position, reason, content=text)
 
-    def writer(self, flatten: Callable[[Any, P], dict[str, Any]], *, source: str, dataset: str) -> RecordWriter[P]:
+    def writer(self, flatten: Callable[[Any, P], Row], *, source: str, dataset: str) -> RecordWriter[P]:
         """A writer into one dataset under this run's content policy."""
         return RecordWriter(
             self.lake,

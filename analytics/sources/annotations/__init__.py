@@ -22,7 +22,7 @@ from analytics.errors import ContractViolation, reason_of
 from analytics.files import make_private_folder, only_files, write_private_file
 from analytics.lake import Lake, Rejection, step
 from analytics.limits import RATINGS, TAG_LIMIT
-from analytics.records import parse_count, parse_instant, parse_lines, split_lines
+from analytics.records import Refusal, Row, parse_count, parse_instant, parse_lines, split_lines
 from analytics.records.writer import Place
 from analytics.redactor import Redactor
 from analytics.sample import SAMPLE_HOST, has_own_data
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
     from analytics.config import Settings
     from analytics.records.writer import RecordWriter
-
-Row = dict[str, Any]
 
 NAME = "annotations"
 DATASET = "annotations"
@@ -134,7 +132,7 @@ def _read(context: ExtractContext, files: list[Path], *, is_consumed: bool) -> E
     writer = context.writer(flatten_event, source=NAME, dataset=DATASET)
     rejections: list[Rejection] = []
     read: list[Path] = []
-    refused: set[Path] = set()
+    refused_files: set[Path] = set()
     for path in files:
         try:
             if path.stat().st_size > _MAX_BYTES and is_consumed:
@@ -143,7 +141,7 @@ def _read(context: ExtractContext, files: list[Path], *, is_consumed: bool) -> E
             before = len(rejections)
             _read_file(context, writer, path, rejections)
             if len(rejections) > before:
-                refused.add(path)
+                refused_files.add(path)
         except OSError as error:
             tally.file_problems[reason_of(error)] += 1
             continue
@@ -160,7 +158,7 @@ def _read(context: ExtractContext, files: list[Path], *, is_consumed: bool) -> E
     if is_consumed:
         for path in read:
             step("annotation_deleted")
-            if path in refused:
+            if path in refused_files:
                 _put_aside(path)
             else:
                 path.unlink(missing_ok=True)
@@ -178,8 +176,8 @@ def _put_aside(path: Path) -> None:
 def _read_file(context: ExtractContext, writer: RecordWriter[Place], path: Path, rejections: list[Rejection]) -> None:
     day = context.extracted_at.date()  # which files none: each has an instant
     name = context.written_name(path.name)
-    refused: list[tuple[int, str, bytes]] = []
-    for position, record in parse_lines(split_lines(path.read_bytes()), refused):
+    refusals: list[Refusal] = []
+    for position, record in parse_lines(split_lines(path.read_bytes()), refusals):
         try:
             check_event(record)
             kept = record
@@ -187,6 +185,6 @@ def _read_file(context: ExtractContext, writer: RecordWriter[Place], path: Path,
                 kept = {key: value for key, value in record.items() if key != "note"}
             writer.add(kept, Place(name, position, day, source_record_id=context.written_id(record.get("id"))))
         except ContractViolation as violation:
-            refused.append((position, str(violation), b""))
+            refusals.append(Refusal(position, str(violation)))
     # A person wrote it: a note in a dead letter would escape the content policy.
-    rejections += [Rejection(NAME, name, position, reason) for position, reason, _ in refused]
+    rejections += [Rejection(NAME, name, refusal.position, refusal.reason) for refusal in refusals]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from analytics.errors import ContractViolation, reason_of
 from analytics.files import list_files
 from analytics.lake import Rejection, State
-from analytics.records import BLANKS, BOM, parse_json
+from analytics.records import BLANKS, BOM, Refusal, parse_json
 from analytics.records.lines import iter_lines
 from analytics.records.spelling import spell
 from analytics.records.writer import Place
@@ -145,7 +145,9 @@ class _Batch:
         self._seen.add(mark)
 
     def reject(self, place: Place, reason: str, content: bytes) -> None:
-        self.rejections.append(self.context.reject(NAME, place.file, place.position or 0, reason, content))
+        self.rejections.append(
+            self.context.reject(Refusal(place.position or 0, reason, content), source=NAME, file=place.file)
+        )
 
     @property
     def row_count(self) -> int:

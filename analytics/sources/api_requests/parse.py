@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from analytics.records import parse_cost, parse_count, parse_instant, parse_word
+from analytics.records import Row, parse_cost, parse_count, parse_instant, parse_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from analytics.records.writer import Place
-
-Row = dict[str, Any]
 
 NO_EVENT = "no api_request event"
 

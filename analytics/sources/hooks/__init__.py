@@ -195,10 +195,10 @@ def _read_claim(context: ExtractContext, queue: HookQueue, claim: Claim) -> _Rea
                 _fail_file(context, result, queued, f"cannot be read: {failure}")
         else:
             taken_before = writer.row_count
-            refused = _read_file(context, queued, content, writer)
-            result.rejections += refused
-            if refused and writer.row_count == taken_before:
-                result.failures[file_key(queued.name)] = refused[0].reason
+            rejections = _read_file(context, queued, content, writer)
+            result.rejections += rejections
+            if rejections and writer.row_count == taken_before:
+                result.failures[file_key(queued.name)] = rejections[0].reason
     result.rows_read = writer.row_count + len(result.rejections)
     result.parts = writer.flush()
     return result
@@ -250,6 +250,6 @@ def _read_file(
 ) -> list[Rejection]:
     """Hand the events of one file to the writer. Returns what was refused."""
     name = safe_name(context, queued.name)
-    events, refused = parse_file(content, file_name=queued.name, mtime_ns=check_time(queued.mtime_ns))
-    add_events(writer, events, refused, name=name, day=context.file_date(queued.mtime_ns))
-    return [context.reject(NAME, name, *entry) for entry in refused]
+    events, refusals = parse_file(content, file_name=queued.name, mtime_ns=check_time(queued.mtime_ns))
+    add_events(writer, events, refusals, name=name, day=context.file_date(queued.mtime_ns))
+    return [context.reject(refusal, source=NAME, file=name) for refusal in refusals]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from analytics.errors import reason_of
 from analytics.files import list_files
 from analytics.lake import Rejection
+from analytics.records import Refusal
 from analytics.records.lines import iter_lines
 from analytics.sources import ExtractContext, Tally
 from analytics.sources.hooks.parse import EventReader, HookEvent, check_time, flatten_event, parse_file, parse_file_name
@@ -61,8 +62,8 @@ class _Batch:
             if self._context.is_in_window(None if event.at_ns is None else event.at_ns // 1_000)
         )
         day = self._context.file_date(status.st_mtime_ns)
-        add_events(self._writer, events, reader.rejections, name=name, day=day)
-        self._rejections += [self._context.reject(NAME, name, *entry) for entry in reader.rejections]
+        add_events(self._writer, events, reader.refusals, name=name, day=day)
+        self._rejections += [self._context.reject(refusal, source=NAME, file=name) for refusal in reader.refusals]
         self.byte_count += status.st_size
 
     def commit(self, tally: Tally) -> None:
@@ -84,16 +85,16 @@ def _iter_archive(context: ExtractContext, path: Path, size: int, reader: EventR
             yield from reader.read_lines(_iter_lines(opened, limit, reader))
         return
     if size > limit:
-        reader.rejections.append((0, f"larger than {limit >> 20} MB", b""))
+        reader.refusals.append(Refusal(0, f"larger than {limit >> 20} MB"))
         return
-    events, refused = parse_file(path.read_bytes(), file_name=path.name, mtime_ns=reader.mtime_ns)
-    reader.rejections.extend(refused)
+    events, refusals = parse_file(path.read_bytes(), file_name=path.name, mtime_ns=reader.mtime_ns)
+    reader.refusals.extend(refusals)
     yield from events
 
 
 def _iter_lines(opened: BinaryIO, limit: int, reader: EventReader) -> Iterator[tuple[int, bytes]]:
     for line in iter_lines(opened, 0, limit):
         if line.content is None:
-            reader.rejections.append((line.position, f"longer than {limit >> 20} MB", b""))
+            reader.refusals.append(Refusal(line.position, f"longer than {limit >> 20} MB"))
         else:
             yield line.position, line.content

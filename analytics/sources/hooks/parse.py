@@ -18,6 +18,8 @@ from analytics.records import (
     BLANKS,
     BOM,
     NOT_AN_OBJECT,
+    Refusal,
+    Row,
     canonical_json,
     char_count,
     parse_count,
@@ -33,8 +35,6 @@ from analytics.records.spelling import spell
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from datetime import date
-
-Row = dict[str, Any]
 
 NO_EVENT_NAME = "no event name"
 LISTS_TOO_DEEP = "lists nested too deeply"
@@ -107,25 +107,25 @@ _NAMELESS = FileName()
 
 @dataclass
 class EventReader:
-    """Turns the values of one file into events. `rejections` are (position, reason, content)."""
+    """Turns the values of one file into events. `refusals` are those that are none."""
 
     name: FileName
     mtime_ns: int | None
     is_archive: bool
-    rejections: list[tuple[int, str, bytes]] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
     _seen: Counter[bytes] = field(default_factory=Counter)
 
     def read_value(self, value: Any, position: int, depth: int = _LIST_DEPTH) -> Iterator[HookEvent]:
         """The event or events of one JSON value, in lists of lists up to a depth."""
         if isinstance(value, list):
             if depth == 0:
-                self._reject(position, LISTS_TOO_DEEP, value)
+                self._refuse(position, LISTS_TOO_DEEP, value)
                 return
             for index, item in enumerate(value):
                 yield from self.read_value(item, index, depth - 1)
             return
         if not isinstance(value, dict):
-            self._reject(position, NOT_AN_OBJECT, value)
+            self._refuse(position, NOT_AN_OBJECT, value)
             return
         events = value.get("events")
         if (
@@ -141,18 +141,18 @@ class EventReader:
         payload = unwrap(value)
         is_named = find_event(payload) or (payload is not value and find_event(value))
         if not is_named and not (self.name.event_name and "session_id" in payload):
-            self._reject(position, NO_EVENT_NAME, value)
+            self._refuse(position, NO_EVENT_NAME, value)
             return
         try:
             event = self._build(value, payload, position)
         except ContractViolation as violation:
-            self._reject(position, str(violation), value)
+            self._refuse(position, str(violation), value)
         else:
             yield event
 
     def read_lines(self, lines: Iterable[tuple[int, bytes]]) -> Iterator[HookEvent]:
         """The events of JSON lines, each given with its byte offset."""
-        for position, value in parse_lines(lines, self.rejections):
+        for position, value in parse_lines(lines, self.refusals):
             yield from self.read_value(value, position)
 
     def _build(self, record: dict[str, Any], payload: dict[str, Any], position: int) -> HookEvent:
@@ -175,14 +175,12 @@ class EventReader:
         self._seen[canonical] += 1
         return HookEvent(record, payload, position, None, captured, None, repeat)
 
-    def _reject(self, position: int, reason: str, value: Any) -> None:
-        self.rejections.append((position, reason, spell(value)))
+    def _refuse(self, position: int, reason: str, value: Any) -> None:
+        self.refusals.append(Refusal(position, reason, spell(value)))
 
 
-def parse_file(
-    content: bytes, *, file_name: str, mtime_ns: int | None
-) -> tuple[list[HookEvent], list[tuple[int, str, bytes]]]:
-    """The events of one file, whatever its form, and what was rejected.
+def parse_file(content: bytes, *, file_name: str, mtime_ns: int | None) -> tuple[list[HookEvent], list[Refusal]]:
+    """The events of one file, whatever its form, and what is none.
 
     A file with one object was written at the time of capture; one with a list of them is an archive,
     whose own times tell nothing about its events.
@@ -190,19 +188,19 @@ def parse_file(
     stripped = content.removeprefix(BOM).strip(BLANKS)
     name = parse_file_name(file_name)
     if not stripped:
-        return [], [(0, "empty", b"")]
+        return [], [Refusal(0, "empty")]
     try:
         value = parse_json(stripped)
     except ContractViolation as violation:
         lines = list(split_lines(stripped))
         if len(lines) == 1 and not file_name.endswith(".jsonl"):
-            return [], [(0, str(violation), stripped)]
+            return [], [Refusal(0, str(violation), stripped)]
         reader = EventReader(name, mtime_ns, is_archive=True)
         if file_name.endswith(".jsonl") or any(_is_object(line) for _, line in lines[:2]):
-            return list(reader.read_lines(lines)), reader.rejections
-        return [], [(0, str(violation), stripped)]
+            return list(reader.read_lines(lines)), reader.refusals
+        return [], [Refusal(0, str(violation), stripped)]
     reader = EventReader(name, mtime_ns, is_archive=isinstance(value, list) or file_name.endswith(".jsonl"))
-    return list(reader.read_value(value, 0)), reader.rejections
+    return list(reader.read_value(value, 0)), reader.refusals
 
 
 def _is_object(line: bytes) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from analytics.errors import ContractViolation
+from analytics.records import Refusal
 from analytics.records.spelling import spell
 from analytics.sources.hooks.parse import OWN_NAME, HookPlace, parse_file_name
 
@@ -23,12 +24,12 @@ DATASET = "hook_events"
 def add_events(
     writer: RecordWriter[HookPlace],
     events: Iterable[HookEvent],
-    refused: list[tuple[int, str, bytes]],
+    refusals: list[Refusal],
     *,
     name: str,
     day: date,
 ) -> None:
-    """Hand the events of a file to the writer; `refused` gets those it does not take."""
+    """Hand the events of a file to the writer; `refusals` gets those it does not take."""
     named = parse_file_name(name)
     for event in events:
         place = HookPlace(
@@ -44,7 +45,7 @@ def add_events(
         try:
             writer.add(event.record, place, identity=event.identity)
         except ContractViolation as violation:
-            refused.append((event.position, str(violation), spell(event.record)))
+            refusals.append(Refusal(event.position, str(violation), spell(event.record)))
 
 
 def safe_name(context: ExtractContext, name: str) -> str:

@@ -30,7 +30,7 @@ from bson.son import SON
 
 from analytics.errors import ContractViolation
 from analytics.lake import Part, Rejection
-from analytics.records import canonical_json, instant_date, not_json, parse_instant, plausible_instant
+from analytics.records import Refusal, Row, canonical_json, instant_date, not_json, parse_instant, plausible_instant
 from analytics.records.conversations import flatten_line, foreign_producer, transcript_name
 from analytics.records.writer import Place
 from analytics.sources.mongo import DATASET, NAME
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from analytics.sources import ExtractContext
 
 Document = dict[str, Any]
-Row = dict[str, Any]
 
 # Dates stay milliseconds: no date is too early or late to be read, and none passes for JSON unseen.
 CODEC: CodecOptions[Document] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
@@ -65,7 +64,7 @@ _DATES_END = 2**63
 
 
 @dataclass
-class UnitResult:
+class DocumentResult:
     """What some documents brought: parts on disk, not committed yet, and what was refused.
 
     `newest_ms` is the latest `ingestedAt` before the limit, `last_id` the `_id` of the last document
@@ -226,7 +225,7 @@ class DocumentReader:
 
         self._writer = context.writer(flatten, source=NAME, dataset=DATASET)
         self._names: dict[str, str] = {}
-        self._result = UnitResult()
+        self._result = DocumentResult()
         self._has_window = context.has_window
 
     @property
@@ -285,7 +284,7 @@ class DocumentReader:
         except ContractViolation as violation:
             self._reject(document, identity, name, str(violation))
 
-    def finish(self) -> UnitResult:
+    def finish(self) -> DocumentResult:
         """Write what is buffered and hand over what there is."""
         self._result.rows_read = self.row_count
         self._result.parts = self._writer.flush()
@@ -313,7 +312,7 @@ class DocumentReader:
     def _reject(self, document: Document, identity: Any, name: str, reason: str) -> None:
         content = json_util.dumps(document).encode("utf-8", "surrogatepass") if document else b""
         file = f"{name} _id={self._id(identity)}"
-        self._result.rejections.append(self._context.reject(NAME, file, 0, reason, content))
+        self._result.rejections.append(self._context.reject(Refusal(0, reason, content), source=NAME, file=file))
 
 
 def digest_of(at_ms: int, piece: bytes) -> bytes:

@@ -32,7 +32,7 @@ from analytics.sources.mongo.connection import (
     find_order,
     open_server,
 )
-from analytics.sources.mongo.documents import DIGEST_BYTES, Document, DocumentReader, Overlap, UnitResult
+from analytics.sources.mongo.documents import DIGEST_BYTES, Document, DocumentReader, DocumentResult, Overlap
 from analytics.sources.mongo.scan import (
     MAX_MS,
     Key,
@@ -94,7 +94,7 @@ class Mark:
         """Whether nothing was ever read."""
         return self.ingested_ms is None and not self.is_backfilling
 
-    def moved(self, result: UnitResult, span_ms: int) -> Mark:
+    def moved(self, result: DocumentResult, span_ms: int) -> Mark:
         """The mark once a result is durable: at its newest document, with the digests that still matter.
 
         Beyond a limit the oldest digests are left out: their documents are read again, once while nothing moves.
@@ -119,7 +119,7 @@ class Mark:
         return cls(**{**known, "digests": frozenset(joined[start : start + DIGEST_BYTES] for start in starts)})
 
 
-Advance = Callable[[Mark, UnitResult], Mark]
+Advance = Callable[[Mark, DocumentResult], Mark]
 
 
 @dataclass
@@ -216,7 +216,7 @@ class MongoExtractor:
         from_ms = self._newest_ms(server, limit_ms) - self._overlap_ms
         overlap = Overlap(from_ms=from_ms, limit_ms=limit_ms, future_ms=began_ms + FUTURE_MS)
 
-        def advance(reached: Mark, result: UnitResult) -> Mark:
+        def advance(reached: Mark, result: DocumentResult) -> Mark:
             return dataclasses.replace(
                 reached.moved(result, self._overlap_ms),
                 backfill_id=result.last_id or reached.backfill_id,
@@ -243,9 +243,9 @@ class MongoExtractor:
             overlap_count = server.collection.count_documents(ingested_between(from_ms, now_ms + FUTURE_MS))
         # What is newer than the server's clock is read, yet must not take the mark along.
         overlap = Overlap(before.digests, from_ms, now_ms - UPPER_LAG_MS)
-        unordered: list[UnitResult] = []
+        unordered: list[DocumentResult] = []
 
-        def advance(reached: Mark, result: UnitResult) -> Mark:
+        def advance(reached: Mark, result: DocumentResult) -> Mark:
             if scan.order == "id":
                 unordered.append(result)
                 return reached
@@ -270,9 +270,9 @@ class MongoExtractor:
         now_ms = server.now_ms()
         is_joined = mark.ingested_ms is not None and lower_ms <= mark.ingested_ms - self._overlap_ms
         overlap = Overlap(from_ms=lower_ms, limit_ms=now_ms - UPPER_LAG_MS)
-        results: list[UnitResult] = []
+        results: list[DocumentResult] = []
 
-        def advance(reached: Mark, result: UnitResult) -> Mark:
+        def advance(reached: Mark, result: DocumentResult) -> Mark:
             results.append(result)
             return reached
 
@@ -318,7 +318,7 @@ class MongoExtractor:
         if count == mark.undated_count:
             return mark
 
-        def advance(reached: Mark, result: UnitResult) -> Mark:
+        def advance(reached: Mark, result: DocumentResult) -> Mark:
             return dataclasses.replace(reached, undated_id=result.last_id or reached.undated_id)
 
         known_count, before = mark.undated_count, self._total.document_count
@@ -382,7 +382,7 @@ class MongoExtractor:
             return 0, USUAL_DOCUMENT_BYTES
         return int(stats["size"]), int(stats.get("avgObjSize", USUAL_DOCUMENT_BYTES))
 
-    def _run_units(self, server: Server, ranges: Iterator[Scan], overlap: Overlap) -> Iterator[UnitResult]:
+    def _run_units(self, server: Server, ranges: Iterator[Scan], overlap: Overlap) -> Iterator[DocumentResult]:
         """Results in the order of the ranges, read here when there is little to do, else on every core."""
         context = self._context
         heads = list(islice(ranges, 2))
@@ -390,7 +390,7 @@ class MongoExtractor:
             for scan in chain(heads, ranges):
                 yield read_range(context, server, scan, overlap)
             return
-        running: deque[Future[UnitResult]] = deque()
+        running: deque[Future[DocumentResult]] = deque()
         with open_pool(NAME, context.settings.workers, _start_worker, context.for_worker(), overlap) as pool:
             for scan in chain(heads, ranges):
                 running.append(pool.submit(_read_in_worker, scan))
@@ -420,7 +420,7 @@ class MongoExtractor:
         return {} if mark.is_fresh else {self._key: mark.as_json()}
 
 
-def read_range(context: ExtractContext, server: Server, scan: Scan, overlap: Overlap) -> UnitResult:
+def read_range(context: ExtractContext, server: Server, scan: Scan, overlap: Overlap) -> DocumentResult:
     """Read one range into parts. Runs in a worker or here; what it returns counts once it is committed."""
     reader = DocumentReader(context)
     last: Key | None = None
@@ -439,7 +439,7 @@ def _start_worker(context: ExtractContext, overlap: Overlap) -> None:
     _worker[:] = [context, overlap, connect(context.settings)]
 
 
-def _read_in_worker(scan: Scan) -> UnitResult:
+def _read_in_worker(scan: Scan) -> DocumentResult:
     context, overlap, server = _worker
     with explained(server.address, context.settings):
         return read_range(context, server, scan, overlap)

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from analytics.errors import ContractViolation, reason_of
 from analytics.files import list_files, only_files, shown_name
 from analytics.lake import Rejection, State
-from analytics.records import EPOCH, canonical_json, parse_instant, plausible_instant, record_id
+from analytics.records import EPOCH, Refusal, canonical_json, parse_instant, plausible_instant, record_id
 from analytics.records.spelling import spell
 from analytics.sources import ExtractContext, ExtractResult, Source, Tally, refile
 from analytics.sources.plans.archive import (
@@ -226,7 +226,7 @@ def _read_manifest(
         return
     manifest = parse_manifest(content)
     age_s = abs(context.extracted_at.timestamp() - mtime_ns / 1e9)
-    if (manifest.rejections or not manifest.features) and age_s < SETTLE_S:
+    if (manifest.refusals or not manifest.features) and age_s < SETTLE_S:
         reading.tally.waiting_count += 1
         return
     instant = plausible_instant(mtime_ns // 1_000)
@@ -235,7 +235,7 @@ def _read_manifest(
     file = context.written_name(f"{place.path}/{MANIFEST}")
     for event in events:
         _add(context, writer, reading, event, file=file, project=place.project, mtime_ns=mtime_ns)
-    _reject(context, reading, file, manifest.rejections)
+    _reject(context, reading, file, manifest.refusals)
     reading.state[key] = {**state, "digest": digest}
     reading.tally.unit_count += 1
 
@@ -266,11 +266,11 @@ def _add(
     try:
         writer.add(record, place, identity=identity)
     except ContractViolation as violation:
-        reading.rejections.append(context.reject(NAME, file, 0, str(violation), spell(record)))
+        _reject(context, reading, file, [Refusal(0, str(violation), spell(record))])
 
 
-def _reject(context: ExtractContext, reading: _Reading, file: str, refused: Iterable[tuple[int, str, bytes]]) -> None:
-    reading.rejections += [context.reject(NAME, file, *entry) for entry in refused]
+def _reject(context: ExtractContext, reading: _Reading, file: str, refusals: Iterable[Refusal]) -> None:
+    reading.rejections += [context.reject(refusal, source=NAME, file=file) for refusal in refusals]
 
 
 # ---------------------------------------------------------------- archives
@@ -308,7 +308,7 @@ def _read_archive(
         is_new = event.position >= done or is_whole
         if is_new and context.is_in_window(parse_instant(event.record.get("timestamp"))):
             _add_archived(context, writer, reading, event, file=file, mtime_ns=mtime_ns)
-    _reject(context, reading, file, (entry for entry in reader.rejections if entry[0] >= done))
+    _reject(context, reading, file, (refusal for refusal in reader.refusals if refusal.position >= done))
     if not context.has_window:
         reading.state[key] = {"size": len(content), "digest": _digest(content)}
     reading.tally.unit_count += 1
@@ -331,7 +331,7 @@ def _add_archived(
         identity = identity_of(event.record, project=event.project, number=event.number)
         writer.add(event.record, place, identity=identity)
     except ContractViolation as violation:
-        reading.rejections.append(context.reject(NAME, file, event.position, str(violation), spell(event.record)))
+        _reject(context, reading, file, [Refusal(event.position, str(violation), spell(event.record))])
 
 
 def _is_path(key: str) -> bool:

@@ -11,6 +11,8 @@ from analytics.errors import ContractViolation
 from analytics.records import (
     BOM,
     NOT_AN_OBJECT,
+    Refusal,
+    Row,
     char_count,
     parse_instant,
     parse_json,
@@ -24,8 +26,6 @@ from analytics.sources.plans.manifest import normalise_status
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import date
-
-Row = dict[str, Any]
 
 NO_EVENT_TYPE = "no event type"
 
@@ -57,10 +57,10 @@ class PlanEventPlace(NamedTuple):
 
 @dataclass
 class ArchiveReader:
-    """Numbers the events of one archive in their order. `rejections` are (offset, reason, content)."""
+    """Numbers the events of one archive in their order. `refusals` are what is none."""
 
     project: str | None
-    rejections: list[tuple[int, str, bytes]] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
     _seen: Counter[tuple[str | None, ...]] = field(default_factory=Counter)
 
     def read(self, content: bytes) -> Iterator[PlanEvent]:
@@ -70,20 +70,20 @@ class ArchiveReader:
             try:
                 values = parse_json(stripped)
             except ContractViolation as violation:
-                self.rejections.append((0, str(violation), stripped))
+                self.refusals.append(Refusal(0, str(violation), stripped))
                 return
             for index, value in enumerate(values):
                 yield from self._read_value(value, index)
             return
-        for position, value in parse_lines(split_lines(content), self.rejections):
+        for position, value in parse_lines(split_lines(content), self.refusals):
             yield from self._read_value(value, position)
 
     def _read_value(self, value: Any, position: int) -> Iterator[PlanEvent]:
         if not isinstance(value, dict):
-            self.rejections.append((position, NOT_AN_OBJECT, spell(value)))
+            self.refusals.append(Refusal(position, NOT_AN_OBJECT, spell(value)))
             return
         if parse_word(value.get("event_type")) is None:
-            self.rejections.append((position, NO_EVENT_TYPE, spell(value)))
+            self.refusals.append(Refusal(position, NO_EVENT_TYPE, spell(value)))
             return
         project, _, plan = locate(value, self.project)
         counter = (project, plan, value["event_type"], _feature_id(value))

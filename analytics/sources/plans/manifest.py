@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from analytics.records import parse_lines, split_lines
+from analytics.records import Refusal, parse_lines, split_lines
 from analytics.records.spelling import spell
 
 Event = dict[str, Any]
@@ -59,10 +59,10 @@ class PlanPlace(NamedTuple):
 
 @dataclass(frozen=True)
 class Manifest:
-    """The features of a manifest in order, and the lines that are none: (offset, reason, line)."""
+    """The features of a manifest in order, and the lines that are none."""
 
     features: tuple[Event, ...] = ()
-    rejections: tuple[tuple[int, str, bytes], ...] = ()
+    refusals: tuple[Refusal, ...] = ()
 
 
 @dataclass
@@ -101,16 +101,16 @@ class PlanDiff:
 def parse_manifest(content: bytes) -> Manifest:
     """The features of a manifest, one JSON object a line. The last of several lines with one id counts."""
     features: dict[str, Event] = {}
-    rejections: list[tuple[int, str, bytes]] = []
-    for position, value in parse_lines(split_lines(content), rejections):
+    refusals: list[Refusal] = []
+    for position, value in parse_lines(split_lines(content), refusals):
         feature_id = value.get("id") if isinstance(value, dict) else None
         if isinstance(feature_id, int) and not isinstance(feature_id, bool):
             feature_id = str(feature_id)
         if not isinstance(feature_id, str) or not feature_id:
-            rejections.append((position, NOT_A_FEATURE, spell(value)))
+            refusals.append(Refusal(position, NOT_A_FEATURE, spell(value)))
             continue
         features[feature_id] = {**value, "id": feature_id, "status": normalise_status(value.get("status"))}
-    return Manifest(tuple(features.values()), tuple(rejections))
+    return Manifest(tuple(features.values()), tuple(refusals))
 
 
 def normalise_status(value: Any) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from analytics.config import Settings
 from analytics.errors import ContractViolation, SourceUnavailable, reason_of
 from analytics.lake import Part, Rejection, State
-from analytics.records import parse_instant, parse_object
+from analytics.records import Refusal, Row, parse_instant, parse_object
 from analytics.records.conversations import flatten_agent_meta, flatten_line
 from analytics.records.spelling import spell
 from analytics.records.writer import Place, RecordWriter, split_evenly
@@ -197,7 +197,7 @@ def read_unit(context: ExtractContext, tasks: list[Task]) -> UnitResult:
     return result
 
 
-def _flatten(record: dict[str, Any], place: Place, *, keep_text: bool) -> dict[str, Any]:
+def _flatten(record: dict[str, Any], place: Place, *, keep_text: bool) -> Row:
     if place.file.endswith(META_SUFFIX):
         return flatten_agent_meta(record, file=place.file)
     return flatten_line(record, keep_text=keep_text, file=place.file)
@@ -210,19 +210,21 @@ def _read_file(
         _read_meta(context, task, opened, name, writer, result)
         return
     reader = FileReader(task, opened, context.settings.max_line_mb << 20, context.file_date(task.file.mtime_ns))
-    rejections = reader.rejections
+    refusals = reader.refusals
     for record, position, day in reader:
         if context.has_window and not context.is_in_window(parse_instant(record.get("timestamp"))):
             continue
         try:
             writer.add(record, Place(name, position, day))
         except ContractViolation as violation:
-            rejections.append((position, str(violation), spell(record)))
-    result.rejections += [context.reject(NAME, name, *entry) for entry in rejections]
-    if reader.refused is not None and reader.refused_count:
-        result.rejections.append(Rejection(NAME, name, task.offset, reader.refused, reader.refused_count))
+            refusals.append(Refusal(position, str(violation), spell(record)))
+    result.rejections += [context.reject(refusal, source=NAME, file=name) for refusal in refusals]
+    if reader.foreign_reason is not None and reader.foreign_count:
+        result.rejections.append(Rejection(NAME, name, task.offset, reader.foreign_reason, reader.foreign_count))
     result.waiting_count += reader.is_waiting
-    result.state[task.file.key] = _position(task, name, reader.offset, reader.edges(), reader.last_at, reader.refused)
+    result.state[task.file.key] = _position(
+        task, name, reader.offset, reader.edges(), reader.last_at, reader.foreign_reason
+    )
 
 
 def _read_meta(
@@ -235,12 +237,12 @@ def _read_meta(
         record = parse_object(content)
         writer.add(record, Place(name, 0, day), identity={"file": task.file.name, "meta": record})
     except ContractViolation as violation:
-        result.rejections.append(context.reject(NAME, name, 0, str(violation), content))
+        result.rejections.append(context.reject(Refusal(0, str(violation), content), source=NAME, file=name))
     result.state[task.file.key] = _position(task, name, 0, "", None, None)
 
 
 def _position(
-    task: Task, name: str, offset: int, edges: str, last_at: int | None, refused: str | None
+    task: Task, name: str, offset: int, edges: str, last_at: int | None, foreign_reason: str | None
 ) -> dict[str, Any]:
     position = {
         "name": name,
@@ -251,4 +253,4 @@ def _position(
         "edges": edges,
         "last_at": last_at,
     }
-    return position if refused is None else {**position, "refused": refused}
+    return position if foreign_reason is None else {**position, "refused": foreign_reason}

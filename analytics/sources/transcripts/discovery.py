@@ -53,7 +53,7 @@ class Task:
     file: TranscriptFile
     offset: int = 0
     last_at: int | None = None
-    refused: str | None = None
+    foreign_reason: str | None = None
     former_key: str | None = None
 
     @property

@@ -15,7 +15,16 @@ from typing import Any, BinaryIO
 import orjson
 
 from analytics.errors import ContractViolation
-from analytics.records import BLANKS, BOM, NOT_AN_OBJECT, instant_date, iter_concatenated, parse_instant, parse_json
+from analytics.records import (
+    BLANKS,
+    BOM,
+    NOT_AN_OBJECT,
+    Refusal,
+    instant_date,
+    iter_concatenated,
+    parse_instant,
+    parse_json,
+)
 from analytics.records.conversations import foreign_producer
 from analytics.records.lines import Line, iter_lines
 from analytics.sources.transcripts.discovery import Task, read_edges
@@ -44,17 +53,17 @@ class FileReader:
     offset: int = 0
     last_at: int | None = None
     is_waiting: bool = False
-    refused: str | None = None
-    refused_count: int = 0
-    rejections: list[tuple[int, str, bytes]] = field(default_factory=list)
+    foreign_reason: str | None = None
+    foreign_count: int = 0
+    refusals: list[Refusal] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.offset = self.task.offset
         self.last_at = self.task.last_at
-        self.refused = self.task.refused
+        self.foreign_reason = self.task.foreign_reason
         # Judged by its beginning, however little of that the first read saw.
-        if self.refused is None and self.offset < PROBE_BYTES:
-            self.refused = find_foreign_producer(self.opened.read(PROBE_BYTES))
+        if self.foreign_reason is None and self.offset < PROBE_BYTES:
+            self.foreign_reason = find_foreign_producer(self.opened.read(PROBE_BYTES))
 
     def __iter__(self) -> Iterator[tuple[dict[str, Any], int, date]]:
         undated: list[tuple[dict[str, Any], int]] = []
@@ -85,12 +94,12 @@ class FileReader:
 
     def _read_line(self, line: Line) -> Found:
         """The records of a line: nearly always it is one JSON object, which costs no more than its parsing."""
-        if self.refused is not None:
-            return self._count_refused(line)
+        if self.foreign_reason is not None:
+            return self._count_foreign(line)
         if line.content is None:
             if not line.is_terminated:
                 raise _HalfWritten
-            self.rejections.append((line.position, f"longer than {self.max_line_bytes >> 20} MB", b""))
+            self.refusals.append(Refusal(line.position, f"longer than {self.max_line_bytes >> 20} MB"))
             return ()
         try:
             value = orjson.loads(line.content)
@@ -98,7 +107,7 @@ class FileReader:
             return self._read_odd_line(line, line.content)
         return ((value, line.position),) if isinstance(value, dict) else self._read_odd_line(line, line.content)
 
-    def _count_refused(self, line: Line) -> Found:
+    def _count_foreign(self, line: Line) -> Found:
         """No records. A half written end waits here too: its rest would count as a line of its own."""
         content = b"" if line.content is None else line.content.strip(BLANKS)
         if line.content is not None and not content:
@@ -108,7 +117,7 @@ class FileReader:
                 parse_json(content)
             except ContractViolation as violation:
                 raise _HalfWritten from violation
-        self.refused_count += 1
+        self.foreign_count += 1
         return ()
 
     def _read_odd_line(self, line: Line, content: bytes) -> Found:
@@ -126,7 +135,7 @@ class FileReader:
             return ((value, line.position),)
         if not line.is_terminated:
             raise _HalfWritten
-        self.rejections.append((line.position, NOT_AN_OBJECT, stripped))
+        self.refusals.append(Refusal(line.position, NOT_AN_OBJECT, stripped))
         return ()
 
     def _recover(self, line: Line, position: int, content: bytes, reason: str) -> Found:
@@ -136,7 +145,7 @@ class FileReader:
         except ContractViolation as violation:
             if not line.is_terminated:
                 raise _HalfWritten from violation
-            self.rejections.append((position, reason, content))
+            self.refusals.append(Refusal(position, reason, content))
             return ()
 
 

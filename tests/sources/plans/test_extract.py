@@ -444,7 +444,7 @@ def test_any_history_of_statuses_is_a_history_of_steps(snapshots):
 def test_parse_manifest_takes_the_last_line_of_an_id():
     manifest = parse_manifest(b'{"id": 1}\n\n{"id": "1", "status": "Done"}\n{"status": "pending"}\nnull\n')
     assert [(feature["id"], feature["status"]) for feature in manifest.features] == [("1", "completed")]
-    assert [reason for _, reason, _ in manifest.rejections] == ["no feature id", "no feature id"]
+    assert [reason for _, reason, _ in manifest.refusals] == ["no feature id", "no feature id"]
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def read(content: bytes, **arguments):
 def test_a_record_is_found_however_it_is_written(content):
     reader, records = read(content)
     assert records == [{"a": 1}, {"a": 2}]
-    assert reader.rejections == []
+    assert reader.refusals == []
     assert not reader.is_waiting
     assert reader.offset == len(content)
 
@@ -64,7 +64,7 @@ def test_a_bad_line_is_rejected_with_its_place_and_the_rest_goes_on(bad, reason)
     first = b'{"a":1}\n'
     reader, records = read(first + bad + b'\n{"a":2}\n')
     assert records == [{"a": 1}, {"a": 2}]
-    assert [(position, why) for position, why, _ in reader.rejections] == [(len(first), reason)]
+    assert [(position, why) for position, why, _ in reader.refusals] == [(len(first), reason)]
     assert reader.offset == len(first) + len(bad) + 1 + len(first)
 
 
@@ -75,7 +75,7 @@ def test_an_unfinished_end_waits_and_nothing_of_it_is_taken(tail):
     reader, records = read(b'{"a":1}\n' + tail)
     assert records == [{"a": 1}]
     assert reader.is_waiting
-    assert reader.rejections == []
+    assert reader.refusals == []
     assert reader.offset == 8
 
 
@@ -122,5 +122,5 @@ def test_find_foreign_producer_knows_look_alikes(line, producer):
 def test_a_look_alike_is_refused_whole_and_each_line_is_counted():
     reader, records = read(b'{"type":"session_meta","payload":{}}\n\n{"a":1}\nbroken\n')
     assert records == []
-    assert reader.refused_count == 3
-    assert "Codex" in reader.refused
+    assert reader.foreign_count == 3
+    assert "Codex" in reader.foreign_reason
