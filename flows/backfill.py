@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Any
 
@@ -13,15 +14,13 @@ from flows.notification import notify_failure
 DAYS_AT_ONCE = 31
 
 
-def iter_windows(since: date, until: date, days: int = DAYS_AT_ONCE) -> list[tuple[date, date]]:
+def iter_windows(since: date, until: date, days: int = DAYS_AT_ONCE) -> Iterator[tuple[date, date]]:
     """Half-open windows that cover since (inclusive) to until (exclusive), in order."""
-    windows = []
     start = since
     while start < until:
         end = min(start + timedelta(days=days), until)
-        windows.append((start, end))
+        yield start, end
         start = end
-    return windows
 
 
 @flow(

@@ -124,7 +124,7 @@ def _repair(value: Any) -> Any:
     return value
 
 
-def iter_concatenated(text: bytes) -> list[tuple[int, bytes]]:
+def parse_concatenated(text: bytes) -> list[tuple[int, bytes]]:
     """Two or more JSON objects written on one line without a newline between: each with its byte offset.
 
     Seen where two writers shared a file. Raises ContractViolation when the text is anything else.

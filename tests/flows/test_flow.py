@@ -237,7 +237,7 @@ def test_prefect_yaml_says_the_same() -> None:
 
 
 def test_backfill_windows_cover_the_range_once() -> None:
-    windows = iter_windows(date(2026, 1, 1), date(2026, 3, 15))
+    windows = list(iter_windows(date(2026, 1, 1), date(2026, 3, 15)))
     assert windows == [
         (date(2026, 1, 1), date(2026, 2, 1)),
         (date(2026, 2, 1), date(2026, 3, 4)),

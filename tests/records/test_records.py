@@ -11,7 +11,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from analytics.errors import ContractViolation
-from analytics.records import canonical_json, instant_date, iter_concatenated, parse_instant, parse_json, record_id
+from analytics.records import canonical_json, instant_date, parse_concatenated, parse_instant, parse_json, record_id
 
 JSON_VALUES = st.recursive(
     st.none()
@@ -98,28 +98,28 @@ def test_canonical_json_is_a_fixed_point_and_independent_of_order(value):
     st.text(" \t", max_size=2),
 )
 @hypothesis_settings(max_examples=80)
-def test_iter_concatenated_gives_back_the_objects_of_a_line(values, blank):
+def test_parse_concatenated_gives_back_the_objects_of_a_line(values, blank):
     encoded = [json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass") for value in values]
     try:
         text = b"".join(part + blank.encode() for part in encoded)
         text.decode()
     except UnicodeDecodeError:
         return
-    parts = iter_concatenated(text)
+    parts = parse_concatenated(text)
     assert [json.loads(part) for _, part in parts] == values
     assert all(text[offset:].startswith(part) for offset, part in parts)
 
 
 @pytest.mark.parametrize("text", [b'{"a":1}x', b'{"a":1}[2]', b'{"a":1}{"b"', b"[1][2]", b'{"a":1}\xff'])
-def test_iter_concatenated_refuses_anything_else(text):
+def test_parse_concatenated_refuses_anything_else(text):
     with pytest.raises(ContractViolation):
-        iter_concatenated(text)
+        parse_concatenated(text)
 
 
-def test_iter_concatenated_takes_time_in_proportion_to_the_line():
+def test_parse_concatenated_takes_time_in_proportion_to_the_line():
     """It copied the rest of the line for every object: a million of them took hours. Found by review."""
     started = time.process_time()
-    assert len(iter_concatenated(b'{"a":1}' * 100_000)) == 100_000
+    assert len(parse_concatenated(b'{"a":1}' * 100_000)) == 100_000
     assert time.process_time() - started < 5
 
 

@@ -10,7 +10,7 @@ from analytics.lake import Rejection
 from analytics.records import Refusal
 from analytics.records.lines import iter_lines
 from analytics.sources import ExtractContext, Tally
-from analytics.sources.hooks.parse import EventReader, HookEvent, check_time, flatten_event, parse_file, parse_file_name
+from analytics.sources.hooks.parse import EventParser, HookEvent, check_time, flatten_event, parse_file, parse_file_name
 from analytics.sources.hooks.queue import REASON_SUFFIX
 from analytics.sources.hooks.rows import DATASET, NAME, add_events
 
@@ -55,15 +55,15 @@ class _Batch:
 
     def read(self, path: Path, name: str) -> None:
         status = path.stat()
-        reader = EventReader(parse_file_name(path.name), check_time(status.st_mtime_ns), is_archive=True)
+        parser = EventParser(parse_file_name(path.name), check_time(status.st_mtime_ns), is_archive=True)
         events = (
             event
-            for event in _iter_archive(self._context, path, status.st_size, reader)
+            for event in _iter_archive(self._context, path, status.st_size, parser)
             if self._context.is_in_window(None if event.at_ns is None else event.at_ns // 1_000)
         )
         day = self._context.file_date(status.st_mtime_ns)
-        add_events(self._writer, events, reader.refusals, name=name, day=day)
-        self._rejections += [self._context.reject(refusal, source=NAME, file=name) for refusal in reader.refusals]
+        add_events(self._writer, events, parser.refusals, name=name, day=day)
+        self._rejections += [self._context.reject(refusal, source=NAME, file=name) for refusal in parser.refusals]
         self.byte_count += status.st_size
 
     def commit(self, tally: Tally) -> None:
@@ -77,24 +77,24 @@ class _Batch:
         )
 
 
-def _iter_archive(context: ExtractContext, path: Path, size: int, reader: EventReader) -> Iterator[HookEvent]:
+def _iter_archive(context: ExtractContext, path: Path, size: int, parser: EventParser) -> Iterator[HookEvent]:
     """The events of a file: JSON lines one at a time, any other form whole, up to the size of a line."""
     limit = context.settings.max_line_mb << 20
     if path.name.endswith(".jsonl"):
         with path.open("rb") as opened:
-            yield from reader.read_lines(_iter_lines(opened, limit, reader))
+            yield from parser.parse_lines(_iter_lines(opened, limit, parser))
         return
     if size > limit:
-        reader.refusals.append(Refusal(0, f"larger than {limit >> 20} MB"))
+        parser.refusals.append(Refusal(0, f"larger than {limit >> 20} MB"))
         return
-    events, refusals = parse_file(path.read_bytes(), file_name=path.name, mtime_ns=reader.mtime_ns)
-    reader.refusals.extend(refusals)
+    events, refusals = parse_file(path.read_bytes(), file_name=path.name, mtime_ns=parser.mtime_ns)
+    parser.refusals.extend(refusals)
     yield from events
 
 
-def _iter_lines(opened: BinaryIO, limit: int, reader: EventReader) -> Iterator[tuple[int, bytes]]:
+def _iter_lines(opened: BinaryIO, limit: int, parser: EventParser) -> Iterator[tuple[int, bytes]]:
     for line in iter_lines(opened, 0, limit):
         if line.content is None:
-            reader.refusals.append(Refusal(line.position, f"longer than {limit >> 20} MB"))
+            parser.refusals.append(Refusal(line.position, f"longer than {limit >> 20} MB"))
         else:
             yield line.position, line.content

@@ -106,7 +106,7 @@ _NAMELESS = FileName()
 
 
 @dataclass
-class EventReader:
+class EventParser:
     """Turns the values of one file into events. `refusals` are those that are none."""
 
     name: FileName
@@ -115,14 +115,14 @@ class EventReader:
     refusals: list[Refusal] = field(default_factory=list)
     _seen: Counter[bytes] = field(default_factory=Counter)
 
-    def read_value(self, value: Any, position: int, depth: int = _LIST_DEPTH) -> Iterator[HookEvent]:
+    def parse_value(self, value: Any, position: int, depth: int = _LIST_DEPTH) -> Iterator[HookEvent]:
         """The event or events of one JSON value, in lists of lists up to a depth."""
         if isinstance(value, list):
             if depth == 0:
                 self._refuse(position, LISTS_TOO_DEEP, value)
                 return
             for index, item in enumerate(value):
-                yield from self.read_value(item, index, depth - 1)
+                yield from self.parse_value(item, index, depth - 1)
             return
         if not isinstance(value, dict):
             self._refuse(position, NOT_AN_OBJECT, value)
@@ -136,7 +136,7 @@ class EventReader:
             and not find_event(value)
         ):
             for index, item in enumerate(events):
-                yield from self.read_value(item, index, depth - 1)
+                yield from self.parse_value(item, index, depth - 1)
             return
         payload = unwrap(value)
         is_named = find_event(payload) or (payload is not value and find_event(value))
@@ -150,10 +150,10 @@ class EventReader:
         else:
             yield event
 
-    def read_lines(self, lines: Iterable[tuple[int, bytes]]) -> Iterator[HookEvent]:
+    def parse_lines(self, lines: Iterable[tuple[int, bytes]]) -> Iterator[HookEvent]:
         """The events of JSON lines, each given with its byte offset."""
         for position, value in parse_lines(lines, self.refusals):
-            yield from self.read_value(value, position)
+            yield from self.parse_value(value, position)
 
     def _build(self, record: dict[str, Any], payload: dict[str, Any], position: int) -> HookEvent:
         is_wrapped = payload is not record
@@ -195,12 +195,12 @@ def parse_file(content: bytes, *, file_name: str, mtime_ns: int | None) -> tuple
         lines = list(split_lines(stripped))
         if len(lines) == 1 and not file_name.endswith(".jsonl"):
             return [], [Refusal(0, str(violation), stripped)]
-        reader = EventReader(name, mtime_ns, is_archive=True)
+        parser = EventParser(name, mtime_ns, is_archive=True)
         if file_name.endswith(".jsonl") or any(_is_object(line) for _, line in lines[:2]):
-            return list(reader.read_lines(lines)), reader.refusals
+            return list(parser.parse_lines(lines)), parser.refusals
         return [], [Refusal(0, str(violation), stripped)]
-    reader = EventReader(name, mtime_ns, is_archive=isinstance(value, list) or file_name.endswith(".jsonl"))
-    return list(reader.read_value(value, 0)), reader.refusals
+    parser = EventParser(name, mtime_ns, is_archive=isinstance(value, list) or file_name.endswith(".jsonl"))
+    return list(parser.parse_value(value, 0)), parser.refusals
 
 
 def _is_object(line: bytes) -> bool:

@@ -26,7 +26,7 @@ from analytics.records import EPOCH, Refusal, canonical_json, parse_instant, pla
 from analytics.records.spelling import spell
 from analytics.sources import ExtractContext, ExtractResult, Source, Tally, refile
 from analytics.sources.plans.archive import (
-    ArchiveReader,
+    ArchiveParser,
     PlanEvent,
     PlanEventPlace,
     flatten_event,
@@ -302,13 +302,13 @@ def _read_archive(
         done = known[key]["size"]
         if done == len(content):
             return
-    reader = ArchiveReader(None if project is None else shown_name(project.as_posix()))
+    parser = ArchiveParser(None if project is None else shown_name(project.as_posix()))
     file = context.written_name(path.name if project is None else path.relative_to(project).as_posix())
-    for event in reader.read(content):
+    for event in parser.parse(content):
         is_new = event.position >= done or is_whole
         if is_new and context.is_in_window(parse_instant(event.record.get("timestamp"))):
             _add_archived(context, writer, reading, event, file=file, mtime_ns=mtime_ns)
-    _reject(context, reading, file, (refusal for refusal in reader.refusals if refusal.position >= done))
+    _reject(context, reading, file, (refusal for refusal in parser.refusals if refusal.position >= done))
     if not context.has_window:
         reading.state[key] = {"size": len(content), "digest": _digest(content)}
     reading.tally.unit_count += 1

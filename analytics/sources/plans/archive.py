@@ -56,14 +56,14 @@ class PlanEventPlace(NamedTuple):
 
 
 @dataclass
-class ArchiveReader:
+class ArchiveParser:
     """Numbers the events of one archive in their order. `refusals` are what is none."""
 
     project: str | None
     refusals: list[Refusal] = field(default_factory=list)
     _seen: Counter[tuple[str | None, ...]] = field(default_factory=Counter)
 
-    def read(self, content: bytes) -> Iterator[PlanEvent]:
+    def parse(self, content: bytes) -> Iterator[PlanEvent]:
         """The events of JSON lines, or of one JSON array."""
         if is_array(content):
             stripped = content.removeprefix(BOM).strip()
@@ -73,12 +73,12 @@ class ArchiveReader:
                 self.refusals.append(Refusal(0, str(violation), stripped))
                 return
             for index, value in enumerate(values):
-                yield from self._read_value(value, index)
+                yield from self._parse_value(value, index)
             return
         for position, value in parse_lines(split_lines(content), self.refusals):
-            yield from self._read_value(value, position)
+            yield from self._parse_value(value, position)
 
-    def _read_value(self, value: Any, position: int) -> Iterator[PlanEvent]:
+    def _parse_value(self, value: Any, position: int) -> Iterator[PlanEvent]:
         if not isinstance(value, dict):
             self.refusals.append(Refusal(position, NOT_AN_OBJECT, spell(value)))
             return

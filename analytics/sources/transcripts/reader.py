@@ -21,7 +21,7 @@ from analytics.records import (
     NOT_AN_OBJECT,
     Refusal,
     instant_date,
-    iter_concatenated,
+    parse_concatenated,
     parse_instant,
     parse_json,
 )
@@ -141,7 +141,7 @@ class FileReader:
     def _recover(self, line: Line, position: int, content: bytes, reason: str) -> Found:
         """The objects of a line that holds several; otherwise a rejection for the first reason."""
         try:
-            return [(parse_json(part), position + offset) for offset, part in iter_concatenated(content)]
+            return [(parse_json(part), position + offset) for offset, part in parse_concatenated(content)]
         except ContractViolation as violation:
             if not line.is_terminated:
                 raise _HalfWritten from violation
