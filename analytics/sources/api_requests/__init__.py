@@ -190,10 +190,12 @@ def _names_before(name: str) -> list[str]:
 
 
 def _read_new(batch: _Batch, path: Path, root: Path, known: State, *, is_final: bool = False) -> None:
-    """The lines of a file that were not read before. A file that is another than it was is read from its start."""
+    """What was not read of a file before. One that is another than it was is read from its start.
+
+    `is_final`: nobody writes to it any more, so that its last line is whole without a newline.
+    """
     name = path.relative_to(root).as_posix()
     key, file = batch.context.position_key(name), batch.context.written_name(name)
-    limit = batch.context.settings.max_line_mb << 20
     try:
         with path.open("rb") as opened:
             status = os.fstat(opened.fileno())
@@ -205,7 +207,10 @@ def _read_new(batch: _Batch, path: Path, root: Path, known: State, *, is_final: 
             is_refiled = reached is not known.get(key)
             if start == status.st_size and not is_refiled:
                 return
-            end = _read_lines(batch, opened, start, limit, file, day, is_final=is_final or path.suffix == ".json")
+            if path.name.endswith(".json"):
+                end = _read_document(batch, opened, file=file, day=day)
+            else:
+                end = _read_lines(batch, opened, start, file=file, day=day, is_final=is_final)
             if (end > start or is_refiled) and not batch.context.has_window:
                 batch.state[key] = {"offset": end, "head": _head(opened, end)}
             batch.tally.unit_count += 1
@@ -216,19 +221,22 @@ def _read_new(batch: _Batch, path: Path, root: Path, known: State, *, is_final: 
         batch.commit()
 
 
-def _read_lines(
-    batch: _Batch, opened: BinaryIO, start: int, limit: int, file: str, day: date, *, is_final: bool
-) -> int:
+def _read_document(batch: _Batch, opened: BinaryIO, *, file: str, day: date) -> int:
+    """Read a file that is one JSON value. Returns its end."""
+    limit = batch.context.settings.max_line_mb << 20
+    place = Place(file, 0, day)
+    opened.seek(0)
+    content = opened.read(limit + 1)
+    if len(content) > limit:
+        batch.reject(place, f"larger than {limit >> 20} MB", b"")
+    elif content.strip():
+        batch.add_value(content.removeprefix(BOM).strip(), place, is_strict=True)
+    return opened.seek(0, os.SEEK_END)
+
+
+def _read_lines(batch: _Batch, opened: BinaryIO, start: int, *, file: str, day: date, is_final: bool) -> int:
     """Read lines from an offset on. Returns the offset after the last whole one."""
-    if is_final and opened.name.endswith(".json"):
-        opened.seek(0)
-        content = opened.read(limit + 1)
-        place = Place(file, 0, day)
-        if len(content) > limit:
-            batch.reject(place, f"larger than {limit >> 20} MB", b"")
-        elif content.strip():
-            batch.add_value(content.removeprefix(BOM).strip(), place, is_strict=True)
-        return opened.seek(0, os.SEEK_END)
+    limit = batch.context.settings.max_line_mb << 20
     offset = start
     for line in iter_lines(opened, start, limit):
         if not line.is_terminated and not is_final:

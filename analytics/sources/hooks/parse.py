@@ -360,19 +360,7 @@ def flatten_event(record: dict[str, Any], place: HookPlace) -> Row:
     A value of an unexpected type counts as absent; the payload keeps it.
     """
     payload = unwrap(record)
-    row: Row = {}
-    for key, value in payload.items():
-        if isinstance(value, str):
-            if (column := _TEXT_COLUMNS.get(key)) is not None:
-                if value:
-                    row[column] = value
-            elif (column := _LENGTH_COLUMNS.get(key)) is not None:
-                row[column] = len(value)
-        elif isinstance(value, bool):
-            if (column := _FLAG_COLUMNS.get(key)) is not None:
-                row[column] = value
-        elif isinstance(value, list) and (column := _LIST_COLUMNS.get(key)) is not None:
-            row[column] = len(value)
+    row = _flatten_fields(payload)
     event = find_event(payload) or find_event(record) or place.file_event
     if payload is not record:
         _put_text(row, "source_app", record.get("source_app"))
@@ -395,6 +383,24 @@ def flatten_event(record: dict[str, Any], place: HookPlace) -> Row:
     if "tool_input" in payload or "tool_response" in payload or "tool_name" in row:
         _flatten_tool(row, payload, event)
     row["producer"] = find_producer(payload, event)
+    return row
+
+
+def _flatten_fields(payload: Mapping[str, Any]) -> Row:
+    """The columns that are a field of the payload as it stands, or its length."""
+    row: Row = {}
+    for key, value in payload.items():
+        if isinstance(value, str):
+            if (column := _TEXT_COLUMNS.get(key)) is not None:
+                if value:
+                    row[column] = value
+            elif (column := _LENGTH_COLUMNS.get(key)) is not None:
+                row[column] = len(value)
+        elif isinstance(value, bool):
+            if (column := _FLAG_COLUMNS.get(key)) is not None:
+                row[column] = value
+        elif isinstance(value, list) and (column := _LIST_COLUMNS.get(key)) is not None:
+            row[column] = len(value)
     return row
 
 
