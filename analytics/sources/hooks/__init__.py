@@ -149,7 +149,7 @@ def _read_batches(
                 yield _next_reading(queue, running)
     finally:
         for claim, _ in running:
-            queue.abandon(claim, is_innocent=True)
+            queue.abandon(claim, counts_attempt=False)
 
 
 def _iter_claims(queue: HookQueue, batches: Iterable[list[QueuedFile]]) -> Iterator[Claim]:
@@ -172,8 +172,8 @@ def _guard(queue: HookQueue, claim: Claim, work: Callable[[], _Result]) -> _Resu
     try:
         return work()
     except BaseException as error:
-        is_innocent = isinstance(error, (OSError, AnalyticsError, KeyboardInterrupt))
-        queue.abandon(claim, is_innocent=is_innocent and not isinstance(error, ContractViolation))
+        is_elsewhere = isinstance(error, (OSError, AnalyticsError, KeyboardInterrupt))
+        queue.abandon(claim, counts_attempt=isinstance(error, ContractViolation) or not is_elsewhere)
         raise
 
 
@@ -184,7 +184,7 @@ def _read_claim(context: ExtractContext, queue: HookQueue, claim: Claim) -> _Rea
     result = _Reading(file_count=len(claim.files))
     for queued in claim.files:
         try:
-            queue.check_worn_out(claim)
+            queue.check_retry_limit(claim)
             content = queue.read(claim, queued)
         except ContractViolation as violation:
             _fail_file(context, result, queued, str(violation))

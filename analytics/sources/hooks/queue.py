@@ -46,7 +46,7 @@ REASON_SUFFIX = ".reason.json"
 
 _LOCK = ".lock"
 _ATTEMPTS = ".attempts"
-_UNBORN = ".new-"
+_UNLOCKED_PREFIX = ".new-"
 _NAME_LIMIT = 180
 _RETRY = re.compile(r"~([0-9]{1,4})\Z")
 
@@ -137,7 +137,7 @@ class HookQueue:
             if lock is None:
                 continue
             claim = Claim(entry.name, folder, lock)
-            if entry.name.startswith(_UNBORN):
+            if entry.name.startswith(_UNLOCKED_PREFIX):
                 self._remove_claim(claim)
                 continue
             claim.files = sorted(_iter_files(folder), key=lambda queued: (queued.mtime_ns, queued.name))
@@ -149,13 +149,13 @@ class HookQueue:
         while True:
             # The folder gets its name once it is locked: an unlocked one looks like a dead run's.
             name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:12]}"
-            unborn = self.processing / (_UNBORN + name)
-            unborn.mkdir(mode=0o700)
-            lock = _try_lock(unborn / _LOCK)
+            unnamed = self.processing / (_UNLOCKED_PREFIX + name)
+            unnamed.mkdir(mode=0o700)
+            lock = _try_lock(unnamed / _LOCK)
             if lock is None:
                 continue  # another run took it for a dead one's in the moment before the lock, and removes it
             folder = self.processing / name
-            unborn.rename(folder)
+            unnamed.rename(folder)
             return Claim(name, folder, lock)
 
     # ---- reading
@@ -196,14 +196,14 @@ class HookQueue:
         """Count an attempt before it is made, so that one that kills its process is counted too."""
         (claim.folder / _ATTEMPTS).write_text(str(claim.attempts + 1), encoding="ascii")
 
-    def abandon(self, claim: Claim, *, is_innocent: bool) -> None:
-        """Leave a claim to the next run. `is_innocent`: the failure was not its files' doing."""
-        if is_innocent:
+    def abandon(self, claim: Claim, *, counts_attempt: bool) -> None:
+        """Leave a claim to the next run. `counts_attempt`: the failure may have been its files' doing."""
+        if not counts_attempt:
             with contextlib.suppress(OSError):
                 (claim.folder / _ATTEMPTS).write_text(str(claim.attempts), encoding="ascii")
         claim.release()
 
-    def check_worn_out(self, claim: Claim) -> None:
+    def check_retry_limit(self, claim: Claim) -> None:
         """Raise ContractViolation when runs have died over this claim more often than the retry limit."""
         if claim.attempts > self.retry_limit:
             raise ContractViolation(f"{claim.attempts} runs died while they read it")
@@ -213,8 +213,8 @@ class HookQueue:
         return claim.attempts > self.retry_limit and len(claim.files) > 1
 
     def split(self, claim: Claim) -> None:
-        """Make each file of a claim a claim by itself, for `take_back`, so that only the guilty one will be refused."""
-        (claim.folder / _ATTEMPTS).write_text("0", encoding="ascii")  # a run that dies here leaves no guilt behind
+        """Make each file of a claim a claim by itself, for `take_back`, so that only the one that kills is refused."""
+        (claim.folder / _ATTEMPTS).write_text("0", encoding="ascii")  # a run that dies here counts against no file
         for queued in claim.files:
             single = self._create_claim()
             with contextlib.suppress(FileNotFoundError):
