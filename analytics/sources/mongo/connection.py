@@ -162,7 +162,9 @@ def explained(address: str, settings: Settings) -> Iterator[None]:
             f"mongo: the connection to {address} broke and did not come back. The next run goes on from there."
         ) from None
     except PyMongoError as error:
-        raise SourceUnavailable(f"mongo: reading from {address} failed ({type(error).__name__}).") from None
+        raise SourceUnavailable(
+            f"mongo: reading from {address} failed ({type(error).__name__}). Check the server, then run again."
+        ) from None
 
 
 def _explain_refusal(error: OperationFailure, address: str, settings: Settings) -> str:
@@ -178,7 +180,10 @@ def _explain_refusal(error: OperationFailure, address: str, settings: Settings) 
             f"Grant it: db.grantRolesToUser('<user>', [{{role: 'read', db: '{database}'}}])"
         )
     name = (error.details or {}).get("codeName", "unknown")
-    return f"mongo: {address} refused a command ({name}, code {error.code})."
+    return (
+        f"mongo: {address} refused a command ({name}, code {error.code}). "
+        "Check the server's log and the user's rights, then run again."
+    )
 
 
 def is_passing(error: PyMongoError) -> bool:

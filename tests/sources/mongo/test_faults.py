@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from pymongo import MongoClient
-from pymongo.errors import AutoReconnect, CursorNotFound, NotPrimaryError
+from pymongo.errors import AutoReconnect, CursorNotFound, NotPrimaryError, OperationFailure, PyMongoError
 
 from analytics import extractor
 from analytics.config import Settings, load_settings
@@ -124,6 +124,17 @@ def test_failure_never_repeats_the_password(uri: str, tmp_path: Path, monkeypatc
 def test_address_is_that_of_the_hosts(uri: str, address: str) -> None:
     """An @ in an option was taken for the end of a password, so that two servers shared a mark. Found by review."""
     assert connection.address_of(uri) == address
+
+
+@pytest.mark.parametrize("error", [OperationFailure("text", 20), PyMongoError("text")])
+def test_failure_of_no_known_kind_says_what_to_do(error: PyMongoError) -> None:
+    """It named the failure alone. Found by review."""
+    with (
+        pytest.raises(SourceUnavailable, match=r"Check .*, then run again\.$") as caught,
+        connection.explained("host:27017", Settings()),
+    ):
+        raise error
+    assert "text" not in str(caught.value)
 
 
 def test_uri_of_another_kind_is_a_wrong_setting() -> None:
