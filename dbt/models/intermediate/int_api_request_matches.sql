@@ -160,57 +160,8 @@ pairs as (
     select * from pairs_by_time
 ),
 
--- Closest first, each side once: where an event and a request are each other's best they are a match, and
--- the rest go on without them. One order of all pairs makes this the greedy choice, whatever the order of rows.
 -- A request is told once by those that know its id and once by those that do not.
-{% for round in range(1, rounds + 1) -%}
-{%- set before = 'pairs' if loop.first else 'pairs_' ~ round -%}
-ranks_{{ round }} as (
-    select
-        *,
-        row_number() over (
-            partition by record_id
-            order by match_tier asc nulls last, distance_ms asc nulls last, request_key asc nulls last
-        ) as event_rank,
-        row_number() over (
-            partition by request_key, known_by
-            order by match_tier asc nulls last, distance_ms asc nulls last, record_id asc nulls last
-        ) as request_rank
-    from {{ before }}
-),
-
-matches_{{ round }} as (
-    select
-        record_id,
-        known_by,
-        request_key,
-        match_type,
-        distance_ms
-    from ranks_{{ round }}
-    where event_rank = 1 and request_rank = 1
-),
-
-pairs_{{ round + 1 }} as (
-    select {{ before }}.*
-    from {{ before }}
-    left join matches_{{ round }} as event_matches
-        on {{ before }}.record_id = event_matches.record_id
-    left join matches_{{ round }} as request_matches
-        on
-            {{ before }}.request_key = request_matches.request_key
-            and {{ before }}.known_by = request_matches.known_by
-    where event_matches.record_id is null and request_matches.request_key is null
-),
-
-{% endfor -%}
-matches as (
-    {%- for round in range(1, rounds + 1) %}
-    select * from matches_{{ round }}
-    {%- if not loop.last %}
-    union all
-    {%- endif %}
-    {%- endfor %}
-),
+{{ closest_pairs('pairs', 'record_id', ['request_key', 'known_by'], ['match_tier', 'distance_ms'], rounds) }},
 
 -- What still fits a free request after so many rounds is about one of them: better no latency than two requests.
 events_left as (

@@ -1,5 +1,3 @@
-{%- set rounds = 3 -%}
-
 with
 
 raw_events as (
@@ -156,51 +154,7 @@ pairs as (
         )
 ),
 
--- Closest first, each side once, as in int_api_request_matches.
-{% for round in range(1, rounds + 1) -%}
-{%- set previous = 'pairs' if round <= 2 else 'pairs_' ~ (round - 1) -%}
-{%- if not loop.first %}
-pairs_{{ round }} as (
-    select {{ previous }}.*
-    from {{ previous }}
-    left join matches_{{ round - 1 }} as event_matches
-        on {{ previous }}.plan_event_key = event_matches.plan_event_key
-    left join matches_{{ round - 1 }} as command_matches
-        on {{ previous }}.message_key = command_matches.message_key
-    where event_matches.plan_event_key is null and command_matches.message_key is null
-),
-{% endif %}
-ranks_{{ round }} as (
-    select
-        *,
-        row_number() over (
-            partition by plan_event_key
-            order by distance_ms asc nulls last, plan_event_key asc nulls last, message_key asc nulls last
-        ) as event_rank,
-        row_number() over (
-            partition by message_key
-            order by distance_ms asc nulls last, plan_event_key asc nulls last, message_key asc nulls last
-        ) as command_rank
-    from {{ 'pairs' if loop.first else 'pairs_' ~ round }}
-),
-
-matches_{{ round }} as (
-    select
-        plan_event_key,
-        message_key
-    from ranks_{{ round }}
-    where event_rank = 1 and command_rank = 1
-),
-
-{% endfor -%}
-matches as (
-    {%- for round in range(1, rounds + 1) %}
-    select * from matches_{{ round }}
-    {%- if not loop.last %}
-    union all
-    {%- endif %}
-    {%- endfor %}
-),
+{{ closest_pairs('pairs', 'plan_event_key', ['message_key'], ['distance_ms'], rounds=3) }},
 
 pr_links_ranked as (
     select
