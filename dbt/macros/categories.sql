@@ -96,3 +96,8 @@
 {% macro tag_if(condition, tag) -%}
     case when {{ condition }} then ' {{ tag }}' else '' end
 {%- endmacro %}
+
+{#- Whole-word match of any of the words, written without a backslash so that both engines read it alike. -#}
+{% macro has_word(text, words) -%}
+    {{ matches('lower(' ~ text ~ ')', '(^|[^a-z0-9_])(' ~ words | join('|') ~ ')([^a-z0-9_]|$)') }}
+{%- endmacro %}

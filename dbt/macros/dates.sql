@@ -1,8 +1,9 @@
-{#- What a person schedules by: the day, and the hour of it, that a naive UTC instant lies in where they are. -#}
+{#- The day that a naive UTC instant lies in where a person is, who schedules by it. -#}
 {% macro local_date(instant) -%}
     cast({{ local_instant(instant, reporting_time_zone()) }} as date)
 {%- endmacro %}
 
+{#- The hour of that day, 0 to 23. -#}
 {% macro local_hour_of_day(instant) -%}
     cast(extract(hour from {{ local_instant(instant, reporting_time_zone()) }}) as bigint)
 {%- endmacro %}

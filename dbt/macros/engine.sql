@@ -3,10 +3,12 @@
   itself holds only functions that both engines have (tests/dbt/test_portable_sql.py).
 -#}
 
+{#- Text, to cast to. -#}
 {% macro string_type() %}{{ return(adapter.dispatch('string_type')()) }}{% endmacro %}
 {% macro duckdb__string_type() %}varchar{% endmacro %}
 {% macro spark__string_type() %}string{% endmacro %}
 
+{#- A naive instant in microseconds, to cast to. -#}
 {% macro timestamp_type() %}{{ return(adapter.dispatch('timestamp_type')()) }}{% endmacro %}
 {% macro duckdb__timestamp_type() %}timestamp{% endmacro %}
 {% macro spark__timestamp_type() %}timestamp_ntz{% endmacro %}

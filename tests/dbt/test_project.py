@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from typing import Any
 
 import pytest
@@ -129,3 +130,17 @@ def test_a_description_shared_by_three_is_a_docs_block(models: list[dict[str, An
                 used.setdefault((name, column["description"]), set()).add(model["name"])
     repeated = {name: sorted(users) for (name, _), users in used.items() if len(users) >= 3}
     assert not repeated
+
+
+def test_every_macro_is_documented(manifest: dict[str, Any]) -> None:
+    """Engines' own versions and what dbt calls by itself (materializations, schema names, tests) aside."""
+    ours = [
+        macro
+        for macro in manifest["macros"].values()
+        if macro["package_name"] == manifest["metadata"]["project_name"]
+        and re.fullmatch(r"macros/\w+[.]sql", macro["original_file_path"])
+        and "__" not in macro["name"]
+        and macro["name"] != "generate_schema_name"
+    ]
+    assert ours
+    assert [macro["name"] for macro in ours if not macro["description"]] == []
