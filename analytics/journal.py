@@ -47,11 +47,12 @@ class StageRecord:
 
 @contextmanager
 def record_stage(records: list[StageRecord], stage: str) -> Iterator[StageRecord]:
-    """Time a stage and note how it ended. A stage that is entered again (a source each) adds up to one record."""
+    """Time a stage and note how it ended. Entered again (a source each, another try), it adds up to one record."""
     record = next((entry for entry in records if entry.stage == stage), None)
     if record is None:
         record = StageRecord(stage, _now())
         records.append(record)
+    record.result, record.error_type = "ok", None
     started = time.monotonic()
     reset_peak_memory()
     try:

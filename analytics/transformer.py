@@ -116,9 +116,9 @@ def _learn_increment(settings: Settings) -> None:
 
     Whether that goes well is of no concern to the full build.
     """
-    with open_warehouse(settings) as connection:
-        connection.execute("update raw._build_settings set is_full_refresh = false")
-    with suppress(AnalyticsError):
+    with suppress(OSError, AnalyticsError):
+        with open_warehouse(settings) as connection:
+            connection.execute("update raw._build_settings set is_full_refresh = false")
         build(settings, is_full_refresh=False)
 
 

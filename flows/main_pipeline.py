@@ -1,8 +1,8 @@
 """The hourly flow: extract (a task per source), load, transform, validate, publish.
 
 It calls the same stages as `analytics run`, under the same lock, in one process. What a retry can help
-is retried (a source that does not answer, a target that cannot be written, a disk that refuses); a wrong
-setting and a failed check are not.
+is retried (a source that does not answer, a target that cannot be written, a disk that refuses, a warehouse that
+another program has open); a wrong setting and a failed check are not.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def extract_source(run: PipelineRun, source: str) -> int:
         return rows
 
 
-@task(name="load", **_STAGE)
+@task(name="load", **_RETRIED)
 def load(run: PipelineRun) -> bool:
     """Load what is new. Returns whether there is anything to build."""
     with _stage("load"):
@@ -84,7 +84,7 @@ def load(run: PipelineRun) -> bool:
         return result is not None
 
 
-@task(name="transform", **_STAGE)
+@task(name="transform", **_RETRIED)
 def transform(run: PipelineRun) -> None:
     """Build and test the models."""
     with _stage("transform"):

@@ -14,6 +14,7 @@ from analytics import pipeline
 from analytics.config import Settings
 from analytics.errors import AnalyticsError, ChecksFailed, LockHeld, PublishError, SourceUnavailable
 from analytics.lake import Lake
+from analytics.pipeline import PipelineRun
 from analytics.publisher import PublishResult
 from analytics.reader import read_query
 from analytics.targets.report import REPORT
@@ -24,7 +25,7 @@ from flows import main_pipeline
 from flows.backfill import iter_windows
 from flows.main_pipeline import analytics_pipeline
 from flows.notification import post_failure
-from tests.builders import WorkerInProcess, answering, make_answer, make_prompt, write_transcript
+from tests.builders import WorkerInProcess, answering, committed_rows, make_answer, make_prompt, write_transcript
 
 MARKER = "xylophone-marker"
 
@@ -33,7 +34,7 @@ MARKER = "xylophone-marker"
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No waiting, and no Great Expectations: tests/validator has it."""
     monkeypatch.setattr(main_pipeline, "LOCK_WAIT_S", 0.0)
-    for task in (main_pipeline.extract_source, main_pipeline.publish):
+    for task in (main_pipeline.extract_source, main_pipeline.load, main_pipeline.transform, main_pipeline.publish):
         monkeypatch.setattr(task, "retry_delay_seconds", 0)
     kinds = {"validate": WorkerInProcess, "transform": Worker}
     monkeypatch.setattr(pipeline, "Worker", lambda name, warm_up: kinds[name](name, warm_up))
@@ -110,6 +111,32 @@ def test_flow_tries_again_what_the_disk_refused(
     calls = break_source(monkeypatch, times=2, error=OSError(errno.EIO, "Input/output error"))
     assert analytics_pipeline()["published"]
     assert len(calls) == 3
+
+
+@pytest.mark.parametrize("stage", ["load", "transform"])
+def test_flow_waits_for_who_looks_into_the_warehouse(
+    world: Settings, light: list[str], monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    """LockHeld was called worth another try, and the stages that raise it had none. Found by review."""
+    real = getattr(PipelineRun, stage)
+    calls: list[int] = []
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise LockHeld("warehouse: another program has it open.")
+
+    def try_stage(run: PipelineRun) -> Any:
+        calls.append(1)
+        with monkeypatch.context() as held:
+            if len(calls) < 3:
+                held.setattr(pipeline, "open_warehouse" if stage == "load" else "transform", refuse)
+            return real(run)
+
+    monkeypatch.setattr(PipelineRun, stage, try_stage)
+    write_transcript(world, make_prompt(), make_answer())
+    assert analytics_pipeline()["published"]
+    assert len(calls) == 3
+    recorded = [(row["result"], row["error_type"]) for row in committed_rows(world, "pipeline_runs")]
+    assert set(recorded) == {("ok", None)}
 
 
 @pytest.mark.parametrize(
