@@ -152,6 +152,9 @@ class Settings:
     prices_file: Path | None = _setting(
         None, _parse_optional_path, "CSV file of price rows that override dbt/seeds/model_prices.csv"
     )
+    alert_thresholds_file: Path | None = _setting(
+        None, _parse_optional_path, "CSV file of thresholds that override dbt/seeds/alert_thresholds.csv"
+    )
     workers: int = _setting(lambda: os.cpu_count() or 1, _parse_int(1), "Processes that extract")
     max_line_mb: int = _setting(256, _parse_int(1), "Largest transcript line that is read, in MB")
     conversation_gap_minutes: int = _setting(
@@ -179,7 +182,7 @@ class Settings:
     webhook_url: str = _setting(
         "",
         _parse_url,
-        "Address that is told when a scheduled run fails (no content); empty tells nobody",
+        "Address that is told of alerts and of failed scheduled runs (no content); empty tells nobody",
         is_secret=True,
     )
     plan_dirs: tuple[Path, ...] = _setting(

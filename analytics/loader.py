@@ -23,7 +23,7 @@ from analytics.config import Settings
 from analytics.contracts import PAYLOAD, Contract, iter_contracts, journal_datasets
 from analytics.lake import Lake, Part, Snapshot
 from analytics.lake.upkeep import remove_parts
-from analytics.prices import PRICE_COLUMNS, read_prices
+from analytics.overrides import OVERRIDES, read_override
 from analytics.result import Result
 from analytics.warehouse import fetch_row, with_enough_memory
 
@@ -414,14 +414,16 @@ class DuckDBLoader:
         return moment.astimezone(zoneinfo.ZoneInfo(self._settings.timezone)).date()
 
     def _write_overrides(self) -> None:
-        """The user's own price rows, of the seed's shape, empty where there is no file."""
+        """The user's own rows of seeds, as text; empty tables where there is no file."""
         import pyarrow as pa
 
-        file = self._settings.prices_file
-        schema = pa.schema([(name, pa.string()) for name in PRICE_COLUMNS])
-        self._connection.register("price_rows", pa.Table.from_pylist(read_prices(file) if file else [], schema))
-        self._connection.execute("create or replace table raw.model_price_overrides as select * from price_rows")
-        self._connection.unregister("price_rows")
+        for override in OVERRIDES:
+            file = override.file(self._settings)
+            schema = pa.schema([(name, pa.string()) for name in override.columns])
+            rows = pa.Table.from_pylist(read_override(override, file) if file else [], schema)
+            self._connection.register("own_rows", rows)
+            self._connection.execute(f"create or replace table raw.{override.table} as select * from own_rows")
+            self._connection.unregister("own_rows")
 
 
 def _chunk_by_day(parts: Iterable[Part]) -> Iterator[list[Part]]:

@@ -16,6 +16,7 @@ import analytics
 from analytics.build_plan import BuildPlan
 from analytics.config import DBT_DIR, Settings
 from analytics.errors import AnalyticsError, ChecksFailed
+from analytics.overrides import OVERRIDES
 from analytics.replay import Increment, Statement, keep_increment, kept_increment, replay
 from analytics.result import Result
 from analytics.warehouse import RELAXED_MEMORY_LIMIT, mending, open_warehouse
@@ -43,11 +44,12 @@ class TransformResult(Result):
 
 
 def project_fingerprint(settings: Settings) -> str:
-    """A hash of all that decides what the marts hold besides the data: models, settings, prices, version."""
+    """A hash of all that decides what the marts hold besides the data: models, settings, own rows of seeds, version."""
     digest = hashlib.sha256(analytics.__version__.encode())
     digest.update(f"{settings.timezone}|{settings.conversation_gap_minutes}".encode())
-    if settings.prices_file is not None:
-        digest.update(settings.prices_file.read_bytes() if settings.prices_file.is_file() else b"missing")
+    for override in OVERRIDES:
+        if (file := override.file(settings)) is not None:
+            digest.update(override.seed.encode() + (file.read_bytes() if file.is_file() else b"missing"))
     files = [DBT_DIR / "dbt_project.yml"]
     for folder in ("models", "macros", "seeds", "tests"):
         files += sorted(file for file in (DBT_DIR / folder).rglob("*") if file.suffix in _FINGERPRINTED)

@@ -14,7 +14,7 @@ from analytics.config import PROJECT_DIR
 MODULES = sorted(path for folder in ("analytics", "flows") for path in (PROJECT_DIR / folder).rglob("*.py"))
 # What moves data or drives it. Nothing that a stage calls may call back.
 STAGES = {"cli", "extractor", "loader", "pipeline", "publisher", "transformer", "validator"}
-TOOLS = {"config", "errors", "files", "limits", "result"}
+TOOLS = {"config", "errors", "files", "limits", "result", "webhook"}
 MAY_IMPORT = {
     "contracts": {"contracts"},
     "records": TOOLS | {"contracts", "lake", "records", "redactor"},

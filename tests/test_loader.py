@@ -17,7 +17,7 @@ from analytics.errors import AnalyticsError, ConfigError, LockHeld
 from analytics.lake import Lake
 from analytics.lake.upkeep import compact, remove_parts
 from analytics.loader import ENTITIES_SQL, DuckDBLoader
-from analytics.prices import PRICE_COLUMNS
+from analytics.overrides import MODEL_PRICES
 from analytics.warehouse import open_warehouse
 from tests.builders import make_answer, make_prompt, make_settings, raw_rows, run_extract, run_load, write_transcript
 
@@ -356,7 +356,9 @@ def test_days_stay_dirty_until_a_build_succeeded(loaded):
 
 def test_prices_of_the_user_reach_the_warehouse(loaded, tmp_path):
     prices = tmp_path / "prices.csv"
-    prices.write_text(",".join(PRICE_COLUMNS) + "\nmy-model,mine,fast,0,2026-01-01,,1,5,1.25,2,0.1,,published,me,\n")
+    prices.write_text(
+        ",".join(MODEL_PRICES.columns) + "\nmy-model,mine,fast,0,2026-01-01,,1,5,1.25,2,0.1,,published,me,\n"
+    )
     settings = dataclasses.replace(loaded, prices_file=prices)
     plan(settings)
     with open_warehouse(settings) as connection:

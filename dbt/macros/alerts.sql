@@ -1,5 +1,5 @@
 {#-
-  The rows of an alert, all of one shape: what was measured above its threshold in seeds/alert_thresholds.csv.
+  The rows of an alert, all of one shape: what was measured above its threshold (int_alert_thresholds_combined).
   `measurements` is a CTE with subject_name, measured_value and measured_date.
 
   A day that went wrong is a firing of its own. What goes on from day to day (`is_lasting`) is one firing, whose

@@ -118,6 +118,12 @@ def test_every_alert_has_a_threshold(models: list[dict[str, Any]]) -> None:
     assert sorted(named) == sorted(model["name"] for model in models if model["name"].startswith("alert_"))
 
 
+def test_what_fires_of_every_alert_is_shown(manifest: dict[str, Any], models: list[dict[str, Any]]) -> None:
+    (shown,) = (manifest["nodes"][model["unique_id"]] for model in models if model["name"] == "agg_alerts")
+    alerts = {model["unique_id"] for model in models if model["name"].startswith("alert_")}
+    assert alerts <= set(shown["depends_on"]["nodes"])
+
+
 def test_every_model_has_a_description(models: list[dict[str, Any]]) -> None:
     assert [model["name"] for model in models if not model["description"].startswith("One row per")] == []
 

@@ -56,8 +56,9 @@ def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
 
     class Receiver(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(204)
+            message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            received.append(message)
+            self.send_response(200 if message.get("text") else 400)  # as Slack does
             self.end_headers()
 
         def log_message(self, *_: object) -> None:

@@ -229,7 +229,8 @@ def test_failed_audit_is_told_without_content_and_not_tried_again(
     assert len(audits) == 1
     assert not light
     (message,) = webhook
-    assert message.pop("run")
+    run = message.pop("run")
+    assert message.pop("text") == f"Claude Code analytics: {run} failed in stage validate: AuditFailed"
     assert message == {"flow": "analytics_pipeline", "stage": "validate", "error": "AuditFailed"}
     assert MARKER not in caplog.text
 

@@ -29,7 +29,7 @@ def publish_alert(settings, firings):
     measured = ", ".join(f"('{subject}', {value}::double)" for subject, value in firings.items()) or "(null, null)"
     duckdb.sql(
         f"""
-        select md5(subject_name || '2026-01-02') as alert_key, '{ALERT}' as alert_name, 'warning' as severity,
+        select md5(subject_name || '2026-01-02') as alert_key, '{ALERT}' as alert_name, 'high' as severity,
             subject_name, 'usd' as unit_name, measured_value, 25.0::double as threshold_value,
             date '2026-01-02' as measured_date
         from (values {measured}) as measurements (subject_name, measured_value)
@@ -50,8 +50,9 @@ def webhook():
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
-            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(204)
+            message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            told.append(message)
+            self.send_response(200 if message.get("text") else 400)  # as Slack does
             self.end_headers()
 
         def log_message(self, *_):
@@ -86,6 +87,8 @@ def test_webhook_is_told_once_of_a_firing_whose_value_changes_and_never_a_row(tm
         publish_firings(settings, {"/secret-project": value})
     publish_firings(settings, {"/secret-project": 64, "/other": 60})
     assert counts_in(told) == [(1, 1), (2, 1)]
+    assert [entry["severity"] for message in told for entry in message["alerts"]] == ["high", "high"]
+    assert told[0]["text"] == f"Claude Code analytics: {ALERT} (1) fired"
     assert "secret" not in json.dumps(told)
 
 
@@ -114,7 +117,7 @@ def counts_in(told):
 
 def test_webhook_that_does_not_answer_is_an_error_for_a_person(tmp_path):
     settings = Settings(data_dir=tmp_path, webhook_url="http://127.0.0.1:9/hook")
-    with pytest.raises(PublishError, match="did not take"):
+    with pytest.raises(PublishError, match=rf"{ALERT} \(1\) fire, and the webhook did not take"):
         publish_firings(settings, {"/a": 60})
 
 

@@ -2,7 +2,7 @@
 with
 
 thresholds as (
-    select * from {{ ref('alert_thresholds') }}
+    select * from {{ ref('int_alert_thresholds_combined') }}
 ),
 
 messages as (
