@@ -6,6 +6,7 @@ made of the descriptions that the tests hold against the tables.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import sys
 from collections.abc import Iterator
@@ -69,19 +70,46 @@ class Table:
         return self.name.split("_", 1)[0]
 
 
+# The one published table that is no model: publishing writes it.
+SNAPSHOT = Table(
+    "published_snapshot",
+    "One row: which version of the published tables this is. All of them are of the same version.",
+    (),
+    (
+        Column("run_id", "varchar", "The run that published it."),
+        Column("published_at", "timestamp", "When it was written, UTC."),
+    ),
+    (),
+)
+
+
+def iter_descriptions(folder: Path = MARTS_DIR) -> Iterator[Path]:
+    """The files that say what gold means."""
+    yield from (file for file in sorted(folder.rglob("*")) if file.suffix in (".yml", ".md"))
+
+
+def descriptions_digest() -> str:
+    """A hash of all that the tables' meanings are made of, without reading them."""
+    digest = hashlib.sha256(Path(__file__).read_bytes())
+    for file in iter_descriptions():
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def read_tables(folder: Path = MARTS_DIR) -> list[Table]:
     """Every gold table, in the order of its kind and name."""
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     blocks: dict[str, str] = {}
-    for page in folder.rglob("*.md"):
+    for page in (file for file in iter_descriptions(folder) if file.suffix == ".md"):
         found = re.findall(r"{% docs (\w+) %}\n(.*?)\n{% enddocs %}", page.read_text(encoding="utf-8"), re.DOTALL)
         blocks.update(found)
     names = {model.stem for model in folder.rglob("*.sql")}
     tables = [
         parse_table(model, blocks)
-        for file in sorted(folder.rglob("*.yml"))
+        for file in iter_descriptions(folder)
+        if file.suffix == ".yml"
         for model in yaml.load(file.read_text(encoding="utf-8"), Loader=loader).get("models", ())  # noqa: S506 both are safe
         if model["name"] in names
     ]
@@ -119,6 +147,7 @@ def build_page(tables: list[Table]) -> str:
         parts.append(f"## {title}\n")
         for table in (table for table in tables if table.kind == kind):
             parts += _iter_table(table)
+    parts += ["## The publication\n", *_iter_table(SNAPSHOT)]
     parts.append("## The lake\n")
     parts.append("What the contracts in `analytics/contracts` promise of the Parquet files, and of schema `raw`.\n")
     for contract in iter_contracts():

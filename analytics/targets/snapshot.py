@@ -3,7 +3,7 @@
     <data>/published/<run>/<table>.parquet    one version, whole before anyone can see it
     <data>/published/<run>/_complete          the run that built it, once its publish got to its end; a version has it
     <data>/published/current -> <run>         the flip: one rename
-    <data>/published/marts.duckdb             views over current/, replaced only when the schema changes
+    <data>/published/marts.duckdb             views over current/ and what they mean, replaced only when that changes
 
 Readers open files that never change, so the pipeline and any number of readers do not block each
 other. The views find the files beside the database file that was opened, wherever it is mounted.
@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analytics import dictionary
 from analytics.config import Settings
 from analytics.errors import AnalyticsError, PublishError, reason_of
 from analytics.files import make_private_folder, shown_path, sync, write_private_file
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 CURRENT = "current"
 MARTS = "marts.duckdb"
-SNAPSHOT_TABLE = "published_snapshot"
+SNAPSHOT_TABLE = dictionary.SNAPSHOT.name
 # Views over what runs tell of themselves, to which a run adds until it publishes.
 ABOUT_RUNS = ("fct_check_results", "fct_pipeline_runs")
 WRITTEN, COMPLETE = "_written", "_complete"
@@ -203,15 +204,15 @@ def _describe(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str, str
         where table_schema = 'gold' order by table_name, ordinal_position
         """
     ).fetchall()
-    return [*rows, (SNAPSHOT_TABLE, "run_id", "VARCHAR"), (SNAPSHOT_TABLE, "published_at", "TIMESTAMP")]
+    return [*rows, *((SNAPSHOT_TABLE, column.name, column.data_type.upper()) for column in dictionary.SNAPSHOT.columns)]
 
 
 def _replace_marts(published: Path, columns: Sequence[tuple[str, str, str]]) -> None:
-    """Write marts.duckdb anew if its views would differ from what they are."""
+    """Write marts.duckdb anew if its views, or what is said of them, would differ from what they are."""
     import duckdb
 
     marts = published / MARTS
-    wanted = [*columns, ("", "folder", str(published))]
+    wanted = [*columns, ("", "folder", str(published)), ("", "comments", dictionary.descriptions_digest())]
     if _read_shape(marts) == wanted:
         return
     unfinished = published / f".{MARTS}.unfinished"
@@ -220,6 +221,7 @@ def _replace_marts(published: Path, columns: Sequence[tuple[str, str, str]]) -> 
         location = str(unfinished).replace("'", "''")
         connection.execute(f"attach '{location}' as marts (storage_version '{STORAGE_VERSION}')")
         connection.execute("use marts")
+        connection.begin()  # one transaction: a hundred are slower than all that is in them
         connection.execute("create schema gold")
         tables, names, types = map(list, zip(*wanted, strict=True))
         connection.execute(
@@ -232,10 +234,27 @@ def _replace_marts(published: Path, columns: Sequence[tuple[str, str, str]]) -> 
         )
         for name in dict.fromkeys(table for table, _, _ in columns):
             connection.execute(f"create view gold.{name} as {_view_sql(published, name)}")
+        connection.execute("; ".join(_iter_comments(columns)))
+        connection.commit()
     unfinished.chmod(0o600)
     sync(unfinished)
     unfinished.replace(marts)
     sync(published)
+
+
+def _iter_comments(columns: Sequence[tuple[str, str, str]]) -> Iterator[str]:
+    """The statements that say of the views and their columns what the data dictionary does."""
+    there = {(table, name) for table, name, _ in columns}
+    for table in (*dictionary.read_tables(), dictionary.SNAPSHOT):
+        said = [column for column in table.columns if (table.name, column.name) in there]
+        if said:
+            yield f"comment on view gold.{table.name} is {_quoted(table.meaning)}"
+        for column in said:
+            yield f"comment on column gold.{table.name}.{column.name} is {_quoted(column.meaning)}"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _read_shape(marts: Path) -> list[tuple[str, str, str]]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import shutil
@@ -13,7 +14,7 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from analytics import warehouse
+from analytics import dictionary, warehouse
 from analytics.errors import PublishError
 from analytics.targets import iter_targets, snapshot
 from analytics.warehouse import open_warehouse
@@ -103,6 +104,24 @@ def test_marts_is_replaced_only_when_the_schema_changes(gold):
     make_gold(gold, fct_x="select 1 as n, 'a' as name, true as is_new")
     snapshot.publish(gold, RUNS[2])
     assert in_marts(gold, "select is_new from gold.fct_x") == [(True,)]
+
+
+def test_marts_says_of_its_views_and_columns_what_they_mean(gold, monkeypatch):
+    make_gold(gold, dim_date="select date '2026-01-02' as date_day, 'no column of it' as x")
+    snapshot.publish(gold, RUNS[0])
+    tables = {table.name: table for table in (*dictionary.read_tables(), dictionary.SNAPSHOT)}
+    expected = {name: tables[name].meaning for name in ("dim_date", "published_snapshot")}
+    views = "select view_name, comment from duckdb_views() where not internal"
+    assert dict(in_marts(gold, views)) == {**expected, "fct_x": None, "dim_y": None}
+    columns = "select column_name, comment from duckdb_columns() where schema_name = 'gold' and comment is not null"
+    told = dict(in_marts(gold, columns))
+    assert told.keys() == {"date_day", "run_id", "published_at"}
+    assert told["run_id"] == "The run that published it."
+    with monkeypatch.context() as reworded:
+        reworded.setattr(dictionary, "SNAPSHOT", dataclasses.replace(dictionary.SNAPSHOT, meaning="It's new."))
+        reworded.setattr(dictionary, "descriptions_digest", lambda: "another")
+        snapshot.publish(gold, RUNS[1])
+    assert dict(in_marts(gold, views))["published_snapshot"] == "It's new."
 
 
 def test_views_work_where_the_folder_is_mounted_elsewhere(gold, tmp_path):
