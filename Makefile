@@ -43,12 +43,12 @@ check: $(VENV)/.dev ## ruff, mypy, sqlfluff: the conventions that tools can hold
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@cd dbt && ../$(BIN)/sqlfluff lint --nocolor --disable-progress-bar models
+	@cd dbt && ../$(BIN)/sqlfluff lint --nocolor --disable-progress-bar models tests
 
 format: $(VENV)/.dev ## mend what tools can mend
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
-	@cd dbt && ../$(BIN)/sqlfluff fix --nocolor --disable-progress-bar models
+	@cd dbt && ../$(BIN)/sqlfluff fix --nocolor --disable-progress-bar models tests
 
 torture: $(VENV)/.dev ## the long fault-injection tests
 	@$(BIN)/python -m pytest -m torture -q

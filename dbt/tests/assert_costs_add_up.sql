@@ -7,15 +7,23 @@ totals as (
         'agg_usage_5min', 'agg_usage_hourly', 'agg_usage_daily', 'agg_usage_weekly', 'agg_usage_monthly',
         'agg_billing_blocks', 'agg_conversations', 'mart_metric_events',
     ] %}
-    select '{{ table }}' as told_by, sum(estimated_cost_usd) as usd, sum(total_tokens) as tokens
+    select
+        '{{ table }}' as told_by,
+        sum(estimated_cost_usd) as usd,
+        sum(total_tokens) as tokens
     from {{ ref(table) }}
     union all
     {%- endfor %}
-    select 'mart_usage_reconciliation' as told_by, sum(estimated_cost_usd) as usd, sum(total_tokens) as tokens
+    select
+        'mart_usage_reconciliation' as told_by,
+        sum(estimated_cost_usd) as usd,
+        sum(total_tokens) as tokens
     from {{ ref('mart_usage_reconciliation') }}
     where is_ours
     union all
-    select 'agg_cost_attribution by ' || dimension_type as told_by, sum(estimated_cost_usd) as usd,
+    select
+        'agg_cost_attribution by ' || dimension_type as told_by,
+        sum(estimated_cost_usd) as usd,
         sum(total_tokens) as tokens
     from {{ ref('agg_cost_attribution') }}
     group by dimension_type

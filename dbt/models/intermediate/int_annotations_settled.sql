@@ -29,7 +29,10 @@ words_ranked as (
         *,
         row_number() over (
             partition by session_id, subject
-            order by occurred_at desc nulls last, source_position desc nulls last, record_id desc nulls last
+            order by
+                occurred_at desc nulls last,
+                source_position desc nulls last,
+                record_id desc nulls last
         ) as word_rank
     from subjects
 ),

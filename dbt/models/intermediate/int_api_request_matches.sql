@@ -68,7 +68,8 @@ known_requests as (
         models.model_version_name,
         responses.input_tokens,
         responses.output_tokens,
-        responses.cache_creation_5m_tokens + responses.cache_creation_1h_tokens as cache_creation_tokens,
+        responses.cache_creation_5m_tokens
+        + responses.cache_creation_1h_tokens as cache_creation_tokens,
         responses.cache_read_tokens,
         responses.usage_quality = 'final' as is_final,
         true as is_transcribed,
@@ -109,11 +110,13 @@ pairs_by_id as (
         known_requests.request_key,
         'request_id' as match_type,
         1 as match_tier,
-        abs({{ milliseconds_between('known_requests.occurred_at', 'events_once.occurred_at') }}) as distance_ms
+        abs({{ milliseconds_between('known_requests.occurred_at', 'events_once.occurred_at') }})
+            as distance_ms
     from events_once
     inner join known_requests
         on events_once.request_id = known_requests.request_id
-    where events_once.telling_rank = 1 and known_requests.is_transcribed and not events_once.is_error
+    where
+        events_once.telling_rank = 1 and known_requests.is_transcribed and not events_once.is_error
 ),
 
 -- A proxy tells the beginning or the end of a request, a transcript when its first block was written: they
@@ -125,15 +128,18 @@ pairs_by_time as (
         events_once.known_by,
         known_requests.request_key,
         case when known_requests.is_transcribed then 'time' else 'repeated' end as match_type,
-        case when known_requests.output_tokens = events_once.output_tokens then 2 else 3 end as match_tier,
-        abs({{ milliseconds_between('known_requests.occurred_at', 'events_once.occurred_at') }}) as distance_ms
+        case when known_requests.output_tokens = events_once.output_tokens then 2 else 3 end
+            as match_tier,
+        abs({{ milliseconds_between('known_requests.occurred_at', 'events_once.occurred_at') }})
+            as distance_ms
     from events_once
     inner join known_requests
         on
             events_once.model_version_name = known_requests.model_version_name
             and coalesce(events_once.input_tokens, 0) = known_requests.input_tokens
             and coalesce(events_once.cache_read_tokens, 0) = known_requests.cache_read_tokens
-            and coalesce(events_once.cache_creation_tokens, 0) = known_requests.cache_creation_tokens
+            and coalesce(events_once.cache_creation_tokens, 0)
+            = known_requests.cache_creation_tokens
     where
         not events_once.is_error
         and events_once.telling_rank = 1
@@ -148,10 +154,16 @@ pairs_by_time as (
         )
         and (
             coalesce(events_once.output_tokens, 0) = known_requests.output_tokens
-            or (not known_requests.is_final and known_requests.output_tokens < events_once.output_tokens)
+            or (
+                not known_requests.is_final
+                and known_requests.output_tokens < events_once.output_tokens
+            )
         )
-        and abs({{ milliseconds_between('known_requests.occurred_at', 'events_once.occurred_at') }})
-        <= {{ window_ms }} + greatest(events_once.latency_or_zero_ms, known_requests.latency_or_zero_ms)
+        and abs(
+            {{ milliseconds_between('known_requests.occurred_at', 'events_once.occurred_at') }}
+        )
+        <= {{ window_ms }}
+        + greatest(events_once.latency_or_zero_ms, known_requests.latency_or_zero_ms)
 ),
 
 pairs as (
@@ -161,7 +173,9 @@ pairs as (
 ),
 
 -- A request is told once by those that know its id and once by those that do not.
-{{ closest_pairs('pairs', 'record_id', ['request_key', 'known_by'], ['match_tier', 'distance_ms'], rounds) }},
+{{ closest_pairs(
+    'pairs', 'record_id', ['request_key', 'known_by'], ['match_tier', 'distance_ms'], rounds
+) }},
 
 -- What still fits a free request after so many rounds is about one of them: better no latency than two requests.
 events_left as (
@@ -175,7 +189,8 @@ events_judged as (
         events_once.*,
         matches.request_key as matched_request_key,
         matches.distance_ms,
-        {{ surrogate_key(["'api_request_event'", 'events_once.record_id']) }} as api_request_event_key,
+        {{ surrogate_key(["'api_request_event'", 'events_once.record_id']) }}
+            as api_request_event_key,
         case
             when matches.match_type is not null then matches.match_type
             when events_once.telling_rank > 1 or events_left.record_id is not null then 'repeated'

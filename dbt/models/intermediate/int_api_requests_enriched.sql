@@ -21,6 +21,11 @@ unrecorded_requests as (
     select * from {{ ref('int_api_requests_unrecorded') }}
 ),
 
+request_events as (
+    select * from {{ ref('int_api_request_matches') }}
+    where request_key is not null
+),
+
 requests as (
     select {{ columns | join(', ') }}, true as is_transcribed
     from responses
@@ -30,12 +35,13 @@ requests as (
 ),
 
 -- A request has one event of each kind at most, and who knows its id knows it best: the join adds no row.
-events as (
+events_ranked as (
     select
         *,
-        row_number() over (partition by request_key order by known_by asc nulls last) as telling_rank
-    from {{ ref('int_api_request_matches') }}
-    where request_key is not null
+        row_number() over (
+            partition by request_key order by known_by asc nulls last
+        ) as telling_rank
+    from request_events
 ),
 
 requests_enriched as (
@@ -47,9 +53,10 @@ requests_enriched as (
         events.attempt_number,
         events.latency_ms,
         -- The transcript speaks first: it is nearer to the request than a proxy.
-        coalesce(requests.reported_cost_nusd, events.reported_cost_nusd) as known_reported_cost_nusd
+        coalesce(requests.reported_cost_nusd, events.reported_cost_nusd)
+            as known_reported_cost_nusd
     from requests
-    left join events
+    left join events_ranked as events
         on requests.request_key = events.request_key and events.telling_rank = 1
 )
 

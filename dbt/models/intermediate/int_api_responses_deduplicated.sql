@@ -119,7 +119,9 @@ main_responses as (
 advisor_responses as (
     select
         chosen_lines.message_source_id,
-        chosen_lines.message_source_id || ':advisor:' || cast(iteration.iteration_index as {{ string_type() }})
+        chosen_lines.message_source_id
+        || ':advisor:'
+        || cast(iteration.iteration_index as {{ string_type() }})
             as response_source_id,
         chosen_lines.request_id,
         coalesce(nullif(iteration.model, ''), 'unknown') as model_name,
@@ -175,10 +177,19 @@ responses_owned as (
         case when responses.is_advisor then 0 else messages.line_count end as line_count,
         -- 3.1 characters a token fits the known totals within 1 % in sum.
         cast(
-            round((messages.text_char_count + messages.thinking_char_count + messages.tool_input_char_count) / 3.1)
+            round(
+                (
+                    messages.text_char_count
+                    + messages.thinking_char_count
+                    + messages.tool_input_char_count
+                )
+                / 3.1
+            )
             as bigint
         ) as content_tokens,
-        responses.input_tokens + responses.cache_creation_5m_tokens + responses.cache_creation_1h_tokens
+        responses.input_tokens
+        + responses.cache_creation_5m_tokens
+        + responses.cache_creation_1h_tokens
         + responses.cache_read_tokens as prompt_tokens
     from responses
     inner join messages

@@ -15,7 +15,9 @@ boundaries as (
     select
         conversations.*,
         coalesce(conversations.line_uuid, conversations.record_id) as boundary_id,
-        coalesce(conversations.occurred_at, cast(conversations.record_date as {{ timestamp_type() }})) as compacted_at,
+        coalesce(
+            conversations.occurred_at, cast(conversations.record_date as {{ timestamp_type() }})
+        ) as compacted_at,
         row_number() over (
             partition by coalesce(conversations.line_uuid, conversations.record_id)
             order by

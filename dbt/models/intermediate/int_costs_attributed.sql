@@ -19,6 +19,11 @@ tool_usage as (
     where {{ is_rebuilt_session('session_id') }}
 ),
 
+pull_requests as (
+    select * from {{ ref('int_pull_requests_assigned') }}
+    where {{ is_rebuilt_session('session_id') }}
+),
+
 -- What a person last asked for before a request, in the same session; subagents work for it too.
 asks as (
     select
@@ -46,7 +51,8 @@ asks_numbered as (
         *,
         count(task_category) over (
             partition by session_id
-            order by occurred_at asc nulls last, event_order asc nulls last, event_id asc nulls last
+            order by
+                occurred_at asc nulls last, event_order asc nulls last, event_id asc nulls last
             rows between unbounded preceding and current row
         ) as ask_number
     from asks
@@ -59,11 +65,6 @@ asks_carried as (
         max(task_category) over (partition by session_id, ask_number) as task_category,
         max(command_name) over (partition by session_id, ask_number) as command_name
     from asks_numbered
-),
-
-pull_requests as (
-    select * from {{ ref('int_pull_requests_assigned') }}
-    where {{ is_rebuilt_session('session_id') }}
 ),
 
 subagents as (
@@ -101,7 +102,11 @@ response_tools as (
     select
         message_key as request_key,
         tool_name,
-        cast(row_number() over (partition by message_key order by tool_use_id asc nulls last) as bigint) as part_number,
+        cast(
+            row_number()
+                over (partition by message_key order by tool_use_id asc nulls last)
+            as bigint
+        ) as part_number,
         cast(count(*) over (partition by message_key) as bigint) as part_count
     from tool_usage
 ),

@@ -17,16 +17,21 @@ dialogue as (
         task_category,
         occurred_at,
         lag(message_kind) over (
-            partition by session_id order by occurred_at asc nulls last, message_source_id asc nulls last
+            partition by session_id
+            order by occurred_at asc nulls last, message_source_id asc nulls last
         ) as previous_kind,
         lag(command_name) over (
-            partition by session_id order by occurred_at asc nulls last, message_source_id asc nulls last
+            partition by session_id
+            order by occurred_at asc nulls last, message_source_id asc nulls last
         ) as previous_command_name,
         lag(occurred_at) over (
-            partition by session_id order by occurred_at asc nulls last, message_source_id asc nulls last
+            partition by session_id
+            order by occurred_at asc nulls last, message_source_id asc nulls last
         ) as previous_at
     from messages
-    where message_kind in ('human_prompt', 'command', 'assistant', 'compact_summary') and not is_sidechain
+    where
+        message_kind in ('human_prompt', 'command', 'assistant', 'compact_summary')
+        and not is_sidechain
 ),
 
 -- A conversation ends where the context is cleared or compacted, or where the next prompt comes after a

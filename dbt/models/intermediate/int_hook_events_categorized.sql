@@ -19,7 +19,11 @@ hook_events_categorized as (
         {{ surrogate_key(['session_id']) }} as session_key,
         case when tool_name is not null then {{ surrogate_key(['tool_name']) }} end as tool_key,
         -- Other tools send payloads like Claude Code's, but their calls are in no transcript of ours.
-        case when tool_use_id is not null and producer = 'claude-code' then {{ surrogate_key(['tool_use_id']) }} end
+        case
+            when
+                tool_use_id is not null and producer = 'claude-code'
+                then {{ surrogate_key(['tool_use_id']) }}
+        end
             as tool_call_key,
 
         ---------- ids
@@ -51,7 +55,9 @@ hook_events_categorized as (
             {{ tag_if("event_name in ('PostToolUseFailure', 'StopFailure')", 'failure') }}
             || {{ tag_if('is_interrupt', 'interrupted') }}
             || {{ tag_if("event_name = 'PermissionDenied'", 'denied') }}
-            || {{ tag_if("event_name = 'PermissionRequest' or notification_type = 'permission_prompt'", 'waiting') }}
+            || {{ tag_if(
+                "event_name = 'PermissionRequest' or notification_type = 'permission_prompt'", 'waiting'
+            ) }}
             || {{ tag_if('is_mcp', 'mcp') }}
             || {{ tag_if("agent_id is not null or event_name like 'Subagent%'", 'subagent') }}
             || {{ tag_if("permission_mode = 'plan'", 'plan-mode') }}

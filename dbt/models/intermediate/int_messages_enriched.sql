@@ -136,19 +136,29 @@ messages_classified as (
         first_lines.*,
         case
             when first_lines.role = 'assistant' and first_lines.is_api_error then 'api_error'
-            when first_lines.role = 'assistant' and first_lines.model_name = '<synthetic>' then 'synthetic'
+            when
+                first_lines.role = 'assistant' and first_lines.model_name = '<synthetic>'
+                then 'synthetic'
             when first_lines.role = 'assistant' then 'assistant'
             when first_lines.is_tool_result then 'tool_result'
             when first_lines.is_compact_summary then 'compact_summary'
             when first_lines.leading_tag = 'interrupt' then 'interrupt'
-            when first_lines.leading_tag in ('command-name', 'command-message', 'command-args') then 'command'
+            when
+                first_lines.leading_tag in ('command-name', 'command-message', 'command-args')
+                then 'command'
             when first_lines.leading_tag = 'bash-input' then 'bash_input'
             when
                 first_lines.leading_tag in (
-                    'local-command-stdout', 'local-command-stderr', 'local-command-caveat', 'bash-stdout', 'bash-stderr'
+                    'local-command-stdout',
+                    'local-command-stderr',
+                    'local-command-caveat',
+                    'bash-stdout',
+                    'bash-stderr'
                 )
                 then 'local_command_output'
-            when first_lines.leading_tag = 'task-notification' or first_lines.origin_kind = 'task-notification'
+            when
+                first_lines.leading_tag = 'task-notification'
+                or first_lines.origin_kind = 'task-notification'
                 then 'task_notification'
             -- Any other tag may be what a person pasted.
             when
@@ -159,10 +169,14 @@ messages_classified as (
                 or first_lines.leading_tag like '%-message'
                 or first_lines.leading_tag = 'persisted-output'
                 then 'meta'
-            when first_lines.is_sidechain or first_lines.agent_id is not null then 'subagent_prompt'
+            when
+                first_lines.is_sidechain or first_lines.agent_id is not null
+                then 'subagent_prompt'
             when first_lines.origin_kind in ('peer', 'coordinator') then 'agent_message'
             -- An unknown origin kind is not a person.
-            when first_lines.prompt_source = 'system' or first_lines.origin_kind <> 'human' then 'meta'
+            when
+                first_lines.prompt_source = 'system' or first_lines.origin_kind <> 'human'
+                then 'meta'
             else 'human_prompt'
         end as message_kind
     from first_lines
@@ -199,7 +213,9 @@ messages_enriched as (
         messages_classified.prompt_text,
         case
             -- A picture alone: nothing was kept back.
-            when messages_classified.message_kind = 'human_prompt' and messages_classified.text_char_count = 0
+            when
+                messages_classified.message_kind = 'human_prompt'
+                and messages_classified.text_char_count = 0
                 then 'other'
             when messages_classified.message_kind = 'human_prompt'
                 then {{ task_category('messages_classified.prompt_text') }}

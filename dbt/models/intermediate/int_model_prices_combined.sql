@@ -50,9 +50,15 @@ prices_ranked as (
         *,
         row_number() over (
             partition by model_prefix, speed, prompt_tokens_from, valid_from
-            order by precedence asc nulls last, valid_to asc nulls last, input asc nulls last, output asc nulls last
+            order by
+                precedence asc nulls last,
+                valid_to asc nulls last,
+                input asc nulls last,
+                output asc nulls last
         ) as price_rank,
-        min(case when speed = 'standard' then valid_from end) over (partition by model_prefix) as first_valid_from
+        min(case when speed = 'standard' then valid_from end)
+            over (partition by model_prefix)
+            as first_valid_from
     from all_prices
 ),
 
@@ -91,7 +97,8 @@ newest_of_family as (
     select
         model_prefix,
         row_number() over (
-            partition by model_family order by min(valid_from) desc nulls last, model_prefix desc nulls last
+            partition by model_family
+            order by min(valid_from) desc nulls last, model_prefix desc nulls last
         ) as newness_rank
     from prices_combined
     where speed = 'standard' and model_prefix like 'claude-%' and model_family is not null
@@ -119,9 +126,15 @@ family_prices as (
         prices_combined.applies_to
     from prices_combined
     inner join newest_of_family
-        on prices_combined.model_prefix = newest_of_family.model_prefix and newest_of_family.newness_rank = 1
+        on
+            prices_combined.model_prefix = newest_of_family.model_prefix
+            and newest_of_family.newness_rank = 1
+),
+
+prices_of_models_and_families as (
+    select * from prices_combined
+    union all
+    select * from family_prices
 )
 
-select * from prices_combined
-union all
-select * from family_prices
+select * from prices_of_models_and_families

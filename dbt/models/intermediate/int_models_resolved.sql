@@ -43,7 +43,11 @@ models_undecorated as (
                     replace(
                         replace(
                             split_part(
-                                split_part(regexp_extract(lower(model_name), '(claude-.*)$', 1), '[', 1), ':', 1
+                                split_part(
+                                    regexp_extract(lower(model_name), '(claude-.*)$', 1), '[', 1
+                                ),
+                                ':',
+                                1
                             ),
                             '@', '-'
                         ),
@@ -59,7 +63,9 @@ models_undated as (
         model_name,
         dated_name,
         regexp_replace(
-            regexp_replace(dated_name, '-20[0-9][0-9][0-9][0-9][0-9][0-9](-.*)?$', ''), '-v[0-9]+$', ''
+            regexp_replace(dated_name, '-20[0-9][0-9][0-9][0-9][0-9][0-9](-.*)?$', ''),
+            '-v[0-9]+$',
+            ''
         ) as undated_name
     from models_undecorated
 ),
@@ -83,7 +89,8 @@ models_matched as (
         prefixes.model_family,
         row_number() over (
             partition by models_undated.model_name
-            order by length(prefixes.model_prefix) desc nulls last, prefixes.model_prefix asc nulls last
+            order by
+                length(prefixes.model_prefix) desc nulls last, prefixes.model_prefix asc nulls last
         ) as match_rank
     from models_undated
     left join prefixes
@@ -91,7 +98,8 @@ models_matched as (
             models_undated.undated_name = prefixes.model_prefix
             or models_undated.undated_name || '-0' = prefixes.model_prefix
             or (
-                substr(models_undated.undated_name, 1, length(prefixes.model_prefix)) = prefixes.model_prefix
+                substr(models_undated.undated_name, 1, length(prefixes.model_prefix))
+                = prefixes.model_prefix
                 and (
                     {{ matches('prefixes.model_prefix', '[-.]$') }}
                     or {{ matches(
@@ -101,7 +109,8 @@ models_matched as (
             )
             or (
                 {{ matches('prefixes.model_prefix', '-20[0-9][0-9]$') }}
-                and substr(models_undated.dated_name, 1, length(prefixes.model_prefix)) = prefixes.model_prefix
+                and substr(models_undated.dated_name, 1, length(prefixes.model_prefix))
+                = prefixes.model_prefix
             )
 ),
 
@@ -119,7 +128,10 @@ models_resolved as (
         coalesce(
             models_matched.model_family,
             families.model_family,
-            nullif(regexp_extract(models_matched.undated_name, '(opus|sonnet|haiku|fable|mythos)', 1), ''),
+            nullif(
+                regexp_extract(models_matched.undated_name, '(opus|sonnet|haiku|fable|mythos)', 1),
+                ''
+            ),
             'other'
         ) as model_family
     from models_matched
@@ -127,7 +139,9 @@ models_resolved as (
         on
             models_matched.model_prefix is null
             and families.model_prefix
-            = 'claude-' || regexp_extract(models_matched.undated_name, '^claude-([a-z]+)-[0-9]+(-[0-9]+)?$', 1) || '-*'
+            = 'claude-'
+            || regexp_extract(models_matched.undated_name, '^claude-([a-z]+)-[0-9]+(-[0-9]+)?$', 1)
+            || '-*'
     where models_matched.match_rank = 1
 )
 

@@ -63,8 +63,12 @@ events_identified as (
 events_ranked as (
     select
         *,
-        max(case when detected_by = 'manifest' then 1 else 0 end) over (partition by plan_event_key) as manifest_flag,
-        max(case when detected_by = 'archive' then 1 else 0 end) over (partition by plan_event_key) as archive_flag,
+        max(case when detected_by = 'manifest' then 1 else 0 end)
+            over (partition by plan_event_key)
+            as manifest_flag,
+        max(case when detected_by = 'archive' then 1 else 0 end)
+            over (partition by plan_event_key)
+            as archive_flag,
         row_number() over (
             partition by plan_event_key
             order by
@@ -103,7 +107,9 @@ commands as (
             else 'orchestration_started'
         end as event_type,
         ' ' || translate(
-            regexp_extract(messages.prompt_text, '<command-args>([^<]*)', 1), '/,' || chr(10), '   '
+            regexp_extract(messages.prompt_text, '<command-args>([^<]*)', 1),
+            '/,' || chr(10),
+            '   '
         ) || ' ' as argument_words
     from messages
     left join locations
@@ -119,7 +125,8 @@ commands_ranked as (
         known_plans.plan_name,
         row_number() over (
             partition by commands.message_key
-            order by length(known_plans.plan_name) desc nulls last, known_plans.plan_name asc nulls last
+            order by
+                length(known_plans.plan_name) desc nulls last, known_plans.plan_name asc nulls last
         ) as plan_rank
     from commands
     left join known_plans
@@ -139,17 +146,21 @@ pairs as (
     select
         found_events.plan_event_key,
         named_commands.message_key,
-        abs({{ milliseconds_between('named_commands.occurred_at', 'found_events.occurred_at') }}) as distance_ms
+        abs({{ milliseconds_between('named_commands.occurred_at', 'found_events.occurred_at') }})
+            as distance_ms
     from found_events
     inner join named_commands
         on
             found_events.event_type = named_commands.event_type
-            and coalesce(found_events.found_project_path, named_commands.project_path) = named_commands.project_path
+            and coalesce(found_events.found_project_path, named_commands.project_path)
+            = named_commands.project_path
             and coalesce(named_commands.plan_name, found_events.plan_name) = found_events.plan_name
     where
-        {{ milliseconds_between('named_commands.occurred_at', 'found_events.occurred_at') }} >= -600000
+        {{ milliseconds_between('named_commands.occurred_at', 'found_events.occurred_at') }}
+        >= -600000
         and (
-            {{ milliseconds_between('named_commands.occurred_at', 'found_events.occurred_at') }} <= 86400000
+            {{ milliseconds_between('named_commands.occurred_at', 'found_events.occurred_at') }}
+            <= 86400000
             or (found_events.time_source = 'mtime' and named_commands.plan_name is not null)
         )
 ),
@@ -187,7 +198,8 @@ pr_links as (
 told_events as (
     select
         found_events.plan_event_key,
-        coalesce(found_events.session_id, named_commands.session_id, pr_links.session_id) as session_id,
+        coalesce(found_events.session_id, named_commands.session_id, pr_links.session_id)
+            as session_id,
         coalesce(
             found_events.found_project_path, named_commands.project_path, pr_links.project_path
         ) as project_path,
@@ -204,10 +216,13 @@ told_events as (
         found_events.dependency_count,
         found_events.archive_flag = 1 as is_in_archive,
         found_events.manifest_flag = 1 as is_in_manifest,
-        named_commands.message_key is not null or pr_links.slashless_pr_url is not null as is_in_transcript,
+        named_commands.message_key is not null
+        or pr_links.slashless_pr_url is not null as is_in_transcript,
         case
             when found_events.time_source = 'event' then 'archive'
-            when coalesce(named_commands.occurred_at, pr_links.occurred_at) is not null then 'transcript'
+            when
+                coalesce(named_commands.occurred_at, pr_links.occurred_at) is not null
+                then 'transcript'
             when found_events.time_source = 'mtime' then 'manifest'
             else 'date'
         end as time_source,
@@ -227,7 +242,9 @@ told_events as (
     left join named_commands
         on matches.message_key = named_commands.message_key
     left join pr_links
-        on found_events.event_type = 'pr_created' and found_events.slashless_pr_url = pr_links.slashless_pr_url
+        on
+            found_events.event_type = 'pr_created'
+            and found_events.slashless_pr_url = pr_links.slashless_pr_url
 ),
 
 transcript_events as (
@@ -256,7 +273,9 @@ transcript_events as (
         pr_links.occurred_at
     from pr_links
     left join found_events
-        on found_events.event_type = 'pr_created' and pr_links.slashless_pr_url = found_events.slashless_pr_url
+        on
+            found_events.event_type = 'pr_created'
+            and pr_links.slashless_pr_url = found_events.slashless_pr_url
     where found_events.plan_event_key is null
     union all
     select
@@ -264,8 +283,10 @@ transcript_events as (
         tool_usage.session_id,
         locations.project_path,
         cast(null as {{ string_type() }}) as plan_name,
-        case when tool_usage.tool_name = 'EnterPlanMode' then 'plan_mode_entered' else 'plan_mode_exited' end
-            as event_type,
+        case
+            when tool_usage.tool_name = 'EnterPlanMode' then 'plan_mode_entered'
+            else 'plan_mode_exited'
+        end as event_type,
         {{ plan_verdict('tool_usage.outcome') }} as status,
         cast(null as {{ string_type() }}) as pr_url,
         tool_usage.occurred_at
@@ -307,7 +328,9 @@ plan_events_merged as (
         {{ surrogate_key(['session_id']) }} as session_key,
         {{ surrogate_key(["coalesce(project_path, 'unknown')"]) }} as project_key,
         case
-            when plan_name is not null then {{ surrogate_key(["coalesce(project_path, 'unknown')", 'plan_name']) }}
+            when
+                plan_name is not null
+                then {{ surrogate_key(["coalesce(project_path, 'unknown')", 'plan_name']) }}
         end as plan_key,
 
         ---------- ids

@@ -45,8 +45,12 @@ candidates as (
         row_number() over (
             partition by responses.request_key
             order by
-                case when links.linked_at >= responses.occurred_at then 0 else 1 end asc nulls last,
-                abs({{ milliseconds_between('responses.occurred_at', 'links.linked_at') }}) asc nulls last,
+                case
+                    when links.linked_at >= responses.occurred_at then 0 else 1
+                end asc nulls last,
+                abs(
+                    {{ milliseconds_between('responses.occurred_at', 'links.linked_at') }}
+                ) asc nulls last,
                 links.pr_url asc nulls last
         ) as link_rank
     from links

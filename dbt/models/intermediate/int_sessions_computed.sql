@@ -32,7 +32,9 @@ session_messages as (
         -- What Claude Code asks beside the conversation has a thread too, but nobody sent an agent.
         count(
             distinct case
-                when is_sidechain and not {{ matches('agent_id', '^(acompact|aside_question)-') }} then agent_id
+                when
+                    is_sidechain and not {{ matches('agent_id', '^(acompact|aside_question)-') }}
+                    then agent_id
             end
         ) as subagent_count
     from messages
@@ -83,21 +85,25 @@ sessions_computed as (
         ---------- measures
         cast(coalesce(session_messages.message_count, 0) as bigint) as message_count,
         cast(coalesce(session_messages.human_prompt_count, 0) as bigint) as human_prompt_count,
-        cast(coalesce(session_messages.assistant_message_count, 0) as bigint) as assistant_message_count,
+        cast(coalesce(session_messages.assistant_message_count, 0) as bigint)
+            as assistant_message_count,
         cast(coalesce(session_messages.api_error_count, 0) as bigint) as api_error_count,
         cast(coalesce(session_messages.interrupt_count, 0) as bigint) as interrupt_count,
         cast(coalesce(session_messages.command_count, 0) as bigint) as command_count,
         cast(coalesce(session_messages.compaction_count, 0) as bigint) as compaction_count,
         cast(coalesce(session_messages.subagent_count, 0) as bigint) as subagent_count,
         cast(coalesce(session_responses.request_count, 0) as bigint) as request_count,
-        cast(coalesce(session_responses.unpriced_request_count, 0) as bigint) as unpriced_request_count,
+        cast(coalesce(session_responses.unpriced_request_count, 0) as bigint)
+            as unpriced_request_count,
         cast(coalesce(session_responses.model_count, 0) as bigint) as model_count,
         cast(coalesce(session_tools.tool_call_count, 0) as bigint) as tool_call_count,
-        cast(coalesce(session_tools.failed_tool_call_count, 0) as bigint) as failed_tool_call_count,
+        cast(coalesce(session_tools.failed_tool_call_count, 0) as bigint)
+            as failed_tool_call_count,
         cast(coalesce(session_tools.tool_count, 0) as bigint) as tool_count,
         cast(coalesce(session_responses.input_tokens, 0) as bigint) as input_tokens,
         cast(coalesce(session_responses.output_tokens, 0) as bigint) as output_tokens,
-        cast(coalesce(session_responses.cache_creation_tokens, 0) as bigint) as cache_creation_tokens,
+        cast(coalesce(session_responses.cache_creation_tokens, 0) as bigint)
+            as cache_creation_tokens,
         cast(coalesce(session_responses.cache_read_tokens, 0) as bigint) as cache_read_tokens,
         cast(coalesce(session_responses.total_tokens, 0) as bigint) as total_tokens,
         cast(session_responses.estimated_cost_nusd as bigint) as estimated_cost_nusd,
@@ -110,9 +116,13 @@ sessions_computed as (
         ---------- dates and instants
         -- A fork that never went on owns nothing; it stays visible, at the instants of its firings and events of
         -- requests, which are never copied, else of its copies.
-        coalesce(least(session_messages.started_at, sessions.event_started_at), sessions.started_at) as started_at,
+        coalesce(
+            least(session_messages.started_at, sessions.event_started_at), sessions.started_at
+        ) as started_at,
         greatest(
-            coalesce(greatest(session_messages.ended_at, sessions.event_ended_at), sessions.ended_at),
+            coalesce(
+                greatest(session_messages.ended_at, sessions.event_ended_at), sessions.ended_at
+            ),
             session_tools.ended_at
         ) as ended_at
     from sessions

@@ -1,5 +1,10 @@
 {{ config(materialized='table') }}
 
+{#- Where worktrees lie; see projects_named. -#}
+{%- set of_home = '(/Users|/home|[A-Z]:/Users)/[^/]+/[.]worktrees/[^/]+' -%}
+{%- set of_tools = '([.]claude-worktrees|[.]cursor/worktrees)/[^/]+' -%}
+{%- set of_repository = '([.]claude/worktrees|[.]git/worktrees|[.]worktrees|[.]trees)/[^/]+' -%}
+
 with
 
 threads as (
@@ -40,7 +45,9 @@ hook_folders as (
     select
         session_id,
         coalesce(
-            {{ first_value_by('cwd', ['occurred_at', 'record_id'], 'cwd is not null and agent_id is null') }},
+            {{ first_value_by(
+                'cwd', ['occurred_at', 'record_id'], 'cwd is not null and agent_id is null'
+            ) }},
             {{ first_value_by('cwd', ['occurred_at', 'record_id'], 'cwd is not null') }}
         ) as cwd,
         {{ first_value_by('producer', ['occurred_at', 'record_id'], '1 = 1') }} as producer,
@@ -77,16 +84,21 @@ session_folders as (
     select
         session_ids.session_id,
         case
-            when session_ids.session_id <> 'unknown' then coalesce(thread_folders.cwd, hook_folders.cwd)
+            when
+                session_ids.session_id <> 'unknown'
+                then coalesce(thread_folders.cwd, hook_folders.cwd)
         end as cwd,
         case
             when thread_folders.session_id is not null then 'claude-code'
             else coalesce(hook_folders.producer, 'unknown')
         end as producer,
         thread_folders.session_id is not null as is_transcribed,
-        coalesce(thread_folders.started_at, hook_folders.started_at, request_sessions.started_at) as started_at,
-        coalesce(thread_folders.ended_at, hook_folders.ended_at, request_sessions.ended_at) as ended_at,
-        least(hook_folders.timed_started_at, request_sessions.timed_started_at) as event_started_at,
+        coalesce(thread_folders.started_at, hook_folders.started_at, request_sessions.started_at)
+            as started_at,
+        coalesce(thread_folders.ended_at, hook_folders.ended_at, request_sessions.ended_at)
+            as ended_at,
+        least(hook_folders.timed_started_at, request_sessions.timed_started_at)
+            as event_started_at,
         greatest(hook_folders.timed_ended_at, request_sessions.timed_ended_at) as event_ended_at
     from session_ids
     left join thread_folders
@@ -121,8 +133,9 @@ folders_normalized as (
         ended_at,
         event_started_at,
         event_ended_at,
-        {{ with_upper_drive("coalesce(nullif(slashed_cwd, ''), case when cwd is not null then '/' end)") }}
-            as folder_path
+        {{ with_upper_drive(
+            "coalesce(nullif(slashed_cwd, ''), case when cwd is not null then '/' end)"
+        ) }} as folder_path
     from folders_slashed
 ),
 
@@ -142,15 +155,12 @@ projects_named as (
         event_started_at,
         event_ended_at,
         case
-            when {{ matches('folder_path', '^(/Users|/home|[A-Z]:/Users)/[^/]+/[.]worktrees/[^/]+') }}
-                then regexp_extract(folder_path, '^((/Users|/home|[A-Z]:/Users)/[^/]+/[.]worktrees/[^/]+)', 1)
-            when {{ matches('folder_path', '/([.]claude-worktrees|[.]cursor/worktrees)/[^/]+/[^/]+') }}
-                then regexp_extract(folder_path, '^(.*?/([.]claude-worktrees|[.]cursor/worktrees)/[^/]+)/', 1)
-            when {{ matches('folder_path', '[^/]/([.]claude/worktrees|[.]git/worktrees|[.]worktrees|[.]trees)/[^/]+') }}
-                then
-                    regexp_extract(
-                        folder_path, '^(.*?[^/])/([.]claude/worktrees|[.]git/worktrees|[.]worktrees|[.]trees)/[^/]+', 1
-                    )
+            when {{ matches('folder_path', '^' ~ of_home) }}
+                then regexp_extract(folder_path, '^({{ of_home }})', 1)
+            when {{ matches('folder_path', '/' ~ of_tools ~ '/[^/]+') }}
+                then regexp_extract(folder_path, '^(.*?/{{ of_tools }})/', 1)
+            when {{ matches('folder_path', '[^/]/' ~ of_repository) }}
+                then regexp_extract(folder_path, '^(.*?[^/])/{{ of_repository }}', 1)
             when {{ matches('folder_path', '[^/][.-]worktrees/[^/]+') }}
                 then regexp_extract(folder_path, '^(.*?[^/])[.-]worktrees/[^/]+', 1)
             else folder_path

@@ -44,7 +44,10 @@ activity_sums as (
     select
         session_id,
         sum(
-            case when gap_ms <= cast({{ conversation_gap_minutes() }} as bigint) * 60000 then gap_ms else 0 end
+            case
+                when gap_ms <= cast({{ conversation_gap_minutes() }} as bigint) * 60000 then gap_ms
+                else 0
+            end
         ) as active_ms
     from message_gaps
     group by session_id
@@ -55,7 +58,8 @@ dialogue_sums as (
         session_id,
         count(response_ms) as answered_prompt_count,
         sum(response_ms) as response_ms,
-        cast(round(percentile_cont(0.5) within group (order by response_ms)) as bigint) as median_response_ms
+        cast(round(percentile_cont(0.5) within group (order by response_ms)) as bigint)
+            as median_response_ms
     from dialogue
     group by session_id
 ),
@@ -64,10 +68,12 @@ dialogue_sums as (
 context_sums as (
     select
         session_id,
-        {{ first_value_by('total_tokens - output_tokens', ['occurred_at', 'response_source_id'], '1 = 1') }}
-            as first_context_tokens,
-        {{ last_value_by('total_tokens - output_tokens', ['occurred_at', 'response_source_id'], '1 = 1') }}
-            as last_context_tokens,
+        {{ first_value_by(
+            'total_tokens - output_tokens', ['occurred_at', 'response_source_id'], '1 = 1'
+        ) }} as first_context_tokens,
+        {{ last_value_by(
+            'total_tokens - output_tokens', ['occurred_at', 'response_source_id'], '1 = 1'
+        ) }} as last_context_tokens,
         max(total_tokens - output_tokens) as max_context_tokens
     from responses
     where not is_sidechain and not is_advisor

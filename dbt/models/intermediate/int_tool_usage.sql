@@ -67,24 +67,30 @@ uses as (
 hook_calls as (
     select
         tool_use_id,
-        {{ first_value_by('session_id', ['occurred_at', 'record_id', 'record_date'], '1 = 1') }} as session_id,
-        {{ first_value_by('agent_id', ['occurred_at', 'record_id', 'record_date'], '1 = 1') }} as agent_id,
-        {{ first_value_by('tool_name', ['occurred_at', 'record_id', 'record_date'], 'tool_name is not null') }}
-            as tool_name,
-        {{ first_value_by('file_path', ['occurred_at', 'record_id', 'record_date'], 'file_path is not null') }}
-            as file_path,
+        {{ first_value_by('session_id', ['occurred_at', 'record_id', 'record_date'], '1 = 1') }}
+            as session_id,
+        {{ first_value_by('agent_id', ['occurred_at', 'record_id', 'record_date'], '1 = 1') }}
+            as agent_id,
+        {{ first_value_by(
+            'tool_name', ['occurred_at', 'record_id', 'record_date'], 'tool_name is not null'
+        ) }} as tool_name,
+        {{ first_value_by(
+            'file_path', ['occurred_at', 'record_id', 'record_date'], 'file_path is not null'
+        ) }} as file_path,
         max(subagent_type) as subagent_type,
         max(error_marker) as error_marker,
         max(exit_code) as exit_code,
         max(tool_input_char_count) as input_char_count,
         max(tool_response_char_count) as result_char_count,
-        max(case when event_name in ('PostToolUse', 'PostToolUseFailure') then duration_ms end) as duration_ms,
+        max(case when event_name in ('PostToolUse', 'PostToolUseFailure') then duration_ms end)
+            as duration_ms,
         max(case when event_name = 'PostToolUse' then 1 else 0 end) = 1 as has_ended,
         max(case when event_name = 'PostToolUseFailure' then 1 else 0 end) = 1 as has_failed,
         max(case when event_name = 'PermissionDenied' then 1 else 0 end) = 1 as is_denied,
         max(case when is_interrupt then 1 else 0 end) = 1 as is_interrupt,
         min(occurred_at) as occurred_at,
-        min(case when event_name in ('PostToolUse', 'PostToolUseFailure') then occurred_at end) as answered_at
+        min(case when event_name in ('PostToolUse', 'PostToolUseFailure') then occurred_at end)
+            as answered_at
     from hook_events
     group by tool_use_id
 ),
@@ -141,7 +147,9 @@ results_ranked as (
             partition by result_blocks.tool_use_id
             order by
                 result_blocks.is_progress_copy asc nulls last,
-                case when result_blocks.session_id = calls.session_id then 0 else 1 end asc nulls last,
+                case
+                    when result_blocks.session_id = calls.session_id then 0 else 1
+                end asc nulls last,
                 result_blocks.occurred_at asc nulls last,
                 result_blocks.record_id asc nulls last,
                 result_blocks.record_date asc nulls last,
@@ -180,14 +188,23 @@ tool_usage as (
                 results.error_marker in {{ refusals }}
                 or results.tool_denial_kind is not null
                 then 'rejected'
-            when hook_calls.is_denied and not hook_calls.has_ended and not hook_calls.has_failed then 'rejected'
-            when results.error_marker = 'interrupted' or results.is_result_interrupted or hook_calls.is_interrupt
+            when
+                hook_calls.is_denied and not hook_calls.has_ended and not hook_calls.has_failed
+                then 'rejected'
+            when
+                results.error_marker = 'interrupted'
+                or results.is_result_interrupted
+                or hook_calls.is_interrupt
                 then 'interrupted'
             when results.is_error then 'error'
             when results.tool_use_id is not null then 'success'
             when hook_calls.has_ended then 'success'
-            when hook_calls.has_failed and hook_calls.error_marker in {{ refusals }} then 'rejected'
-            when hook_calls.has_failed and hook_calls.error_marker = 'interrupted' then 'interrupted'
+            when
+                hook_calls.has_failed and hook_calls.error_marker in {{ refusals }}
+                then 'rejected'
+            when
+                hook_calls.has_failed and hook_calls.error_marker = 'interrupted'
+                then 'interrupted'
             when hook_calls.has_failed then 'error'
             else 'unanswered'
         end as outcome,

@@ -52,7 +52,9 @@ turn_events as (
         output_tokens,
         total_tokens,
         case
-            when is_transcribed and not is_sidechain and not is_advisor then total_tokens - output_tokens
+            when
+                is_transcribed and not is_sidechain and not is_advisor
+                then total_tokens - output_tokens
         end as context_tokens,
         estimated_cost_nusd,
         occurred_at
@@ -85,12 +87,14 @@ turn_events_numbered as (
         *,
         cast(sum(turn_start_count) over (
             partition by session_id
-            order by occurred_at asc nulls last, event_order asc nulls last, event_key asc nulls last
+            order by
+                occurred_at asc nulls last, event_order asc nulls last, event_key asc nulls last
             rows between unbounded preceding and current row
         ) as bigint) as turn_number,
         greatest(cast(sum(conversation_start_count) over (
             partition by session_id
-            order by occurred_at asc nulls last, event_order asc nulls last, event_key asc nulls last
+            order by
+                occurred_at asc nulls last, event_order asc nulls last, event_key asc nulls last
             rows between unbounded preceding and current row
         ) as bigint), 1) as conversation_number
     from turn_events

@@ -23,16 +23,23 @@ lines_numbered as (
         row_number() over (
             partition by lines.message_source_id, lines.line_id
             order by
-                lines.output_tokens desc nulls last, lines.record_id asc nulls last, lines.record_date asc nulls last
+                lines.output_tokens desc nulls last,
+                lines.record_id asc nulls last,
+                lines.record_date asc nulls last
         ) as line_rank,
         row_number() over (
             partition by lines.message_source_id, lines.session_id
             order by
-                lines.output_tokens desc nulls last, lines.record_id asc nulls last, lines.record_date asc nulls last
+                lines.output_tokens desc nulls last,
+                lines.record_id asc nulls last,
+                lines.record_date asc nulls last
         ) as session_rank,
         row_number() over (
             partition by lines.message_source_id
-            order by lines.occurred_at asc nulls last, lines.record_id asc nulls last, lines.record_date asc nulls last
+            order by
+                lines.occurred_at asc nulls last,
+                lines.record_id asc nulls last,
+                lines.record_date asc nulls last
         ) as first_rank
     from lines
     inner join messages

@@ -71,7 +71,8 @@ rule_costs as (
         sum(known_reported_cost_nusd) as reported_cost_nusd,
         sum(case when known_reported_cost_nusd is not null then estimated_cost_nusd end)
             as estimated_where_reported_nusd,
-        sum(case when usage_quality in ('placeholder', 'unknown') then 1 else 0 end) as unsure_output_count
+        sum(case when usage_quality in ('placeholder', 'unknown') then 1 else 0 end)
+            as unsure_output_count
     from requests
 ),
 

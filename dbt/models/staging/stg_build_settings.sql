@@ -2,11 +2,15 @@ with
 
 build_settings as (
     select * from {{ source('raw', '_build_settings') }}
+),
+
+renamed as (
+    select
+        run_id,
+        reporting_timezone,
+        conversation_gap_minutes,
+        run_at
+    from build_settings
 )
 
-select
-    run_id,
-    reporting_timezone,
-    conversation_gap_minutes,
-    run_at
-from build_settings
+select * from renamed

@@ -20,7 +20,10 @@ messages as (
         prompt_id,
 
         ---------- attributes
-        coalesce(progress_message_type, case when line_type = 'attachment' then 'user' else line_type end) as role,
+        coalesce(
+            progress_message_type,
+            case when line_type = 'attachment' then 'user' else line_type end
+        ) as role,
         model as model_name,
         stop_reason,
         service_tier,
@@ -68,7 +71,8 @@ messages as (
         coalesce(progress_message_at, occurred_at) is not null as is_timed,
 
         ---------- dates and instants
-        coalesce(progress_message_at, occurred_at, cast(record_date as {{ timestamp_type() }})) as occurred_at,
+        coalesce(progress_message_at, occurred_at, cast(record_date as {{ timestamp_type() }}))
+            as occurred_at,
         limit_reset_at,
         record_date
     from conversations

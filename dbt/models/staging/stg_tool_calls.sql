@@ -59,8 +59,11 @@ tool_blocks as (
         lines.is_sidechain or lines.line_type = 'progress' as is_sidechain,
 
         ---------- dates and instants
-        coalesce(lines.progress_message_at, lines.occurred_at, cast(lines.record_date as {{ timestamp_type() }}))
-            as occurred_at,
+        coalesce(
+            lines.progress_message_at,
+            lines.occurred_at,
+            cast(lines.record_date as {{ timestamp_type() }})
+        ) as occurred_at,
         lines.record_date
     from {{ exploded('lines', 'blocks', 'block') }}
     where block.tool_use_id is not null and block.block_type in ('tool_use', 'tool_result')

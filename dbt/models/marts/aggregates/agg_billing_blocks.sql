@@ -15,7 +15,8 @@ messages as (
 active_hours as (
     select
         date_trunc('hour', occurred_at) as hour_started_at,
-        cast({{ epoch_milliseconds("date_trunc('hour', occurred_at)") }} / 3600000 as bigint) as hour_number,
+        cast({{ epoch_milliseconds("date_trunc('hour', occurred_at)") }} / 3600000 as bigint)
+            as hour_number,
         min(occurred_at) as first_request_at,
         max(occurred_at) as last_request_at,
         {{ usage_sums() }}
@@ -98,7 +99,8 @@ blocks_linked as (
     select
         block_sums.*,
         block_resets.limit_reset_at,
-        {{ milliseconds_between('block_sums.first_request_at', 'block_sums.last_request_at') }} as request_span_ms,
+        {{ milliseconds_between('block_sums.first_request_at', 'block_sums.last_request_at') }}
+            as request_span_ms,
         lag(block_sums.last_request_at) over (order by block_sums.block_started_at asc nulls last)
             as previous_request_at,
         block_sums.first_request_at = latest_block.first_request_at as is_latest
@@ -124,18 +126,25 @@ billing_blocks as (
         total_tokens,
         request_span_ms,
         {{ milliseconds_between('previous_request_at', 'first_request_at') }} as gap_ms,
-        case when request_span_ms >= 60000 then total_tokens * 60000.0e0 / request_span_ms end as tokens_per_minute,
+        case when request_span_ms >= 60000 then total_tokens * 60000.0e0 / request_span_ms end
+            as tokens_per_minute,
         estimated_cost_usd,
         case
             when request_span_ms >= 60000
-                then cast(cast(estimated_cost_usd as double) * 3600000 / request_span_ms as decimal(18, 9))
+                then
+                    cast(
+                        cast(estimated_cost_usd as double)
+                        * 3600000
+                        / request_span_ms as decimal(18, 9)
+                    )
         end as hourly_burn_usd,
         case
             when not is_latest or request_span_ms < 60000 then estimated_cost_usd
             else
                 cast(
                     cast(estimated_cost_usd as double)
-                    * {{ milliseconds_between('first_request_at', 'block_ends_at') }} / request_span_ms
+                    * {{ milliseconds_between('first_request_at', 'block_ends_at') }}
+                    / request_span_ms
                     as decimal(18, 9)
                 )
         end as projected_cost_usd,

@@ -8,7 +8,8 @@ file_operations as (
 code_changes as (
     select
         ---------- keys
-        {{ surrogate_key(['session_key', 'occurred_date_local', 'file_type']) }} as code_change_key,
+        {{ surrogate_key(['session_key', 'occurred_date_local', 'file_type']) }}
+            as code_change_key,
         session_key,
         project_key,
 
@@ -18,7 +19,8 @@ code_changes as (
         ---------- measures
         cast(count(*) as bigint) as edit_count,
         cast(count(distinct file_path) as bigint) as changed_file_count,
-        cast(sum(case when operation_type = 'create' then 1 else 0 end) as bigint) as created_file_count,
+        cast(sum(case when operation_type = 'create' then 1 else 0 end) as bigint)
+            as created_file_count,
         cast(sum(added_line_count) as bigint) as added_line_count,
         cast(sum(removed_line_count) as bigint) as removed_line_count,
         cast(sum(added_line_count - removed_line_count) as bigint) as net_line_count,

@@ -13,7 +13,8 @@ conversation_sums as (
         session_id,
         conversation_number,
         coalesce(max(start_reason), 'session') as start_reason,
-        {{ first_value_by('task_category', ['turn_number'], 'turn_start_count = 1') }} as task_category,
+        {{ first_value_by('task_category', ['turn_number'], 'turn_start_count = 1') }}
+            as task_category,
         sum(turn_start_count) as human_prompt_count,
         sum(request_count) as request_count,
         sum(tool_call_count) as tool_call_count,
@@ -31,8 +32,9 @@ conversation_sums as (
 conversations as (
     select
         ---------- keys
-        {{ surrogate_key(['conversation_sums.session_id', 'conversation_sums.conversation_number']) }}
-            as conversation_key,
+        {{ surrogate_key(
+            ['conversation_sums.session_id', 'conversation_sums.conversation_number']
+        ) }} as conversation_key,
         {{ surrogate_key(['conversation_sums.session_id']) }} as session_key,
         sessions.project_key,
 
@@ -42,7 +44,8 @@ conversations as (
 
         ---------- measures
         conversation_sums.conversation_number,
-        {{ milliseconds_between('conversation_sums.started_at', 'conversation_sums.ended_at') }} as duration_ms,
+        {{ milliseconds_between('conversation_sums.started_at', 'conversation_sums.ended_at') }}
+            as duration_ms,
         cast(conversation_sums.human_prompt_count as bigint) as human_prompt_count,
         cast(conversation_sums.request_count as bigint) as request_count,
         cast(conversation_sums.tool_call_count as bigint) as tool_call_count,

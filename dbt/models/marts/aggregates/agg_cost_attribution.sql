@@ -25,8 +25,10 @@ cost_attribution as (
         ---------- measures
         request_count,
         total_tokens,
-        cast(sum(total_tokens) over (partition by dimension_type) as bigint) as dimension_total_tokens,
-        cast(total_tokens as double) / nullif(sum(total_tokens) over (partition by dimension_type), 0)
+        cast(sum(total_tokens) over (partition by dimension_type) as bigint)
+            as dimension_total_tokens,
+        cast(total_tokens as double)
+        / nullif(sum(total_tokens) over (partition by dimension_type), 0)
             as token_share_ratio,
         {{ nusd_to_usd('estimated_cost_nusd') }} as estimated_cost_usd
     from dimension_sums

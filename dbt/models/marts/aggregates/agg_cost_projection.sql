@@ -20,7 +20,9 @@ newest_local as (
 
 -- Instants in UTC, for the clocks of a zone say some hours twice. A calendar period is one of the reporting zone.
 periods as (
-    {%- for period, minutes in [('last_5_minutes', 5), ('last_hour', 60), ('last_24_hours', 1440)] %}
+    {%- for period, minutes in [
+        ('last_5_minutes', 5), ('last_hour', 60), ('last_24_hours', 1440),
+    ] %}
     select
         '{{ period }}' as period_type,
         as_of,
@@ -33,7 +35,8 @@ periods as (
         'this_hour' as period_type,
         as_of,
         as_of - (local_as_of - date_trunc('hour', local_as_of)) as period_started_at,
-        {{ add_minutes("as_of - (local_as_of - date_trunc('hour', local_as_of))", 60) }} as period_ends_at
+        {{ add_minutes("as_of - (local_as_of - date_trunc('hour', local_as_of))", 60) }}
+            as period_ends_at
     from newest_local
     union all
     {%- set day = "cast(date_trunc('day', local_as_of) as " ~ timestamp_type() ~ ")" %}
@@ -61,7 +64,8 @@ period_sums as (
         periods.period_started_at,
         periods.period_ends_at,
         {{ milliseconds_between('periods.period_started_at', 'periods.as_of') }} as elapsed_ms,
-        {{ milliseconds_between('periods.period_started_at', 'periods.period_ends_at') }} as period_ms,
+        {{ milliseconds_between('periods.period_started_at', 'periods.period_ends_at') }}
+            as period_ms,
         sum(usage_events.request_count) as request_count,
         sum(usage_events.unpriced_request_count) as unpriced_request_count,
         sum(usage_events.total_tokens) as total_tokens,
@@ -96,7 +100,9 @@ cost_projection as (
             when elapsed_ms >= 60000
                 then
                     cast(
-                        cast({{ nusd_to_usd('estimated_cost_nusd') }} as double) * period_ms / elapsed_ms
+                        cast({{ nusd_to_usd('estimated_cost_nusd') }} as double)
+                        * period_ms
+                        / elapsed_ms
                         as decimal(18, 9)
                     )
         end as projected_cost_usd,

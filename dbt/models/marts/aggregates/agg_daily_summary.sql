@@ -88,9 +88,11 @@ daily_summary as (
         cast(coalesce(daily_messages.human_prompt_count, 0) as bigint) as human_prompt_count,
         cast(coalesce(daily_messages.api_error_count, 0) as bigint) as api_error_count,
         cast(coalesce(daily_requests.request_count, 0) as bigint) as request_count,
-        cast(coalesce(daily_requests.unpriced_request_count, 0) as bigint) as unpriced_request_count,
+        cast(coalesce(daily_requests.unpriced_request_count, 0) as bigint)
+            as unpriced_request_count,
         cast(coalesce(daily_tool_calls.tool_call_count, 0) as bigint) as tool_call_count,
-        cast(coalesce(daily_tool_calls.failed_tool_call_count, 0) as bigint) as failed_tool_call_count,
+        cast(coalesce(daily_tool_calls.failed_tool_call_count, 0) as bigint)
+            as failed_tool_call_count,
         cast(coalesce(daily_changes.edit_count, 0) as bigint) as edit_count,
         cast(coalesce(daily_changes.changed_file_count, 0) as bigint) as changed_file_count,
         cast(coalesce(daily_changes.added_line_count, 0) as bigint) as added_line_count,
@@ -102,12 +104,18 @@ daily_summary as (
         cast(coalesce(daily_requests.total_tokens, 0) as bigint) as total_tokens,
         -- A day without requests cost nothing; a day with only unpriced ones has no known cost.
         cast(
-            case when daily_requests.request_count is null then 0 else daily_requests.estimated_cost_usd end
+            case
+                when daily_requests.request_count is null then 0
+                else daily_requests.estimated_cost_usd
+            end
             as decimal(18, 9)
         ) as estimated_cost_usd,
         cast(daily_requests.reported_cost_usd as decimal(18, 9)) as reported_cost_usd,
         cast(
-            case when daily_requests.request_count is null then 0 else daily_requests.cache_savings_usd end
+            case
+                when daily_requests.request_count is null then 0
+                else daily_requests.cache_savings_usd
+            end
             as decimal(18, 9)
         ) as cache_savings_usd,
 

@@ -10,7 +10,10 @@ events_ranked as (
         *,
         row_number() over (
             partition by plan_key, feature_id
-            order by occurred_at desc nulls last, sequence_number desc nulls last, plan_event_key desc nulls last
+            order by
+                occurred_at desc nulls last,
+                sequence_number desc nulls last,
+                plan_event_key desc nulls last
         ) as recency_rank
     from events
 ),
@@ -32,7 +35,8 @@ features as (
         max(feature_description_char_count) as feature_description_char_count,
         min(case when event_type = 'feature_created' then occurred_at end) as created_at,
         min(case when event_type = 'feature_started' then occurred_at end) as started_at,
-        max(case when event_type in ('feature_completed', 'feature_failed') then occurred_at end) as ended_at
+        max(case when event_type in ('feature_completed', 'feature_failed') then occurred_at end)
+            as ended_at
     from events
     group by plan_key, feature_id
 ),
@@ -72,11 +76,17 @@ feature_progress as (
         ---------- dates and instants
         features.created_at,
         features.started_at,
-        case when latest_events.event_type in ('feature_completed', 'feature_failed') then features.ended_at end
+        case
+            when
+                latest_events.event_type in ('feature_completed', 'feature_failed')
+                then features.ended_at
+        end
             as ended_at
     from features
     inner join latest_events
-        on features.plan_key = latest_events.plan_key and features.feature_id = latest_events.feature_id
+        on
+            features.plan_key = latest_events.plan_key
+            and features.feature_id = latest_events.feature_id
 )
 
 select * from feature_progress

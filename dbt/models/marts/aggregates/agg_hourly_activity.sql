@@ -82,7 +82,10 @@ hourly_activity as (
         cast(coalesce(tool_cells.tool_call_count, 0) as bigint) as tool_call_count,
         cast(coalesce(request_cells.total_tokens, 0) as bigint) as total_tokens,
         cast(
-            case when request_cells.request_count is null then 0 else request_cells.estimated_cost_usd end
+            case
+                when request_cells.request_count is null then 0
+                else request_cells.estimated_cost_usd
+            end
             as decimal(18, 9)
         ) as estimated_cost_usd
     from weekdays

@@ -21,7 +21,8 @@ plan_mode as (
         ---------- measures
         cast(count(*) - count(verdict) as bigint) as entered_count,
         cast(count(verdict) as bigint) as plan_count,
-        cast(sum(case when verdict = 'accepted' then 1 else 0 end) as bigint) as accepted_plan_count,
+        cast(sum(case when verdict = 'accepted' then 1 else 0 end) as bigint)
+            as accepted_plan_count,
         cast(sum(case when verdict = 'refused' then 1 else 0 end) as bigint) as refused_plan_count,
         cast(sum(case when verdict = 'open' then 1 else 0 end) as bigint) as open_plan_count,
         -- Not duration_ms, which hooks tell without the time that a person thinks.

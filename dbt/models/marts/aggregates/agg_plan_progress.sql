@@ -16,7 +16,11 @@ plans as (
         max(plan_name) as plan_name,
         count(distinct session_key) as session_count,
         min(case when event_type = 'plan_created' then occurred_at end) as created_at,
-        min(case when event_type in ('orchestration_started', 'feature_started') then occurred_at end) as started_at,
+        min(
+            case
+                when event_type in ('orchestration_started', 'feature_started') then occurred_at
+            end
+        ) as started_at,
         max(case when event_type = 'orchestration_completed' then occurred_at end) as completed_at,
         max(occurred_at) as last_event_at
     from events
@@ -28,7 +32,8 @@ plan_features as (
         plan_key,
         count(*) as feature_count,
         sum(case when feature_status = 'pending' then 1 else 0 end) as pending_feature_count,
-        sum(case when feature_status = 'in_progress' then 1 else 0 end) as in_progress_feature_count,
+        sum(case when feature_status = 'in_progress' then 1 else 0 end)
+            as in_progress_feature_count,
         sum(case when feature_status = 'completed' then 1 else 0 end) as completed_feature_count,
         sum(case when feature_status = 'failed' then 1 else 0 end) as failed_feature_count,
         sum(failure_count) as failure_count,
@@ -57,18 +62,24 @@ plan_progress as (
         cast(plans.session_count as bigint) as session_count,
         cast(coalesce(plan_features.feature_count, 0) as bigint) as feature_count,
         cast(coalesce(plan_features.pending_feature_count, 0) as bigint) as pending_feature_count,
-        cast(coalesce(plan_features.in_progress_feature_count, 0) as bigint) as in_progress_feature_count,
-        cast(coalesce(plan_features.completed_feature_count, 0) as bigint) as completed_feature_count,
+        cast(coalesce(plan_features.in_progress_feature_count, 0) as bigint)
+            as in_progress_feature_count,
+        cast(coalesce(plan_features.completed_feature_count, 0) as bigint)
+            as completed_feature_count,
         cast(coalesce(plan_features.failed_feature_count, 0) as bigint) as failed_feature_count,
         cast(coalesce(plan_features.failure_count, 0) as bigint) as failure_count,
         cast(coalesce(plan_features.timed_feature_count, 0) as bigint) as timed_feature_count,
         cast(plan_features.feature_duration_ms as bigint) as feature_duration_ms,
         cast(
-            round(cast(plan_features.feature_duration_ms as double) / nullif(plan_features.timed_feature_count, 0))
+            round(
+                cast(plan_features.feature_duration_ms as double)
+                / nullif(plan_features.timed_feature_count, 0)
+            )
             as bigint
         ) as mean_feature_duration_ms,
         plan_features.max_feature_duration_ms,
-        cast(plan_features.completed_feature_count as double) / nullif(plan_features.feature_count, 0)
+        cast(plan_features.completed_feature_count as double)
+        / nullif(plan_features.feature_count, 0)
             as completion_ratio,
 
         ---------- dates and instants

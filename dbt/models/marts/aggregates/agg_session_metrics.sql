@@ -52,13 +52,16 @@ session_metrics as (
         coalesce(profiles.active_ms, 0) as active_ms,
         sessions.message_count,
         sessions.human_prompt_count,
-        cast(coalesce(session_conversations.conversation_count, 0) as bigint) as conversation_count,
+        cast(coalesce(session_conversations.conversation_count, 0) as bigint)
+            as conversation_count,
         sessions.request_count,
         sessions.tool_call_count,
         sessions.failed_tool_call_count,
         coalesce(profiles.retry_count, 0) as retry_count,
-        cast(sessions.failed_tool_call_count as double) / nullif(sessions.tool_call_count, 0) as tool_failure_ratio,
-        cast(coalesce(profiles.retry_count, 0) as double) / nullif(sessions.tool_call_count, 0) as retry_ratio,
+        cast(sessions.failed_tool_call_count as double)
+        / nullif(sessions.tool_call_count, 0) as tool_failure_ratio,
+        cast(coalesce(profiles.retry_count, 0) as double)
+        / nullif(sessions.tool_call_count, 0) as retry_ratio,
         sessions.compaction_count,
         sessions.subagent_count,
         coalesce(profiles.answered_prompt_count, 0) as answered_prompt_count,
@@ -78,7 +81,10 @@ session_metrics as (
         -- Under a minute an hourly rate says nothing.
         case
             when sessions.duration_ms >= 60000
-                then cast(coalesce(session_changes.edit_count, 0) as double) * 3600000 / sessions.duration_ms
+                then
+                    cast(coalesce(session_changes.edit_count, 0) as double)
+                    * 3600000
+                    / sessions.duration_ms
         end as edits_per_hour,
         sessions.input_tokens,
         sessions.output_tokens,

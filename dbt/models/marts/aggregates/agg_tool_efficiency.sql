@@ -30,23 +30,38 @@ tool_sums as (
         sum(case when outcome = 'rejected' then 1 else 0 end) as rejected_count,
         sum(case when outcome = 'interrupted' then 1 else 0 end) as interrupted_count,
         sum(case when outcome = 'unanswered' then 1 else 0 end) as unanswered_count,
-        sum(case when error_type = 'exit_code' and outcome = 'error' then 1 else 0 end) as exit_code_error_count,
-        sum(case when error_type = 'tool_use_error' and outcome = 'error' then 1 else 0 end) as bad_input_error_count,
-        sum(case when error_type = 'not_found' and outcome = 'error' then 1 else 0 end) as not_found_error_count,
-        sum(case when error_type = 'timeout' and outcome = 'error' then 1 else 0 end) as timeout_error_count,
+        sum(case when error_type = 'exit_code' and outcome = 'error' then 1 else 0 end)
+            as exit_code_error_count,
+        sum(case when error_type = 'tool_use_error' and outcome = 'error' then 1 else 0 end)
+            as bad_input_error_count,
+        sum(case when error_type = 'not_found' and outcome = 'error' then 1 else 0 end)
+            as not_found_error_count,
+        sum(case when error_type = 'timeout' and outcome = 'error' then 1 else 0 end)
+            as timeout_error_count,
         sum(duration_ms) as duration_ms,
         max(duration_ms) as max_duration_ms,
-        cast(round(percentile_cont(0.5) within group (order by duration_ms)) as bigint) as median_duration_ms,
-        cast(round(percentile_cont(0.95) within group (order by duration_ms)) as bigint) as p95_duration_ms,
-        cast(round(percentile_cont(0.99) within group (order by duration_ms)) as bigint) as p99_duration_ms,
+        cast(round(percentile_cont(0.5) within group (order by duration_ms)) as bigint)
+            as median_duration_ms,
+        cast(round(percentile_cont(0.95) within group (order by duration_ms)) as bigint)
+            as p95_duration_ms,
+        cast(round(percentile_cont(0.99) within group (order by duration_ms)) as bigint)
+            as p99_duration_ms,
         sum(case when duration_source = 'elapsed' then 1 else 0 end) as elapsed_duration_count,
         sum(case when duration_source = 'hook' then 1 else 0 end) as hook_duration_count,
         cast(
-            round(percentile_cont(0.5) within group (order by case when duration_source = 'hook' then duration_ms end))
+            round(
+                percentile_cont(0.5) within group (
+                    order by case when duration_source = 'hook' then duration_ms end
+                )
+            )
             as bigint
         ) as median_hook_duration_ms,
         cast(
-            round(percentile_cont(0.95) within group (order by case when duration_source = 'hook' then duration_ms end))
+            round(
+                percentile_cont(0.95) within group (
+                    order by case when duration_source = 'hook' then duration_ms end
+                )
+            )
             as bigint
         ) as p95_hook_duration_ms
     from tool_calls
@@ -76,7 +91,8 @@ tool_efficiency as (
         cast(rank() over (order by tools.tool_call_count desc nulls last) as bigint) as usage_rank,
         tools.tool_call_count,
         cast(category_sums.tool_call_count as bigint) as category_tool_call_count,
-        cast(tools.tool_call_count as double) / nullif(category_sums.tool_call_count, 0) as category_share_ratio,
+        cast(tools.tool_call_count as double)
+        / nullif(category_sums.tool_call_count, 0) as category_share_ratio,
         cast(coalesce(tool_sums.session_count, 0) as bigint) as session_count,
         cast(coalesce(tool_sums.success_count, 0) as bigint) as success_count,
         cast(coalesce(tool_sums.failed_tool_call_count, 0) as bigint) as failed_tool_call_count,
@@ -101,7 +117,8 @@ tool_efficiency as (
         tool_sums.median_hook_duration_ms,
         tool_sums.p95_hook_duration_ms,
         cast(coalesce(retry_sums.retry_count, 0) as bigint) as retry_count,
-        cast(coalesce(retry_sums.retry_count, 0) as double) / nullif(tools.tool_call_count, 0) as retry_ratio
+        cast(coalesce(retry_sums.retry_count, 0) as double)
+        / nullif(tools.tool_call_count, 0) as retry_ratio
     from tools
     left join tool_sums
         on tools.tool_key = tool_sums.tool_key

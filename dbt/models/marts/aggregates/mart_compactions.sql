@@ -27,7 +27,8 @@ compactions_placed as (
         compactions.duration_ms,
         cast(row_number() over (
             partition by compactions.session_key
-            order by compactions.compacted_at asc nulls last, compactions.compaction_key asc nulls last
+            order by
+                compactions.compacted_at asc nulls last, compactions.compaction_key asc nulls last
         ) as bigint) as compaction_number,
 
         ---------- dates and instants

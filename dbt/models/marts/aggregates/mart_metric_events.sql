@@ -30,7 +30,10 @@ metric_events as (
         case
             when is_failure or event_name = 'PermissionDenied' then 'error'
             when event_category = 'tool' then 'performance'
-            when event_name like 'Subagent%' or event_name like 'Task%' or event_name = 'TeammateIdle'
+            when
+                event_name like 'Subagent%'
+                or event_name like 'Task%'
+                or event_name = 'TeammateIdle'
                 then 'coordination'
             else 'quality'
         end as metric_type,

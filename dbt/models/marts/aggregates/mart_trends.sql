@@ -16,7 +16,8 @@ newest_day as (
 days as (
     select
         daily_summary.*,
-        cast(11 - row_number() over (order by daily_summary.date_day desc nulls last) as bigint) as day_number
+        cast(11 - row_number() over (order by daily_summary.date_day desc nulls last) as bigint)
+            as day_number
     from daily_summary
     inner join newest_day
         on daily_summary.date_day <= newest_day.date_day
@@ -60,7 +61,11 @@ trends as (
         ---------- attributes
         metric_name,
         case
-            when daily_slope is null or abs(daily_slope) * 10 <= abs(mean_value) * 0.1 or fit_ratio < 0.3 then 'flat'
+            when
+                daily_slope is null
+                or abs(daily_slope) * 10 <= abs(mean_value) * 0.1
+                or fit_ratio < 0.3
+                then 'flat'
             when daily_slope > 0 then 'rising'
             else 'falling'
         end as trend_direction,
@@ -71,7 +76,11 @@ trends as (
         daily_slope,
         fit_ratio,
         {%- for step in range(1, 6) %}
-        case when daily_slope is not null then greatest(intercept + daily_slope * {{ 10 + step }}, 0.0) end
+        case
+            when
+                daily_slope is not null
+                then greatest(intercept + daily_slope * {{ 10 + step }}, 0.0)
+        end
             as forecast_day_{{ step }},
         {%- endfor %}
 

@@ -34,7 +34,8 @@ turns as (
     select
         ---------- keys
         turn_sums.turn_key,
-        {{ surrogate_key(['turn_sums.session_id', 'turn_sums.conversation_number']) }} as conversation_key,
+        {{ surrogate_key(['turn_sums.session_id', 'turn_sums.conversation_number']) }}
+            as conversation_key,
         {{ surrogate_key(['turn_sums.session_id']) }} as session_key,
         sessions.project_key,
 

@@ -39,7 +39,8 @@ records as (
 measurements as (
     select
         'newest record' as subject_name,
-        {{ milliseconds_between('max(records.occurred_at)', 'max(build_settings.run_at)') }} / 3600000.0e0
+        {{ milliseconds_between('max(records.occurred_at)', 'max(build_settings.run_at)') }}
+        / 3600000.0e0
             as measured_value,
         cast(max(records.occurred_at) as date) as measured_date
     from records

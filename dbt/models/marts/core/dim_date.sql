@@ -59,7 +59,10 @@ newest_day as (
 -- The days before 2023, when no model answered yet, and those after the build are only the ones that something
 -- names, with none between: one record of a wrong clock would make all the days there.
 first_day as (
-    select coalesce(min(case when date_day >= cast('2023-01-01' as date) then date_day end), min(date_day)) as date_day
+    select
+        coalesce(
+            min(case when date_day >= cast('2023-01-01' as date) then date_day end), min(date_day)
+        ) as date_day
     from named_days
 ),
 

@@ -55,7 +55,8 @@ models_described as (
 
         ---------- measures
         cast(coalesce(model_requests.request_count, 0) as bigint) as request_count,
-        cast(coalesce(model_requests.unpriced_request_count, 0) as bigint) as unpriced_request_count,
+        cast(coalesce(model_requests.unpriced_request_count, 0) as bigint)
+            as unpriced_request_count,
         cast(coalesce(model_requests.total_tokens, 0) as bigint) as total_tokens,
         {{ nusd_to_usd('model_requests.estimated_cost_nusd') }} as estimated_cost_usd,
 

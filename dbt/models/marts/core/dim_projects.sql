@@ -71,11 +71,21 @@ projects_described as (
         projects.project_path,
         projects.project_name,
         case
-            when cast(project_activity.last_active_at as date) >= cast(latest_activity.active_at as date)
+            when
+                cast(project_activity.last_active_at as date)
+                >= cast(latest_activity.active_at as date)
                 then 'active_today'
-            when {{ milliseconds_between('project_activity.last_active_at', 'latest_activity.active_at') }} < 604800000
+            when
+                {{ milliseconds_between(
+                    'project_activity.last_active_at', 'latest_activity.active_at'
+                ) }}
+                < 604800000
                 then 'active_this_week'
-            when {{ milliseconds_between('project_activity.last_active_at', 'latest_activity.active_at') }} < 2592000000
+            when
+                {{ milliseconds_between(
+                    'project_activity.last_active_at', 'latest_activity.active_at'
+                ) }}
+                < 2592000000
                 then 'active_this_month'
             else 'inactive'
         end as project_status,

@@ -34,16 +34,22 @@ hook_sequence as (
 session_hooks as (
     select
         session_key,
-        {{ first_value_by('event_detail', ['occurred_at', 'hook_event_key'], "event_name = 'SessionStart'") }}
-            as start_source,
-        {{ first_value_by('model_name', ['occurred_at', 'hook_event_key'], 'model_name is not null') }}
-            as start_model_name,
+        {{ first_value_by(
+            'event_detail', ['occurred_at', 'hook_event_key'], "event_name = 'SessionStart'"
+        ) }} as start_source,
+        {{ first_value_by(
+            'model_name', ['occurred_at', 'hook_event_key'], 'model_name is not null'
+        ) }} as start_model_name,
         -- The last end counts: a resumed session ends again.
-        {{ last_value_by('event_detail', ['occurred_at', 'hook_event_key'], "event_name = 'SessionEnd'") }}
-            as end_reason,
+        {{ last_value_by(
+            'event_detail', ['occurred_at', 'hook_event_key'], "event_name = 'SessionEnd'"
+        ) }} as end_reason,
         sum(case when event_name = 'PreCompact' then 1 else 0 end) as compaction_count,
-        count(distinct case when event_name in ('SubagentStart', 'SubagentStop') then agent_id end) as subagent_count,
-        sum(case when event_name = 'PermissionRequest' then 1 else 0 end) as permission_request_count,
+        count(
+            distinct case when event_name in ('SubagentStart', 'SubagentStop') then agent_id end
+        ) as subagent_count,
+        sum(case when event_name = 'PermissionRequest' then 1 else 0 end)
+            as permission_request_count,
         sum(
             case
                 when event_name = 'PermissionRequest' and next_occurred_at is not null
@@ -147,8 +153,10 @@ sessions_described as (
         interrupt_count,
         api_error_count,
         -- Whoever knows more: a transcript may be gone, and hooks may not have been there yet.
-        greatest(compaction_count, coalesce(cast(hook_compaction_count as bigint), 0)) as compaction_count,
-        greatest(subagent_count, coalesce(cast(hook_subagent_count as bigint), 0)) as subagent_count,
+        greatest(compaction_count, coalesce(cast(hook_compaction_count as bigint), 0))
+            as compaction_count,
+        greatest(subagent_count, coalesce(cast(hook_subagent_count as bigint), 0))
+            as subagent_count,
         request_count,
         unpriced_request_count,
         model_count,
@@ -164,7 +172,8 @@ sessions_described as (
         {{ nusd_to_usd('reported_cost_nusd') }} as reported_cost_usd,
         {{ nusd_to_usd('cache_savings_nusd') }} as cache_savings_usd,
 
-        cast(coalesce(hook_event_count, 0) + coalesce(notification_count, 0) as bigint) as hook_event_count,
+        cast(coalesce(hook_event_count, 0) + coalesce(notification_count, 0) as bigint)
+            as hook_event_count,
         cast(coalesce(permission_request_count, 0) as bigint) as permission_request_count,
         cast(permission_wait_ms as bigint) as permission_wait_ms,
         cast(coalesce(notification_count, 0) as bigint) as notification_count,

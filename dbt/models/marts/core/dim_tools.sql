@@ -56,7 +56,9 @@ tools_described as (
             when {{ is_mcp_tool('tools.tool_name') }} then 'mcp'
             else coalesce(categories.tool_category, 'other')
         end as tool_category,
-        case when {{ is_mcp_tool('tools.tool_name') }} then split_part(tools.tool_name, '__', 2) end
+        case
+            when {{ is_mcp_tool('tools.tool_name') }} then split_part(tools.tool_name, '__', 2)
+        end
             as mcp_server_name,
         case
             when tools.tool_call_count = 0 then 'unused'

@@ -61,9 +61,12 @@ requests as (
         requests_enriched.latency_ms,
         {{ nusd_to_usd('requests_enriched.input_cost_nusd') }} as estimated_input_cost_usd,
         {{ nusd_to_usd('requests_enriched.output_cost_nusd') }} as estimated_output_cost_usd,
-        {{ nusd_to_usd('requests_enriched.cache_creation_cost_nusd') }} as estimated_cache_creation_cost_usd,
-        {{ nusd_to_usd('requests_enriched.cache_read_cost_nusd') }} as estimated_cache_read_cost_usd,
-        {{ nusd_to_usd('requests_enriched.web_search_cost_nusd') }} as estimated_web_search_cost_usd,
+        {{ nusd_to_usd('requests_enriched.cache_creation_cost_nusd') }}
+            as estimated_cache_creation_cost_usd,
+        {{ nusd_to_usd('requests_enriched.cache_read_cost_nusd') }}
+            as estimated_cache_read_cost_usd,
+        {{ nusd_to_usd('requests_enriched.web_search_cost_nusd') }}
+            as estimated_web_search_cost_usd,
         {{ nusd_to_usd('requests_enriched.estimated_cost_nusd') }} as estimated_cost_usd,
         {{ nusd_to_usd('requests_enriched.known_reported_cost_nusd') }} as reported_cost_usd,
         {{ nusd_to_usd('requests_enriched.cache_savings_nusd') }} as cache_savings_usd,

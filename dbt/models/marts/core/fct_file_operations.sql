@@ -35,14 +35,22 @@ file_changes as (
         *,
         case
             when operation_type = 'read' then 0
-            when operation_type = 'create' then coalesce(result_content_line_count, input_line_count, 0)
-            when result_shape = 'object' and patch_hunk_count > 0 then coalesce(patch_added_line_count, 0)
-            when result_shape = 'object' and patch_hunk_count = 0 and operation_type = 'write' then 0
+            when
+                operation_type = 'create'
+                then coalesce(result_content_line_count, input_line_count, 0)
+            when
+                result_shape = 'object' and patch_hunk_count > 0
+                then coalesce(patch_added_line_count, 0)
+            when
+                result_shape = 'object' and patch_hunk_count = 0 and operation_type = 'write'
+                then 0
             else coalesce(input_line_count, 0)
         end as added_line_count,
         case
             when operation_type in ('read', 'create') then 0
-            when result_shape = 'object' and patch_hunk_count > 0 then coalesce(patch_removed_line_count, 0)
+            when
+                result_shape = 'object' and patch_hunk_count > 0
+                then coalesce(patch_removed_line_count, 0)
             when operation_type = 'write' then 0
             else coalesce(input_removed_line_count, 0)
         end as removed_line_count,
@@ -53,7 +61,8 @@ file_changes as (
 file_operations as (
     select
         ---------- keys
-        {{ surrogate_key(['file_changes.tool_use_id', 'file_changes.file_path']) }} as file_operation_key,
+        {{ surrogate_key(['file_changes.tool_use_id', 'file_changes.file_path']) }}
+            as file_operation_key,
         file_changes.tool_call_key,
         file_changes.session_key,
         sessions.project_key,

@@ -2,6 +2,15 @@
 
 with
 
+hook_events as (
+    select * from {{ ref('int_hook_events_categorized') }}
+    where {{ is_read('record_date') }}
+),
+
+sessions as (
+    select * from {{ ref('int_sessions_located') }}
+),
+
 -- A firing that carries no time is filed under the day its archive was written, so that a copy of the
 -- archive may file it again; the earliest stays.
 hook_events_ranked as (
@@ -15,15 +24,10 @@ hook_events_ranked as (
                 _source_position asc nulls last,
                 _extracted_at asc nulls last
         ) as copy_number
-    from {{ ref('int_hook_events_categorized') }}
-    where {{ is_read('record_date') }}
+    from hook_events
 ),
 
-sessions as (
-    select * from {{ ref('int_sessions_located') }}
-),
-
-hook_events as (
+hook_events_located as (
     select
         ---------- keys
         hook_events_ranked.hook_event_key,
@@ -82,5 +86,5 @@ hook_events as (
     where hook_events_ranked.copy_number = 1
 )
 
-select * from hook_events
+select * from hook_events_located
 where {{ is_rebuilt('occurred_date') }}
