@@ -23,12 +23,12 @@ print(sum(entry["model"] == "dashboard" and marked(entry["description"]) != "" f
 docker compose up --detach --build --wait
 url=http://$(docker compose port metabase 3000)
 for _ in $(seq 60); do
-    count=$(docker compose exec -T worker python -c "$count_dashboards" || echo 0)
+    count=$(docker compose exec -T analytics-worker python -c "$count_dashboards" || echo 0)
     if [ "$count" -ge 6 ]; then
         echo "ok: $count dashboards at $url"
         exit 0
     fi
     sleep 5
 done
-echo "failed: the dashboards are not there; see: docker compose logs worker metabase" >&2
+echo "failed: the dashboards are not there; see: docker compose logs analytics-worker metabase" >&2
 exit 1

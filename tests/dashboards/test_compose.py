@@ -69,7 +69,7 @@ def test_readers_mount_what_is_published_read_only():
 
 def test_transcripts_are_mounted_read_only_and_never_made():
     """Where Claude Code had not run yet, Docker made ~/.claude/projects, and root owned it."""
-    for name in ("first-run", "worker"):
+    for name in ("first-run", "analytics-worker"):
         (mount,) = [mount for mount in SERVICES[name]["volumes"] if isinstance(mount, dict)]
         assert (mount["target"], mount["read_only"]) == ("/transcripts", True)
         assert mount["bind"] == {"create_host_path": False}
@@ -121,7 +121,7 @@ def test_first_run_does_without_the_docs_of_dbt(tmp_path):
 @pytest.mark.parametrize("code", [0, 1, 3])
 def test_worker_runs_every_hour_whatever_became_of_what_it_publishes_first(tmp_path, code):
     """It was started over and over, and never came to the flow that would have mended it. Found by review."""
-    assert start("worker", tmp_path, is_published=True, analytics=code) == (0, ["analytics publish", "python -m"])
+    assert start("analytics-worker", tmp_path, is_published=True, analytics=code) == (0, ["analytics publish", "python -m"])
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_worker_is_healthy_as_long_as_it_runs_the_pipeline(tmp_path, hours_ago, 
         with hold_lock(tmp_path):
             began = time.time() - hours_ago * 3600
         os.utime(tmp_path / LOCK_FILE, (began, began))
-    kind, _, *arguments = SERVICES["worker"]["healthcheck"]["test"]
+    kind, _, *arguments = SERVICES["analytics-worker"]["healthcheck"]["test"]
     assert kind == "CMD"
     command = [sys.executable, *(argument.replace("/app/data", str(tmp_path)) for argument in arguments)]
     environment = {"ANALYTICS_RUN_INTERVAL_HOURS": interval}
