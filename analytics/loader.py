@@ -183,12 +183,40 @@ class DuckDBLoader:
             parts = [part for part in snapshot.parts.values() if part.record_date in dates]
             found = self._set_aside_damaged(contract, parts, run_id)
             if not found:
-                return with_enough_memory(
+                load = with_enough_memory(
                     self._connection,
                     partial(self._replace_dates, contract, snapshot.number, parts, sorted(dates), tuple(damaged)),
                 )
+                self._show_payloads(contract, snapshot)
+                return load
             damaged += found  # which the log says now, and perhaps what another host added meanwhile
         return None
+
+    def show_payloads(self) -> None:
+        """Have the views over payloads read the files that count now: for who is to sweep the others."""
+        for contract in iter_contracts():
+            self._show_payloads(contract, self._lake.snapshot(contract.dataset))
+
+    def _show_payloads(self, contract: Contract, snapshot: Snapshot) -> None:
+        """`raw.<dataset>_payloads`: what a record said, where it lies in the lake. One row per record.
+
+        A file that is gone or damaged is no reason not to load the others: the view then stays as it was.
+        """
+        import duckdb
+
+        if contract.is_journal:
+            return
+        files = ", ".join(_quoted(self._lake.part_file(path)) for path in sorted(snapshot.parts))
+        # Every file has these three columns: only one is opened to make the view, however many there are.
+        parts = f"read_parquet([{files}], hive_partitioning = false)" if files else f"raw.{contract.dataset}"
+        payload = f"any_value({PAYLOAD})" if files else "null::varchar"
+        with suppress(duckdb.Error):
+            self._connection.execute(
+                f"""
+                create or replace view raw.{contract.dataset}_payloads as
+                select record_date, record_id, {payload} as {PAYLOAD} from {parts} group by record_date, record_id
+                """
+            )
 
     def _find_news(self, contract: Contract) -> tuple[Snapshot, set[date]] | None:
         """The dataset as the lake has it, and the days that differ in the warehouse; None when nothing does."""
@@ -424,6 +452,10 @@ class DuckDBLoader:
             self._connection.register("own_rows", rows)
             self._connection.execute(f"create or replace table raw.{override.table} as select * from own_rows")
             self._connection.unregister("own_rows")
+
+
+def _quoted(file: Path) -> str:
+    return "'" + str(file.absolute()).replace("'", "''") + "'"
 
 
 def _chunk_by_day(parts: Iterable[Part]) -> Iterator[list[Part]]:

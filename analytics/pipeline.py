@@ -376,8 +376,17 @@ class PipelineRun:
             or any(stage.result == "failed" for stage in self._stages)
         ):
             self._write_records()
-        compact_all(self._lake, run_id=self.result.run_id, before=datetime.now(UTC).date() - timedelta(days=1))
-        if is_sweep_due(self._lake):
+        self._tidy_lake()
+
+    def _tidy_lake(self) -> None:
+        """Merge small files of past days and, once a day, sweep what does not count, after nobody is to read it."""
+        yesterday = datetime.now(UTC).date() - timedelta(days=1)
+        is_compacted = bool(compact_all(self._lake, run_id=self.result.run_id, before=yesterday))
+        is_due = is_sweep_due(self._lake)
+        if (is_compacted or is_due) and self._settings.warehouse_file.exists():
+            with open_warehouse(self._settings) as connection:
+                DuckDBLoader(self._settings, self._lake, connection).show_payloads()
+        if is_due:
             sweep_for_today(self._lake)
 
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import json
+import re
 import shutil
 import subprocess
 import sys
@@ -10,7 +12,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from analytics import warehouse
+from analytics import config, warehouse
 from analytics.build_plan import BuildPlan
 from analytics.contracts import iter_contracts, load_contract
 from analytics.errors import AnalyticsError, ConfigError, LockHeld
@@ -59,6 +61,40 @@ def test_loading_twice_changes_nothing(loaded):
     assert len(before) == 2
     assert conversations(run_load(loaded)) is None
     assert raw_rows(loaded) == before
+
+
+def payloads(settings):
+    with open_warehouse(settings) as connection:
+        rows = connection.execute("select payload from raw.conversations_payloads order by record_date").fetchall()
+    return [json.loads(payload)["type"] for (payload,) in rows]
+
+
+def test_payloads_stay_in_the_lake_behind_a_view(settings):
+    """Nothing showed them: a new question to old data needed a program of one's own. Found by review."""
+    run_load(settings)
+    assert payloads(settings) == []
+    write_transcript(settings, make_prompt(), make_answer(at="2026-01-03T10:00:00Z"))
+    run_extract(settings)
+    write_transcript(settings, make_prompt(), name="p/copy.jsonl")
+    run_extract(settings)
+    run_load(settings)
+    assert payloads(settings) == ["user", "assistant"], "a copy is the same record"
+    write_transcript(settings, make_answer(at="2026-01-04T10:00:00Z"), name="p/more.jsonl")
+    run_extract(settings)
+    part_files(settings)[0].unlink()
+    run_load(settings)
+    with pytest.raises(AnalyticsError):
+        payloads(settings)
+    assert len(raw_rows(settings)) == 3, "what is gone stops nobody but who asks for it"
+
+
+def test_the_question_about_payloads_in_the_readme_is_answered(loaded):
+    page = (config.DBT_DIR.parent / "data" / "README.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r'\.venv/bin/python -c "(.*?)"\n', page, re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=loaded.data_dir.parent, capture_output=True, text=True, check=True
+    )
+    assert re.search(r"sessionId +│ +user +│ +1", done.stdout), done.stdout
 
 
 def test_only_the_touched_days_are_loaded_again(loaded):

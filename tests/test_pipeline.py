@@ -267,6 +267,9 @@ def test_what_compaction_replaced_is_swept_a_day_later_once_a_day(settings, monk
         with monkeypatch.context() as patch:
             patch.setattr(upkeep.time, "time", lambda: later)
             pipeline.run(settings)
+        with open_warehouse(settings) as connection:
+            payloads = connection.execute("select payload from raw.conversations_payloads").fetchall()
+        assert len(payloads) == COMPACT_AT_FILES, "also when nothing was new to load"
         return len(list(lake.raw_dir.glob("conversations/*/*/*")))
 
     assert run_after(days=0) == COMPACT_AT_FILES + 1, "a reader may be in the middle of one"

@@ -55,10 +55,10 @@ def compact(lake: Lake, dataset: str, *, run_id: str, before: date) -> Commit | 
     return commit
 
 
-def compact_all(lake: Lake, *, run_id: str, before: date) -> None:
+def compact_all(lake: Lake, *, run_id: str, before: date) -> list[Commit]:
     """Compact every dataset; see `compact`."""
-    for dataset in lake.datasets():
-        compact(lake, dataset, run_id=run_id, before=before)
+    commits = [compact(lake, dataset, run_id=run_id, before=before) for dataset in lake.datasets()]
+    return [commit for commit in commits if commit is not None]
 
 
 def _iter_tables(lake: Lake, parts: Sequence[Part], schema: pa.Schema) -> Iterator[pa.Table]:
