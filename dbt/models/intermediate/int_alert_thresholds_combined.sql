@@ -11,7 +11,10 @@ overrides as (
 overrides_ranked as (
     select
         *,
-        row_number() over (partition by alert_name order by threshold_value asc, severity asc) as override_rank
+        row_number() over (
+            partition by alert_name
+            order by threshold_value asc nulls last, severity asc nulls last
+        ) as override_rank
     from overrides
 ),
 
@@ -25,7 +28,8 @@ thresholds_combined as (
     select
         published_thresholds.alert_name,
         coalesce(own_thresholds.severity, published_thresholds.severity) as severity,
-        coalesce(own_thresholds.threshold_value, published_thresholds.threshold_value) as threshold_value
+        coalesce(own_thresholds.threshold_value, published_thresholds.threshold_value)
+            as threshold_value
     from published_thresholds
     left join own_thresholds
         on published_thresholds.alert_name = own_thresholds.alert_name
