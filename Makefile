@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 NEXT_DUCKDB := 2.0.0
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-duckdb2 check format bench torture schedule up down docs picture metabase-smoke clean
+.PHONY: help run test test-duckdb2 coverage check format bench torture schedule up down docs picture metabase-smoke clean
 
 help: ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,6 +38,9 @@ test-duckdb2: $(VENV)/.run ## the same on the next DuckDB, set up beside the pin
 	@mkdir -p $(VENV)/duckdb2
 	@sed 's/^duckdb==.*/duckdb==$(NEXT_DUCKDB)/' constraints.txt >$(VENV)/duckdb2/constraints.txt
 	@$(MAKE) --no-print-directory test VENV=$(VENV)/duckdb2 CONSTRAINTS=$(VENV)/duckdb2/constraints.txt
+
+coverage: $(VENV)/.dev ## every test, and which lines none of them reaches; fails under 80 %
+	@$(BIN)/python -m pytest -m 'not torture and not benchmark' -q --numprocesses 2 --dist loadfile --cov --cov-report term
 
 check: $(VENV)/.dev ## ruff, mypy, sqlfluff: the conventions that tools can hold
 	@$(BIN)/ruff check .
