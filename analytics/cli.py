@@ -152,7 +152,11 @@ def build_parser() -> argparse.ArgumentParser:
     added.add_argument("--parquet", type=Path, metavar="FILE", help="as Parquet")
     add_annotation_verbs(verb)
     added = verb("prune", _prune, "delete what is past its keep: old versions, orphans, days on request")
-    added.add_argument("--before", type=_day, help="also delete the lake's days before this one, for good")
+    added.add_argument(
+        "--before",
+        type=_day,
+        help="also delete the lake's days before this one, for good, whatever ANALYTICS_KEEP_DAYS",
+    )
     added.add_argument("--dry-run", action="store_true", help="say what would go, delete nothing")
     return parser
 

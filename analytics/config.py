@@ -71,6 +71,16 @@ def _parse_int(minimum: int) -> Callable[[str], int]:
     return parse
 
 
+def _parse_keep_days(text: str) -> tuple[tuple[str, int], ...]:
+    keeps: dict[str, int] = {}
+    for part in text.split(","):
+        found = re.fullmatch(r"\s*(?:([a-z_]+)\s*=\s*)?([1-9][0-9]{0,5})\s*", part)
+        if not found or (found[1] or "") in keeps:
+            raise ValueError("must be a number of days, dataset=days, or several of these separated by commas")
+        keeps[found[1] or ""] = int(found[2])
+    return tuple(keeps.items())
+
+
 def _parse_host_id(text: str) -> str:
     if text and not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text):
         raise ValueError("may hold letters, digits, - and _ only, at most 64")
@@ -195,6 +205,11 @@ class Settings:
         "", _parse_stream_url, "Live stream of API request events, http://.../api/sse/analytics; empty leaves it out"
     )
     api_requests_seconds: int = _setting(5, _parse_int(1), "Seconds that each run listens to that stream")
+    keep_days: tuple[tuple[str, int], ...] = _setting(
+        (),
+        _parse_keep_days,
+        "Days of history that `analytics prune` leaves: 730, or conversations=365,hook_events=90; empty for all",
+    )
     keep_versions: int = _setting(3, _parse_int(3), "Published versions that are kept")
     run_interval_hours: int = _setting(
         1, _parse_int(1), "Hours between scheduled runs; doctor compares clean-ups with it"

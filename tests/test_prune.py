@@ -4,9 +4,11 @@ import dataclasses
 import os
 import time
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+from analytics.config import load_settings
 from analytics.errors import ConfigError, LockHeld
 from analytics.lake import Lake
 from analytics.lake.upkeep import COMPACT_AT_FILES, compact, remove_parts
@@ -46,6 +48,28 @@ def test_prune_takes_days_before_a_date_for_good(filled):
     assert run_extract(filled).rows_read == 0
     run_load(filled)
     assert len(raw_rows(filled)) == 1
+
+
+def test_prune_keeps_the_days_that_the_settings_say(filled):
+    """One date for all, by hand, was all there was. Found by review."""
+    today = datetime.now(UTC).date()
+    age = (today - date(2026, 1, 2)).days  # of "old"; "young" is a day younger
+
+    def keeping(text):
+        days = load_settings({"keep_days": text}, environment={}, dotenv=Path("/nonexistent")).keep_days
+        return dataclasses.replace(filled, keep_days=days)
+
+    for text in (str(age), f"{age - 1},conversations={age}", f"hook_events={age - 1}", "999999"):
+        assert prune(keeping(text))["lake_rows"] == 0, text
+    assert prune(keeping(f"hook_events=1, conversations={age - 1}"), is_dry_run=True)["lake_rows"] == 1
+    assert prune(keeping("1"), before=date(2026, 1, 2))["lake_rows"] == 0, "a date that is given goes before"
+    assert prune(keeping(f"{age - 1}"))["lake_rows"] == 1
+    assert [row["prompt_text"] for row in committed_rows(filled)] == ["young"]
+    with pytest.raises(ConfigError, match=r"no such dataset: conversation\. One of annotations, "):
+        prune(keeping("conversation=9"))
+    for text in ("0", "-1", "x", "conversations", "conversations=", "1,2", "hook_events=1,hook_events=2", "1;2"):
+        with pytest.raises(ConfigError, match="ANALYTICS_KEEP_DAYS must be a number of days"):
+            keeping(text)
 
 
 def test_pruned_days_are_gone_also_from_the_files_that_compaction_replaced(filled):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -157,11 +157,13 @@ def _positions_behind(lake: Lake, dataset: str, removed: AbstractSet[str]) -> di
     return found
 
 
-def sweep_orphans(lake: Lake, *, now: float | None = None, before: date | None = None, is_dry_run: bool = False) -> int:
+def sweep_orphans(
+    lake: Lake, *, now: float | None = None, before: Mapping[str, date] | None = None, is_dry_run: bool = False
+) -> int:
     """Delete files that count no more and that are older than a day. Returns how many.
 
-    What a commit has replaced or removed of the days before a date goes at any age: it holds what is to be gone
-    for good. Other young files may be somebody's who is about to commit them.
+    What a commit has replaced or removed of the days before a dataset's date goes at any age: it holds what is to be
+    gone for good. Other young files may be somebody's who is about to commit them.
     """
     limit = (time.time() if now is None else now) - ORPHAN_AGE_S
     committed = {f"raw/{path}" for dataset in lake.datasets() for path in lake.snapshot(dataset).parts}
@@ -176,12 +178,12 @@ def sweep_orphans(lake: Lake, *, now: float | None = None, before: date | None =
     files = {file.relative_to(lake.data_dir).as_posix(): file for name in patterns for file in lake.data_dir.glob(name)}
     candidates = {name: file for name, file in files.items() if name not in committed}
     replaced: set[str] = set()
-    if before is not None or any(name.startswith("dead_letter/") for name in candidates):
+    if before or any(name.startswith("dead_letter/") for name in candidates):
         for commit in (commit for dataset in lake.datasets() for commit in lake.iter_commits(dataset)):
             if commit.dead_letter is not None:
                 candidates.pop(commit.dead_letter, None)
-            if before is not None:
-                replaced.update(f"raw/{path}" for path in commit.removes if date_of_part(path) < before)
+            if before and (first := before.get(commit.dataset)):
+                replaced.update(f"raw/{path}" for path in commit.removes if date_of_part(path) < first)
     swept = 0
     for name, file in candidates.items():
         with contextlib.suppress(FileNotFoundError):

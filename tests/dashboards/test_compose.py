@@ -121,7 +121,10 @@ def test_first_run_does_without_the_docs_of_dbt(tmp_path):
 @pytest.mark.parametrize("code", [0, 1, 3])
 def test_worker_runs_every_hour_whatever_became_of_what_it_publishes_first(tmp_path, code):
     """It was started over and over, and never came to the flow that would have mended it. Found by review."""
-    assert start("analytics-worker", tmp_path, is_published=True, analytics=code) == (0, ["analytics publish", "python -m"])
+    assert start("analytics-worker", tmp_path, is_published=True, analytics=code) == (
+        0,
+        ["analytics publish", "python -m"],
+    )
 
 
 @pytest.mark.parametrize(
