@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _explain(error: Exception) -> str:
-    """What happened and what to do. What nobody expected is told by its kind and place, for it may quote a row."""
+    """What happened and what to do. An unexpected error is told by its class and place: its message may quote a row."""
     if isinstance(error, AnalyticsError):
         return str(error)
     if isinstance(error, OSError) and error.errno:

@@ -34,7 +34,7 @@ def _parse_path(text: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
-        raise ValueError("begins with the home of a user that there is not") from error
+        raise ValueError("begins with the home folder of an unknown user") from error
 
 
 def _parse_paths(text: str) -> tuple[Path, ...]:
@@ -277,7 +277,7 @@ def read_dotenv(path: Path) -> dict[str, str]:
 
 
 def _anchor(value: Any, folder: Path) -> Any:
-    """A value whose relative paths begin at a folder; what is no path stays."""
+    """A value whose relative paths begin at a folder; what is no path comes back as it is."""
     if isinstance(value, tuple):
         return tuple(_anchor(entry, folder) for entry in value)
     return folder / value if isinstance(value, Path) else value

@@ -170,7 +170,7 @@ def _check_transcripts(settings: Settings) -> Finding:
 
 def _check_cleanup(settings: Settings) -> Finding:
     """Whether Claude Code deletes transcripts before a run has read them."""
-    subject = "clean-up"
+    subject = "cleanup"
     days = _read_cleanup_days(settings)
     if days is None:
         file = settings.claude_dir / "settings.json"
@@ -230,7 +230,7 @@ def _last_commit_at(settings: Settings) -> datetime | None:
 
 
 def _check_capture(settings: Settings) -> Finding:
-    """Whether what Claude Code is told to run at its hooks is there: it calls on, and complains, where it is not."""
+    """Whether the hook command that Claude Code was given exists. If not, every hook of it reports an error."""
     event_count = 0
     for scope in SCOPES:
         file = find_settings_file(scope, claude_dir=settings.claude_dir, project_dir=Path.cwd())

@@ -67,7 +67,7 @@ def unwritable(file: Path) -> ConfigError:
 
 
 def describe_bug(error: Exception) -> str:
-    """The kind and the place of a failure that nobody expected. Its message may quote a row, and is for its owner."""
+    """The class and the place of an unexpected error. Its message may quote a row, and is for its owner."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     return (
         f"{type(error).__name__} in {last.filename.rpartition('/')[2]}, line {last.lineno}: a bug. "

@@ -29,7 +29,7 @@ class Extraction(Result):
 
 
 def select_sources(settings: Settings, names: Sequence[str] = ()) -> list[Source]:
-    """The named sources, or all enabled ones. Raises ConfigError for a name there is not."""
+    """The named sources, or all enabled ones. Raises ConfigError for an unknown name."""
     available = {source.name: source for source in iter_sources()}
     for name in names:
         if name not in available:
@@ -70,7 +70,7 @@ def extract(
     """Read what is new in every selected source. A source that cannot be read does not stop the others.
 
     `since` is inclusive, `until` exclusive, both aware; see `ExtractContext` for what a window means.
-    Raises ConfigError for one that holds no instant, and for a source that there is not.
+    Raises ConfigError for a window that holds no instant, and for an unknown source.
     """
     if since is not None and until is not None and until <= since:
         raise ConfigError("--until must be later than --since; it is the first instant left out.")
@@ -101,7 +101,7 @@ def extract(
 
 
 def __getattr__(name: str) -> Any:
-    """`MongoExtractor` too is to be had here, without its driver being imported by those who do not use it."""
+    """`MongoExtractor`, imported when it is asked for: its driver is for those who use it."""
     if name != "MongoExtractor":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from analytics.sources.mongo.extraction import MongoExtractor

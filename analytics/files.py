@@ -128,7 +128,7 @@ def _is_regular(path: Path) -> bool:
 
 
 def shown_name(name: str) -> str:
-    """A file name, or another word of the system's, as text: it is bytes, and where they are no UTF-8 U+FFFD stands."""
+    """A file name or another string of the system's as text; bytes that are not UTF-8 become U+FFFD."""
     return os.fsencode(name).decode("utf-8", "replace")
 
 

@@ -19,7 +19,7 @@ _told = threading.Lock()
 
 
 def take_interrupts() -> None:
-    """Have Ctrl-C end this process with few words, unless whoever started it has it ignored."""
+    """Have Ctrl-C end this process with one line in place of a traceback, unless its parent had it ignored."""
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _on_interrupt)
 

@@ -56,6 +56,8 @@ REPEATED_ROWS_SQL = f"""
     ) where copy_number > 1
 """
 
+MATCH_WINDOW_MS = 10_000  # window_ms of int_api_request_matches.sql
+
 # Who a row may change: its session, its message and its tool calls, by dataset that has any.
 ENTITIES_SQL = {
     "conversations": """
@@ -84,11 +86,11 @@ ENTITIES_SQL = {
         from raw.hook_events
     """,
     # An event near midnight may be about a response of the day before or after it.
-    "api_requests": """
+    "api_requests": f"""
         select record_date,
             unnest([
-                cast(occurred_at - to_milliseconds(10000 + coalesce(latency_ms, 0)) as date), record_date,
-                cast(occurred_at + to_milliseconds(10000 + coalesce(latency_ms, 0)) as date)
+                cast(occurred_at - to_milliseconds({MATCH_WINDOW_MS} + coalesce(latency_ms, 0)) as date), record_date,
+                cast(occurred_at + to_milliseconds({MATCH_WINDOW_MS} + coalesce(latency_ms, 0)) as date)
             ]),
             coalesce(nullif(session_id, ''), 'api_requests ' || record_date), null, null
         from raw.api_requests
@@ -408,7 +410,7 @@ class DuckDBLoader:
         )
 
     def current_build(self, fingerprint: str) -> str | None:
-        """The run that built what is there, if that is all: all input, this fingerprint, this local day."""
+        """The run whose build is current: all input, this fingerprint, today's local day. None where there is none."""
         local_date = self._local_date(datetime.now(UTC))
         built = fetch_row(self._connection, "select fingerprint, local_date, run_id from raw._builds")
         touched = self._connection.execute("select distinct dataset from raw._dirty_dates").fetchall()

@@ -182,7 +182,7 @@ class PipelineRun:
         return extraction
 
     def _on_progress(self, done: int, total: int) -> None:
-        """There is something new to build, and if that is dbt's work, dbt loads beside the extraction."""
+        """New data will have to be built. If that is dbt's work, start to load it beside the extraction."""
         if (
             self._options.is_full_refresh
             or self._increment is None
@@ -294,7 +294,7 @@ class PipelineRun:
             release_builds(connection)
 
     def _write_records(self) -> None:
-        """Commit what no record tells of yet: the stages since the last time, and what an audit among them found."""
+        """Commit the stages that no record tells of yet, and what an audit among them found."""
         untold = self._stages[self._told_count :]
         is_audited = any(stage.stage == "validate" for stage in untold)
         write_records(

@@ -91,7 +91,7 @@ def _distinct(names: list[str]) -> list[str]:
 
 
 def read_table(settings: Settings, name: str, *, limit: int | None = None) -> pa.Table:
-    """The rows of a published table. Raises ConfigError for a name there is not, with those like it."""
+    """The rows of a published table. Raises ConfigError for an unknown name, with those like it."""
     tables = published_tables(settings)
     table = name.removeprefix("gold.")
     if table not in tables:

@@ -236,27 +236,22 @@ class _Dbt:
 
 
 def statements_of(results: Iterable[Any], manifest: Manifest) -> dict[str, Statement]:
-    """What dbt ran for each node, by its unique id, from the files that it writes beside its other results.
-
-    Only a file with the node's own SQL counts: another dbt may have written over it.
-    """
+    """What dbt ran for each node, by its unique id, from the files that it writes beside its other results."""
     nodes = {result.node.unique_id: result.node for result in results}
     statements: dict[str, Statement] = {}
     for unique_id, node in nodes.items():
-        compiled = getattr(node, "compiled_code", None)
-        if not compiled or not node.build_path:
+        if not getattr(node, "compiled_code", None) or not node.build_path:
             continue
         with suppress(OSError):
             sql = (DBT_DIR / node.build_path).read_text(encoding="utf-8")
-            if compiled in sql:
-                needs = dict.fromkeys(nodes[parent].name for parent in _iter_needs(unique_id, nodes, manifest))
-                statements[unique_id] = Statement(
-                    str(node.resource_type),
-                    node.name,
-                    sql,
-                    tuple(needs),
-                    is_quick=node.resource_type != "test" or all(parent in nodes for parent in node.depends_on_nodes),
-                )
+            needs = dict.fromkeys(nodes[parent].name for parent in _iter_needs(unique_id, nodes, manifest))
+            statements[unique_id] = Statement(
+                str(node.resource_type),
+                node.name,
+                sql,
+                tuple(needs),
+                is_quick=node.resource_type != "test" or all(parent in nodes for parent in node.depends_on_nodes),
+            )
     return statements
 
 

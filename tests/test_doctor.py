@@ -144,15 +144,15 @@ def test_a_missing_transcript_folder_is_a_failure(settings, tmp_path):
 )
 def test_a_clean_up_shorter_than_the_run_interval_is_told(settings, content, hours, verdict):
     set_cleanup(settings, content)
-    assert find(dataclasses.replace(settings, run_interval_hours=hours), "clean-up").verdict == verdict
+    assert find(dataclasses.replace(settings, run_interval_hours=hours), "cleanup").verdict == verdict
 
 
 def test_an_unread_transcript_that_is_about_to_go_is_told(settings):
     path = write_transcript(settings, make_prompt())
     os.utime(path, (time.time() - 28 * DAY_S,) * 2)
-    assert "28 days old" in find(settings, "clean-up").message
+    assert "28 days old" in find(settings, "cleanup").message
     run_extract(settings)
-    assert find(settings, "clean-up").verdict == "ok"
+    assert find(settings, "cleanup").verdict == "ok"
 
 
 def test_a_last_run_older_than_the_clean_up_is_told(settings, monkeypatch):
@@ -161,7 +161,7 @@ def test_a_last_run_older_than_the_clean_up_is_told(settings, monkeypatch):
     write_transcript(settings, make_prompt("new"), name="p/new.jsonl")
     last = doctor._last_commit_at(settings)
     monkeypatch.setattr(doctor, "_last_commit_at", lambda _: last.replace(year=last.year - 1))
-    assert "may be lost already" in find(settings, "clean-up").message
+    assert "may be lost already" in find(settings, "cleanup").message
 
 
 def test_a_hook_command_that_is_gone_is_named(settings, monkeypatch, tmp_path):

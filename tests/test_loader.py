@@ -14,11 +14,12 @@ import pytest
 
 from analytics import config, warehouse
 from analytics.build_plan import BuildPlan
+from analytics.config import DBT_DIR
 from analytics.contracts import iter_contracts, load_contract
 from analytics.errors import AnalyticsError, ConfigError, LockHeld
 from analytics.lake import Lake
 from analytics.lake.upkeep import compact, remove_parts
-from analytics.loader import ENTITIES_SQL, DuckDBLoader
+from analytics.loader import ENTITIES_SQL, MATCH_WINDOW_MS, DuckDBLoader
 from analytics.overrides import MODEL_PRICES
 from analytics.warehouse import open_warehouse
 from tests.builders import make_answer, make_prompt, make_settings, raw_rows, run_extract, run_load, write_transcript
@@ -376,6 +377,12 @@ def test_the_plan_names_the_days_that_came(loaded):
     found = plan(loaded)
     assert not found.is_full_refresh
     assert "2026-01-07" in {day.isoformat() for day in found.rebuild_dates}
+
+
+def test_an_event_reaches_as_far_as_the_model_matches_it():
+    """Were the model's window the wider one, an increment would leave out days that it changes."""
+    model = DBT_DIR / "models" / "intermediate" / "int_api_request_matches.sql"
+    assert re.findall(r"set window_ms = (\d+)", model.read_text(encoding="utf-8")) == [str(MATCH_WINDOW_MS)]
 
 
 def test_days_stay_dirty_until_a_build_succeeded(loaded):
