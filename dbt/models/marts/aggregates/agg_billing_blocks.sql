@@ -44,15 +44,26 @@ run_starts as (
     where previous_hour_number is null or hour_number - previous_hour_number >= 5
 ),
 
+-- A chain ends with its run, whose successor starts the next one: no block is reached twice, and none need be
+-- taken out by `union`, which Spark does not know in a recursion.
+chained_hours as (
+    select
+        hour_successors.hour_number,
+        hour_successors.next_block_hour_number
+    from hour_successors
+    left join run_starts
+        on hour_successors.next_block_hour_number = run_starts.hour_number
+    where hour_successors.next_block_hour_number is not null and run_starts.hour_number is null
+),
+
 blocks as (
     select hour_number as block_hour_number
     from run_starts
-    union
-    select hour_successors.next_block_hour_number as block_hour_number
+    union all
+    select chained_hours.next_block_hour_number as block_hour_number
     from blocks
-    inner join hour_successors
-        on blocks.block_hour_number = hour_successors.hour_number
-    where hour_successors.next_block_hour_number is not null
+    inner join chained_hours
+        on blocks.block_hour_number = chained_hours.hour_number
 ),
 
 block_bounds as (
