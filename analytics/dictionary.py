@@ -33,7 +33,8 @@ INTRODUCTION = """\
 Made by `python -m analytics.dictionary` (`make docs`) from the YAML beside the models and from
 `analytics/contracts`; edit those, not this page. Gold is what people read. Its names say what a column is:
 `*_usd` dollars, `*_ms` milliseconds, `*_tokens` tokens, `*_ratio` 0 to 1, `*_at` an instant in UTC, `*_date` a
-UTC day, `*_local` by the reporting time zone. A null cost means that no price is known, never that it was free.
+UTC day, `*_local` by the reporting time zone. A null cost means that no price or no token count is known, never
+that it was free.
 """
 
 

@@ -28,7 +28,7 @@ from analytics.redactor import Redactor
 from analytics.result import Result
 from analytics.sources.transcripts import DATASET, NAME
 from analytics.sources.transcripts.discovery import find_files, plan_tasks, transcript_roots
-from analytics.status import read_unpriced_models
+from analytics.status import count_uncounted, read_unpriced_models
 from analytics.targets.snapshot import current_version, find_missing, gold_tables, open_current
 
 Verdict = Literal["ok", "warning", "failed"]
@@ -365,6 +365,15 @@ def _check_prices(settings: Settings) -> Finding:
         return Finding("ok", "prices", "no requests to price yet")
     with open_current(settings) as connection:
         unpriced = read_unpriced_models(connection)
+        uncounted = count_uncounted(connection)
+    if not unpriced and uncounted:
+        return Finding(
+            "warning",
+            "prices",
+            f"{uncounted:,} requests have no cost, since their usage states neither input nor output tokens. "
+            "Claude Code may have changed its shape: update this pipeline, or report what the check "
+            "usage_has_an_output says.",
+        )
     if not unpriced:
         return Finding("ok", "prices", "every model seen has a price")
     shown = ", ".join(f"{model} ({count:,} requests)" for model, count, _ in unpriced[:5])

@@ -79,6 +79,8 @@ def _published_facts(settings: Settings, connection: duckdb.DuckDBPyConnection) 
     if quality:
         facts["usage"] = {"request_count": int(quality[0][2])}
         facts["usage"] |= {f"{name}_ratio": round(count / int(total), 4) for name, count, total in quality}
+        if uncounted := count_uncounted(connection):
+            facts["usage"]["uncounted_requests"] = uncounted
     unpriced = read_unpriced_models(connection)
     if unpriced:
         facts["unpriced"] = {
@@ -100,11 +102,20 @@ def read_unpriced_models(connection: duckdb.DuckDBPyConnection) -> list[tuple[st
             cast(coalesce(sum(fct_api_requests.total_tokens), 0) as bigint)
         from fct_api_requests
         left join dim_models on fct_api_requests.model_key = dim_models.model_key
-        where fct_api_requests.cost_status = 'unpriced'
+        where fct_api_requests.cost_status = 'unpriced' and input_tokens + output_tokens > 0
         group by 1
         order by 2 desc, 1
         """,
     )
+
+
+def count_uncounted(connection: duckdb.DuckDBPyConnection) -> int:
+    """Requests without a cost because nobody knows their tokens: no price would help."""
+    rows = _rows(
+        connection,
+        "select count(*) from fct_api_requests where cost_status = 'unpriced' and input_tokens + output_tokens = 0",
+    )
+    return int(rows[0][0]) if rows else 0
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, sql: str) -> list[Any]:

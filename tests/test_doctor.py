@@ -28,7 +28,10 @@ from tests.builders import (
 
 DAY_S = 86_400
 UNPRICED = "select 'k' as model_key, 'glm-4.7' as model_name"
-REQUESTS = "select 'k' as model_key, 'unpriced' as cost_status, 5 as total_tokens"
+REQUESTS = """
+    select 'k' as model_key, 'unpriced' as cost_status, {tokens} as input_tokens, 0 as output_tokens,
+        {tokens} as total_tokens
+"""
 
 
 def find(settings, subject: str):
@@ -280,9 +283,16 @@ def test_a_broken_published_table_is_a_failure(settings):
 
 
 def test_models_without_a_price_are_named(settings):
-    make_gold(settings, fct_api_requests=REQUESTS, dim_models=UNPRICED)
+    make_gold(settings, fct_api_requests=REQUESTS.format(tokens=5), dim_models=UNPRICED)
     snapshot.publish(settings, "20260101T000000000000Z")
     assert "glm-4.7 (1 requests)" in find(settings, "prices").message
+
+
+def test_requests_that_state_no_tokens_need_no_price(settings):
+    make_gold(settings, fct_api_requests=REQUESTS.format(tokens=0), dim_models=UNPRICED)
+    snapshot.publish(settings, "20260101T000000000000Z")
+    found = find(settings, "prices")
+    assert (found.verdict, found.message[:24]) == ("warning", "1 requests have no cost,")
 
 
 def test_a_failure_without_a_number_is_told_by_its_kind(settings, monkeypatch):

@@ -17,9 +17,10 @@ from tests.builders import make_gold, make_prompt, run_extract, write_transcript
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 REQUESTS = """
     select * from (values
-        ('a', 'priced', 'final', 10), ('b', 'unpriced', 'placeholder', 20), ('b', 'unpriced', 'final', 30),
-        (null, 'unpriced', 'final', 40)
-    ) as rows(model_key, cost_status, usage_quality, total_tokens)
+        ('a', 'priced', 'final', 5, 5, 10), ('b', 'unpriced', 'placeholder', 19, 1, 20),
+        ('b', 'unpriced', 'final', 20, 10, 30), (null, 'unpriced', 'final', 0, 40, 40),
+        ('a', 'unpriced', 'unknown', 0, 0, 7)
+    ) as rows(model_key, cost_status, usage_quality, input_tokens, output_tokens, total_tokens)
 """
 MODELS = "select * from (values ('a', 'claude-sonnet-4-6'), ('b', 'glm-4.7')) as rows(model_key, model_name)"
 
@@ -52,7 +53,9 @@ def test_status_tells_what_is_published_how_fresh_and_how_good(settings):
     assert status["published"]["run_id"] == "20260101T000000000000Z"
     assert (status["published"]["table_count"], status["published"]["version_count"]) == (4, 1)
     assert status["freshness"]["newest_message_at"] == "2026-01-02T10:00:00Z"
-    assert status["usage"] == {"request_count": 4, "final_ratio": 0.75, "placeholder_ratio": 0.25}
+    assert status["usage"] == {
+        "request_count": 5, "final_ratio": 0.6, "placeholder_ratio": 0.2, "unknown_ratio": 0.2, "uncounted_requests": 1,
+    }  # fmt: skip
     assert status["unpriced"] == {
         "glm-4.7 requests": 2, "glm-4.7 tokens": 50, "unknown requests": 1, "unknown tokens": 40,
     }  # fmt: skip

@@ -109,7 +109,8 @@ SQL_FAULTS: dict[str, dict[str, str]] = {
         "instants_are_plausible": f"{LINES} occurred_at = timestamp '2001-01-01' where rowid = second",
         "most_instants_are_plausible": f"{LINES} occurred_at = timestamp '2001-01-01' where rowid < 60",
         "tokens_are_not_negative": f"{LINES} output_tokens = -1 where rowid = second",
-        "usage_has_an_output": f"{LINES} has_usage = true, output_tokens = null where rowid < 60",
+        "usage_has_an_output": f"{LINES} app_version = '9', output_tokens = null where rowid in "
+        "(select rowid from raw.conversations where has_usage order by rowid limit 5)",
     },
     "bronze_hook_events": {
         "record_id_is_present": f"{HOOKS} update raw.hook_events set record_id = null where record_id = 'hook-1'",

@@ -87,9 +87,10 @@ main_responses as (
         speed,
         inference_geo,
         case
+            when output_tokens is null then 'unknown'
             when stop_reason is not null then 'final'
-            when coalesce(output_tokens, 0) > first_output_tokens then 'grown'
-            when coalesce(output_tokens, 0) < 10 then 'placeholder'
+            when output_tokens > first_output_tokens then 'grown'
+            when output_tokens < 10 then 'placeholder'
             else 'unknown'
         end as usage_quality,
         coalesce(input_tokens, 0) as input_tokens,
@@ -111,6 +112,7 @@ main_responses as (
         coalesce(web_search_count, 0) as web_search_count,
         coalesce(web_fetch_count, 0) as web_fetch_count,
         message_reported_cost_nusd as reported_cost_nusd,
+        input_tokens is not null or output_tokens is not null as has_token_counts,
         false as is_advisor
     from chosen_lines
 ),
@@ -129,7 +131,7 @@ advisor_responses as (
         chosen_lines.service_tier,
         cast(null as {{ string_type() }}) as speed,
         chosen_lines.inference_geo,
-        'final' as usage_quality,
+        case when iteration.output_tokens is null then 'unknown' else 'final' end as usage_quality,
         coalesce(iteration.input_tokens, 0) as input_tokens,
         coalesce(iteration.output_tokens, 0) as output_tokens,
         coalesce(iteration.cache_creation_5m_tokens, 0) as cache_creation_5m_tokens,
@@ -139,6 +141,8 @@ advisor_responses as (
         cast(0 as bigint) as web_search_count,
         cast(0 as bigint) as web_fetch_count,
         cast(null as bigint) as reported_cost_nusd,
+        iteration.input_tokens is not null
+        or iteration.output_tokens is not null as has_token_counts,
         true as is_advisor
     from {{ exploded('chosen_lines', 'advisor_iterations', 'iteration') }}
 ),
@@ -187,10 +191,15 @@ responses_owned as (
             )
             as bigint
         ) as content_tokens,
-        responses.input_tokens
-        + responses.cache_creation_5m_tokens
-        + responses.cache_creation_1h_tokens
-        + responses.cache_read_tokens as prompt_tokens
+        -- A prompt of unknown size reaches no price: the response is unpriced, not free.
+        case
+            when responses.has_token_counts
+                then
+                    responses.input_tokens
+                    + responses.cache_creation_5m_tokens
+                    + responses.cache_creation_1h_tokens
+                    + responses.cache_read_tokens
+        end as prompt_tokens
     from responses
     inner join messages
         on responses.message_source_id = messages.message_source_id
@@ -239,7 +248,11 @@ responses_deduplicated as (
         cache_creation_5m_tokens,
         cache_creation_1h_tokens,
         cache_read_tokens,
-        prompt_tokens + output_tokens as total_tokens,
+        input_tokens
+        + output_tokens
+        + cache_creation_5m_tokens
+        + cache_creation_1h_tokens
+        + cache_read_tokens as total_tokens,
         thinking_tokens,
         case
             when usage_quality = 'final' or output_tokens >= content_tokens then output_tokens

@@ -1,4 +1,4 @@
--- A model of the newest seven days has no price: totals of cost leave it out.
+-- Requests of a model of the newest seven days have no price or no token counts: totals of cost leave it out.
 with
 
 thresholds as (
