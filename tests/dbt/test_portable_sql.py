@@ -25,14 +25,13 @@ NOT_PORTABLE = {
     "union in a recursion": r"(?s)\bwith\s+recursive\b.*\bunion\b(?!\s+all\b)",
 }
 # Both engines know them by one name and mean the same by it. A new one is looked up in the manuals of both first.
-FUNCTIONS = frozenset(
-    """
-    abs avg cast chr coalesce count date_trunc extract floor greatest instr lag lead least length lower max md5 min
-    nullif percentile_cont rank regexp_extract regexp_replace regr_intercept regr_r2 regr_slope replace round
-    row_number split_part stddev_samp substr sum translate upper
-    """.split()
+FUNCTIONS = re.compile(
+    r"abs|avg|cast|chr|coalesce|count|date_trunc|extract|floor|greatest|instr|lag|lead|least|length|lower|max|md5|min|"
+    r"nullif|percentile_cont|rank|regexp_extract|regexp_replace|regr_intercept|regr_r2|regr_slope|replace|round|"
+    r"row_number|split_part|stddev_samp|substr|sum|translate|upper",
+    re.IGNORECASE,
 )
-KEYWORDS = frozenset("and as by decimal distinct from group in jinja not on or over values when".split())
+KEYWORDS = re.compile(r"and|as|by|distinct|from|group|in|jinja|not|on|or|over|then|values|when", re.IGNORECASE)
 
 
 def sql_of(path: Path) -> str:
@@ -55,7 +54,7 @@ def test_sql_is_portable(path: Path) -> None:
 def test_functions_are_those_that_both_engines_know(path: Path) -> None:
     # What comes after `as` is a type, or an alias with its columns.
     calls = re.findall(r"(?<!\bas )\b([a-z_]\w*)\s*\(", sql_of(path), re.IGNORECASE)
-    assert {name.lower() for name in calls} - FUNCTIONS - KEYWORDS == set()
+    assert [name for name in calls if not FUNCTIONS.fullmatch(name) and not KEYWORDS.fullmatch(name)] == []
 
 
 @pytest.mark.parametrize("path", [*MODELS, *MACROS], ids=lambda path: path.stem)
