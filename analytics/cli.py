@@ -17,7 +17,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analytics import __version__
+from analytics import __version__, telemetry
 from analytics.annotations import add_verbs as add_annotation_verbs
 from analytics.capture.command import add_arguments as add_capture_arguments
 from analytics.config import Settings, load_settings
@@ -31,19 +31,11 @@ from analytics.workers import GC_THRESHOLD, without_pandas
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# Telemetry of the tools underneath is off before any of them is imported.
-QUIET_ENVIRONMENT = {
-    "DO_NOT_TRACK": "1",
-    "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
-    "GX_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-}
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     os.umask(PRIVATE_UMASK)
-    os.environ.update(QUIET_ENVIRONMENT)
+    telemetry.switch_off()
     # Arrow brings numpy, whose library for matrices starts threads that spin for a while: here nothing has matrices.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     gc.set_threshold(*GC_THRESHOLD)

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import analytics
+from analytics import telemetry
 from analytics.build_plan import BuildPlan
 from analytics.config import DBT_DIR, Settings
 from analytics.errors import AnalyticsError, ChecksFailed
@@ -228,7 +229,7 @@ class _Dbt:
             *("--quiet", "--no-write-json", "--no-use-colors", "--threads", "1", "--no-send-anonymous-usage-stats"),
         ]
         # Named without its folder: dbt would read all of its project anew for every other path.
-        variables = {"ANALYTICS_WAREHOUSE_FILE": self._settings.warehouse_file.name, "DO_NOT_TRACK": "1"}
+        variables = {**telemetry.OFF, "ANALYTICS_WAREHOUSE_FILE": self._settings.warehouse_file.name}
         if memory_limit:
             variables["DBT_DUCKDB_MEMORY_LIMIT"] = memory_limit
         with set_environment(**variables), chdir(self._settings.data_dir):

@@ -18,6 +18,8 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+from analytics import telemetry
+
 _STOOD_IN = ("altair", "scipy", "scipy.stats", "scipy.special")
 _NAME = "great_expectations"
 
@@ -35,7 +37,8 @@ class _StandIn(types.ModuleType):
 
 def load_gx() -> Any:
     """The module `great_expectations`, its telemetry and progress bars off."""
-    os.environ.update(GX_ANALYTICS_ENABLED="false", DO_NOT_TRACK="1", TQDM_DISABLE="1")
+    telemetry.switch_off()
+    os.environ["TQDM_DISABLE"] = "1"
     if _NAME in sys.modules:
         return sys.modules[_NAME]
     with warnings.catch_warnings():
