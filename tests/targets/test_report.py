@@ -26,7 +26,7 @@ def test_pack_holds_nothing_that_ends_a_script():
 
 
 def test_every_filter_column_of_a_query_is_in_its_cube():
-    without_project = {"cost_projection", "check_results", "pipeline_runs"}
+    without_project = {"alerts", "cost_projection", "check_results", "pipeline_runs"}
     for cube in iter_cubes(load_dashboards()):
         assert "activity_date" in cube.dimensions, cube.query.name
         assert ("project_path" in cube.dimensions) == (cube.query.name not in without_project), cube.query.name

@@ -16,5 +16,5 @@ select
     threshold_value,
 
     ---------- dates
-    newest_date as activity_date
+    coalesce(newest_date, asked_date) as activity_date
 from alerts

@@ -4,6 +4,10 @@ thresholds as (
     select * from {{ ref('int_alert_thresholds_combined') }}
 ),
 
+build_settings as (
+    select * from {{ ref('int_build_settings') }}
+),
+
 cost_anomalies as (
     select * from {{ ref('alert_cost_anomaly') }}
 ),
@@ -69,8 +73,10 @@ alerts_measured as (
         alert_firings.firing_count is not null as is_firing,
 
         ---------- dates
-        alert_firings.newest_date
+        alert_firings.newest_date,
+        build_settings.run_date_local as asked_date
     from thresholds
+    cross join build_settings
     left join alert_firings
         on thresholds.alert_name = alert_firings.alert_name
 )
