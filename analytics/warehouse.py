@@ -30,6 +30,9 @@ ROW_GROUP_SIZE = 30_720
 # it, and ours have up to 122: with large ones two threads went beyond the memory bound, and to load those rows they
 # wrote 0.9 GB to disk and read half of it back. Without that it takes 1.5 s instead of 2.1 s.
 BLOCK_BYTES = 64 << 10
+# An extension is part of DuckDB here or not used: none is fetched from the net. A file that others of this process may
+# have open by DuckDB's defaults is opened so, too (one process may not open it under two), and asked for constants.
+OFFLINE: dict[str, str | bool | int | float | list[str]] = {"autoinstall_known_extensions": False}
 CATALOG = "warehouse"  # as dbt names it, after the file
 # A killed run's process lets go of the file within moments, and people look into it for moments.
 LOCK_WAIT_S = 5.0
@@ -109,6 +112,7 @@ def _connect(path: Path, *, is_read_only: bool = False) -> duckdb.DuckDBPyConnec
     import duckdb
 
     config: dict[str, str | bool | int | float | list[str]] = {
+        **OFFLINE,
         "memory_limit": MEMORY_LIMIT,
         "default_block_size": str(BLOCK_BYTES),  # of a new file
         "enable_external_file_cache": False,  # a part is read once

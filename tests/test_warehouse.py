@@ -6,6 +6,7 @@ import duckdb
 import pytest
 
 from analytics import warehouse
+from analytics.checks.dialect import ChecksDialect, close_all
 from analytics.errors import LockHeld
 from analytics.warehouse import ROW_GROUP_SIZE, cursor_of, open_warehouse
 from tests.builders import make_settings
@@ -20,6 +21,15 @@ def numbers(settings):
 def count(settings) -> int:
     with open_warehouse(settings) as connection:
         return connection.execute("select count(*) from numbers").fetchall()[0][0]
+
+
+def test_no_connection_fetches_extensions(settings):
+    asked = "select current_setting('autoinstall_known_extensions')"
+    with open_warehouse(settings) as connection:
+        assert connection.execute(asked).fetchall() == [(False,)]
+    connection = ChecksDialect().connect(":memory:")
+    assert connection.cursor()._duckdb.execute(asked).fetchall() == [(False,)]
+    close_all()
 
 
 def test_row_groups_are_small_whichever_connection_writes(settings):

@@ -14,6 +14,8 @@ import duckdb
 from duckdb_engine import ConnectionWrapper, CursorWrapper, Dialect
 from sqlalchemy.dialects import registry
 
+from analytics.warehouse import OFFLINE
+
 NAME = "duckdb.checks"
 SCHEME = "duckdb+checks"
 # Great Expectations itself reads at most 200 rows of a result; it asks for whole tables only to learn their columns.
@@ -78,6 +80,7 @@ class ChecksDialect(Dialect):  # type: ignore[misc]
 
     def connect(self, *arguments: Any, **options: Any) -> KeepingConnection:
         options.pop("url_config", None)
+        options["config"] = {**options.get("config", {}), **OFFLINE}
         connection = duckdb.connect(*arguments, **options)
         _opened.append(connection)
         return KeepingConnection(connection)

@@ -27,7 +27,7 @@ from analytics.errors import AnalyticsError, PublishError, reason_of
 from analytics.files import make_private_folder, shown_path, sync, write_private_file
 from analytics.lake import step
 from analytics.targets import Target, TargetResult
-from analytics.warehouse import ROW_GROUP_SIZE, cursor_of, fetch_row, open_warehouse, with_enough_memory
+from analytics.warehouse import OFFLINE, ROW_GROUP_SIZE, cursor_of, fetch_row, open_warehouse, with_enough_memory
 
 if TYPE_CHECKING:
     import duckdb
@@ -140,7 +140,7 @@ def open_current(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     if version is None:
         raise PublishError(f"nothing is published in {settings.published_dir} yet. Run `analytics run` first.")
     try:
-        with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as connection:
+        with duckdb.connect(config=OFFLINE) as connection:
             connection.execute("set timezone = 'UTC'")
             connection.execute("create schema gold")
             for file in sorted(version.glob("*.parquet")):
@@ -217,7 +217,7 @@ def _replace_marts(published: Path, columns: Sequence[tuple[str, str, str]]) -> 
         return
     unfinished = published / f".{MARTS}.unfinished"
     unfinished.unlink(missing_ok=True)
-    with duckdb.connect() as connection:
+    with duckdb.connect(config=OFFLINE) as connection:
         location = str(unfinished).replace("'", "''")
         connection.execute(f"attach '{location}' as marts (storage_version '{STORAGE_VERSION}')")
         connection.execute("use marts")
