@@ -20,6 +20,7 @@ from analytics.capture.status import read_status as read_capture_status
 from analytics.config import Settings
 from analytics.errors import AnalyticsError, ConfigError, describe_refusal
 from analytics.extractor import needs_sample
+from analytics.files import OTHERS_WRITE, belongs_to_another
 from analytics.lake import Lake, Part
 from analytics.lake.lock import probe_lock
 from analytics.lake.upkeep import quarantined_parts
@@ -108,12 +109,13 @@ def _check_data_folder(settings: Settings) -> Finding:
             return Finding("ok", "data folder", f"{folder} is made by the first run")
         return Finding("failed", "data folder", f"{parent} is not writable. Set ANALYTICS_DATA_DIR.")
     status = folder.stat()
-    if status.st_uid != os.getuid():
+    if belongs_to_another(status):
         return Finding("failed", "data folder", f"{folder} belongs to another user. Set ANALYTICS_DATA_DIR.")
     if not os.access(folder, os.W_OK | os.X_OK):
         return Finding("failed", "data folder", f"{folder} is not writable. Run: chmod u+rwx {folder}")
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        return Finding("failed", "data folder", f"others can write to {folder}. Run: chmod go-rwx {folder}")
+    if status.st_mode & OTHERS_WRITE:
+        # So does a clone under umask 002 leave it; a run takes the right away before it writes.
+        return Finding("warning", "data folder", f"others can write to {folder}. Run: chmod go-rwx {folder}")
     if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         # A clone's own data/ is readable; what the pipeline makes below it is not.
         for path in (folder / name for name in PRIVATE_NAMES):

@@ -12,9 +12,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from analytics.errors import AnalyticsError, reason_of
+from analytics.errors import AnalyticsError, ConfigError, reason_of
 
 PRIVATE_UMASK = 0o077
+OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
@@ -35,6 +36,31 @@ def make_private_folder(path: Path) -> None:
     if path.parent != path:
         make_private_folder(path.parent)
     path.mkdir(exist_ok=True, mode=0o700)  # `parents` would make them with the umask's rights
+
+
+def claim_folder(path: Path) -> None:
+    """The folder, where only this user can write. Raises ConfigError where it is not ours to write into.
+
+    A clone under umask 002 has one that its group can write to. Root may write where it likes: in a container the
+    folder is the host's user's.
+    """
+    make_private_folder(path)
+    status = path.stat()
+    if belongs_to_another(status):
+        raise ConfigError(f"{path} belongs to another user. Set ANALYTICS_DATA_DIR to a folder of yours.")
+    if status.st_mode & OTHERS_WRITE and status.st_uid == os.getuid():
+        try:
+            path.chmod(stat.S_IMODE(status.st_mode) & ~OTHERS_WRITE)
+        except OSError as error:
+            raise ConfigError(
+                f"others can write to {path}, and it cannot be changed ({reason_of(error)}). "
+                "Set ANALYTICS_DATA_DIR to a folder that is yours alone."
+            ) from error
+
+
+def belongs_to_another(status: os.stat_result) -> bool:
+    """Whether a file is another user's. To root none is."""
+    return os.getuid() not in (0, status.st_uid)
 
 
 def open_private(path: Path, mode: str) -> Any:

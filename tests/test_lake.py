@@ -16,7 +16,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from analytics.contracts import load_contract
-from analytics.errors import AnalyticsError, LockHeld
+from analytics.errors import AnalyticsError, ConfigError, LockHeld
 from analytics.lake import CHECKPOINT_EVERY, Commit, Lake, Part, Rejection, Snapshot
 from analytics.lake.log import LOG_FORMAT
 from analytics.lake.upkeep import compact, remove_parts, sweep_orphans
@@ -301,6 +301,37 @@ def test_lock_names_its_holder_and_is_free_afterwards(lake):
     with lake.lock(), pytest.raises(LockHeld, match=f"process {os.getpid()} is running"), lake.lock():
         pass
     with lake.lock():
+        pass
+
+
+def test_a_folder_that_others_can_write_to_is_so_no_more(lake):
+    """What a clone under umask 002 leaves, whose group could put another log into the lake. Found by review."""
+    lake.data_dir.mkdir(exist_ok=True)
+    lake.data_dir.chmod(0o777)
+    with lake.lock():
+        assert stat.S_IMODE(lake.data_dir.stat().st_mode) == 0o755
+
+
+def test_the_folder_of_another_user_is_refused_and_left_as_it_was(lake, monkeypatch):
+    lake.data_dir.mkdir(exist_ok=True)
+    lake.data_dir.chmod(0o777)
+    monkeypatch.setattr(os, "getuid", lambda: lake.data_dir.stat().st_uid + 1)
+    with pytest.raises(ConfigError, match="belongs to another user"), lake.lock():
+        pass
+    assert list(lake.data_dir.iterdir()) == []
+    monkeypatch.setattr(os, "getuid", lambda: 0)
+    with lake.lock():
+        pass
+
+
+def test_a_file_system_that_keeps_no_rights_is_refused(lake, monkeypatch):
+    def refuse(_path, _mode):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    lake.data_dir.mkdir(exist_ok=True)
+    lake.data_dir.chmod(0o777)
+    monkeypatch.setattr(Path, "chmod", refuse)
+    with pytest.raises(ConfigError, match="others can write to"), lake.lock():
         pass
 
 

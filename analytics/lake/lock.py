@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from analytics.errors import LockHeld
-from analytics.files import make_private_folder, open_private
+from analytics.files import claim_folder, open_private
 
 LOCK_FILE = "run.lock"
 RETRY_S = 0.1
@@ -21,9 +21,10 @@ RETRY_S = 0.1
 def hold_lock(data_dir: Path, *, wait_s: float = 0.0) -> Iterator[None]:
     """Be the one writer of a data folder.
 
-    Raises LockHeld, with the holder's process id, when it is not free within `wait_s` seconds.
+    Raises LockHeld, with the holder's process id, when it is not free within `wait_s` seconds, and ConfigError where
+    the folder is another user's.
     """
-    make_private_folder(data_dir)
+    claim_folder(data_dir)
     with open_private(data_dir / LOCK_FILE, "a+") as file:
         deadline = time.monotonic() + wait_s
         while (holder := _try_lock(file)) is not None:
