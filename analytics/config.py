@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import os
 import re
+import stat
 import zoneinfo
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -274,6 +275,17 @@ def read_dotenv(path: Path) -> dict[str, str]:
         quoted = re.fullmatch(r"""\s*(['"])(.*?)\1(?:\s+#.*)?""", match[2])
         values[match[1]] = quoted[2] if quoted else re.split(r"\s#", match[2], maxsplit=1)[0].strip()
     return values
+
+
+def find_exposed_dotenv() -> tuple[Path, str] | None:
+    """The project folder's .env file and a secret setting in it, where others than its owner can read them."""
+    path = PROJECT_DIR / ".env"
+    assigned = read_dotenv(path)
+    names = (environment_name(entry.name) for entry in iter_settings() if entry.metadata["is_secret"])
+    secret = next((name for name in names if assigned.get(name)), None)
+    if secret is None or not path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
+        return None
+    return path, secret
 
 
 def _anchor(value: Any, folder: Path) -> Any:

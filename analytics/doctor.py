@@ -17,7 +17,7 @@ from typing import Literal
 
 from analytics.capture.installer import SCOPES, find_settings_file
 from analytics.capture.status import read_status as read_capture_status
-from analytics.config import Settings
+from analytics.config import Settings, find_exposed_dotenv
 from analytics.errors import AnalyticsError, ConfigError, describe_refusal
 from analytics.extractor import needs_sample
 from analytics.files import OTHERS_WRITE, belongs_to_another
@@ -58,6 +58,7 @@ def examine(settings: Settings) -> list[Finding]:
         _check_data_folder,
         _check_disk,
         _check_secret_rules,
+        _check_dotenv,
         _check_transcripts,
         _check_cleanup,
         _check_capture,
@@ -143,6 +144,13 @@ def _check_secret_rules(settings: Settings) -> Finding:
     if settings.content == "full":
         return Finding("warning", "secret rules", "not applied: ANALYTICS_CONTENT is full, secrets are kept.")
     return Finding("ok", "secret rules", f"{len(redactor.rules)} compile, content is {settings.content}")
+
+
+def _check_dotenv(_: Settings) -> Finding:
+    if exposed := find_exposed_dotenv():
+        path, name = exposed
+        return Finding("warning", "dotenv", f"others can read {path}, and {name} in it. Run: chmod 600 {path}")
+    return Finding("ok", "dotenv", "no secret in it that others can read")
 
 
 def _check_transcripts(settings: Settings) -> Finding:

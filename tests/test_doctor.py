@@ -105,6 +105,25 @@ def test_a_data_folder_of_another_user_is_a_failure(settings, monkeypatch):
     assert "another user" in find(settings, "data folder").message
 
 
+@pytest.mark.parametrize(
+    ("content", "mode", "verdict"),
+    [
+        ("ANALYTICS_METABASE_PASSWORD=swordfish\n", 0o644, "warning"),
+        ("ANALYTICS_METABASE_PASSWORD=swordfish\n", 0o640, "warning"),
+        ("ANALYTICS_METABASE_PASSWORD=swordfish\n", 0o600, "ok"),
+        ("ANALYTICS_METABASE_PASSWORD=\nANALYTICS_LANGUAGE=x\n", 0o644, "ok"),
+    ],
+)
+def test_a_password_in_a_file_that_others_can_read_is_a_warning(settings, tmp_path, content, mode, verdict):
+    """What a copy of .env.example is."""
+    dotenv = tmp_path / ".env"  # the tests' project folder
+    dotenv.write_text(content)
+    dotenv.chmod(mode)
+    found = find(settings, "dotenv")
+    assert found.verdict == verdict
+    assert "swordfish" not in found.message
+
+
 @pytest.mark.parametrize(("free", "verdict"), [(10 << 20, "failed"), (1 << 30, "warning"), (1 << 40, "ok")])
 def test_little_free_disk_is_told_in_time(settings, monkeypatch, free, verdict):
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _path: type("Usage", (), {"free": free}))
