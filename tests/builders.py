@@ -30,6 +30,7 @@ from analytics.warehouse import open_warehouse
 RUN_COLUMNS = {"_extracted_at", "_run_id", "_loaded_at"}
 TABLES_ABOUT_RUNS = {
     "published_snapshot",
+    "agg_alerts",
     "agg_cost_projection",
     "alert_pipeline_stale",
     "fct_pipeline_runs",

@@ -198,7 +198,7 @@ def test_flow_tries_a_failed_target_again_though_nothing_is_new(
 
 def test_webhook_that_answers_no_http_changes_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
     with answering(b"220 mail ready\r\n") as url:
-        post_failure(url, {"error": "x"})
+        post_failure(url, {"flow": "analytics_pipeline", "run": "r", "stage": "load", "error": "x"})
     assert "webhook not reached: BadStatusLine" in caplog.text
 
 

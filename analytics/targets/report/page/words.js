@@ -71,6 +71,7 @@ function show(name, value) {
   if (name.endsWith("_ms")) return duration(value);
   if (name.endsWith("_bytes")) return `${compact(value / 1e6)} MB`;
   if (name.endsWith("_ratio")) return percent(value);
+  if (name.endsWith("_value")) return value.toLocaleString("en", { maximumFractionDigits: 2 });
   return number(value, name.startsWith("mean_") ? 1 : 0);
 }
 const showShort = (name, value) =>
