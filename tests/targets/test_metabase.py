@@ -150,6 +150,13 @@ def test_publish_updates_a_card_whose_definition_changed(fake, settings):
     assert "estimated_cost_usd" in fake.cards[card["id"]]["dataset_query"]["stages"][0]["native"]
 
 
+def test_publish_says_what_to_do_when_metabase_sees_a_former_release(fake, settings, monkeypatch):
+    """A process keeps the file that it has open, whatever takes its name. Found by review."""
+    monkeypatch.setattr(provisioner, "SYNC_TIMEOUT_S", 0.0)
+    with pytest.raises(PublishError, match=r"do not appear\. Restart Metabase, .* restart metabase"):
+        metabase.publish(settings, "run-1")
+
+
 def test_publish_says_what_to_do_when_metabase_refuses(fake, settings):
     metabase.publish(settings, "run-1")
     forget(settings)

@@ -93,7 +93,11 @@ class Provisioner:
             if tables and wanted <= set(tables):
                 return tables
             if time.monotonic() > deadline:
-                raise PublishError("metabase: the tables of gold do not appear. Is the published folder mounted?")
+                raise PublishError(
+                    "metabase: tables of gold do not appear. Restart Metabase, which keeps the file that it had open "
+                    "when they changed: docker compose restart metabase. If that does not help: is the published "
+                    "folder mounted?"
+                )
             time.sleep(0.5)
 
     def describe(self, tables: Mapping[str, dict[str, Any]], catalog: Mapping[str, Table]) -> None:
