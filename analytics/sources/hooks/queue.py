@@ -11,7 +11,7 @@ the lock of the claim is gone with the process, and the next run takes it back. 
 committed before that, the lake says (`HookQueue.finish` repeats what is left to do, and twice is once).
 
 Nothing in the queue is trusted: names come from listings, links are not followed, and only regular
-files of a bounded size are read.
+files of this user, with one name and of a bounded size, are read.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import orjson
 
 from analytics.errors import ContractViolation, reason_of
-from analytics.files import file_key, shown_name
+from analytics.files import belongs_to_another, file_key, shown_name
 from analytics.lake import step
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ class HookQueue:
         """The bytes of a claimed file.
 
         Raises:
-            ContractViolation: it will never be readable: not a regular file, or too large.
+            ContractViolation: it will never be readable: not a regular file of ours with one name, or too large.
             PassingFailure: it may be another time.
         """
         if not queued.is_regular:
@@ -179,6 +179,11 @@ class HookQueue:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise ContractViolation("not a regular file")
+            # Captures rename into place: their files have one name. Another could still write to what has two.
+            if status.st_nlink > 1:
+                raise ContractViolation("a hard link")
+            if belongs_to_another(status):
+                raise ContractViolation("of another user")
             if status.st_size > self.max_bytes:
                 raise ContractViolation(f"larger than {self.max_bytes >> 20} MB")
             content = os.read(descriptor, status.st_size + 1)

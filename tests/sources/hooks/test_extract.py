@@ -132,8 +132,10 @@ def test_extract_puts_bad_files_aside_with_a_reason(tmp_path):
     os.mkfifo(tmp_path / "queue" / "incoming" / "pipe")
     (tmp_path / "queue" / "incoming" / "folder").mkdir()
     (tmp_path / "queue" / "incoming" / "link.json").symlink_to("/etc/passwd")
+    (tmp_path / "elsewhere.json").write_bytes(b"{}")
+    (tmp_path / "queue" / "incoming" / "hard.json").hardlink_to(tmp_path / "elsewhere.json")
     result = extract(hook_context(tmp_path, max_hook_mb="1"))
-    assert (result.rows_read, result.rows_loaded, result.rows_rejected) == (7, 1, 6)
+    assert (result.rows_read, result.rows_loaded, result.rows_rejected) == (8, 1, 7)
     failed = tmp_path / "queue" / "failed"
     reasons = {path.name: json.loads(path.read_bytes())["reason"] for path in failed.glob("*.reason.json")}
     assert reasons == {
@@ -143,9 +145,19 @@ def test_extract_puts_bad_files_aside_with_a_reason(tmp_path):
         "pipe.reason.json": "not a regular file",
         "folder.reason.json": "not a regular file",
         "link.json.reason.json": "not a regular file",
+        "hard.json.reason.json": "a hard link",
     }
     assert len(result.dead_letters) == 1
     assert names_in(tmp_path, "incoming") == []
+
+
+def test_files_of_another_user_are_put_aside(tmp_path, monkeypatch):
+    put(tmp_path, make_payload(), name="1.json")
+    monkeypatch.setattr(os, "getuid", lambda: tmp_path.stat().st_uid + 1)
+    result = extract(hook_context(tmp_path))
+    assert (result.rows_loaded, result.rows_rejected) == (0, 1)
+    (note,) = (tmp_path / "queue" / "failed").glob("*.reason.json")
+    assert json.loads(note.read_bytes())["reason"] == "of another user"
 
 
 def test_replay_brings_failed_files_back(tmp_path):
