@@ -17,7 +17,8 @@ from dbt.flags import get_flags
 from dbt_common.exceptions import DbtRuntimeError
 
 from analytics.config import PROJECT_DIR, load_settings
-from analytics.errors import ConfigError
+from analytics.errors import AnalyticsError, ConfigError, LockHeld
+from analytics.warehouse import open_warehouse
 
 BY_HAND = "by-hand/warehouse.duckdb"  # the profile's path where nobody names one; the catalog is called after the file
 # Of the commands that open a warehouse, those that leave its tables as they are.
@@ -30,17 +31,26 @@ class Plugin(BasePlugin):  # type: ignore[misc]  # dbt-duckdb tells no types
     _is_by_hand = False
 
     def initialize(self, _: dict[str, Any]) -> None:
-        """Put the warehouse of the settings in the place of `BY_HAND`. Raises where there is none yet."""
+        """Put the warehouse of the settings in the place of `BY_HAND`. Raises where none is there or one is in use."""
         if self.creds is None or self.creds.path != BY_HAND:
             return
         try:
             # dbt is started in its own folder, and a relative path in the environment is meant from the project's.
             with contextlib.chdir(PROJECT_DIR):
-                file = load_settings().warehouse_file
+                settings = load_settings()
         except ConfigError as error:
             raise DbtRuntimeError(str(error)) from error
+        file = settings.warehouse_file
         if not file.is_file():
             raise DbtRuntimeError(f"{file} is missing. Run `make run` first: dbt builds on what it loads.")
+        try:
+            # dbt has a traceback for it, and does not wait.
+            with open_warehouse(settings, is_read_only=True):
+                pass
+        except LockHeld as error:
+            raise DbtRuntimeError(str(error)) from error
+        except AnalyticsError:
+            pass  # what else is wrong with it dbt tells when it opens it
         self.creds.path = str(file)
         self._is_by_hand = True
 

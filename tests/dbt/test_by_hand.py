@@ -38,7 +38,9 @@ def test_dbt_finds_the_warehouse_of_the_settings_and_makes_none(settings, tmp_pa
     assert f"{settings.warehouse_file} is missing. Run `make run` first" in said
     assert not settings.warehouse_file.exists()
     with open_warehouse(settings):
-        pass
+        said = start_dbt(settings, tmp_path, "seed", "--select", "model_prices")
+    assert f"another program has {settings.warehouse_file} open. Close it" in said
+    assert "Traceback" not in said
     assert "Connection test: [OK connection ok]" in start_dbt(settings, tmp_path, "debug")
 
 
