@@ -72,7 +72,7 @@ def run(capsys, *arguments: str) -> tuple[int, str, str]:
 
 @pytest.mark.parametrize("stage", ["extractor", "loader"])
 def test_a_stage_that_is_a_module_of_its_own_runs_as_one(settings, stage):
-    """`python -m analytics.loader` ended with 0 and did nothing. Found by review."""
+    """`python -m analytics.loader` ended with 0 and did nothing."""
     write_transcript(settings, make_prompt())
     if stage == "loader":
         run_extract(settings)
@@ -202,7 +202,7 @@ sys.exit(main(["extract", "--select", "transcripts", *{flags_of(settings)!r}]))
     ],
 )
 def test_a_failure_of_the_system_is_told_by_its_reason_or_else_as_a_bug(capsys, settings, monkeypatch, failure, told):
-    """One that the system gave no number was told as: Success. Found by review."""
+    """One that the system gave no number was told as: Success."""
 
     def fail(_settings):
         raise failure

@@ -140,7 +140,7 @@ def test_secret_rules_that_do_not_compile_are_named(settings, tmp_path):
 
 
 def test_whether_the_sample_stands_in_is_told_as_a_run_will_see_it(settings):
-    """It told of the sample where a folder was named, or was the user's own data's. Found by review."""
+    """It told of the sample where a folder was named, or was the user's own data's."""
     assert find(settings, "transcripts").message.startswith(f"none in {settings.transcript_dirs[0]}. Mend")
     by_itself = dataclasses.replace(settings, transcript_dirs=())
     assert "none found, runs use the sample" in find(by_itself, "transcripts").message

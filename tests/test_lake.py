@@ -200,7 +200,7 @@ def test_a_removed_file_takes_its_positions_along(lake):
 
 
 def test_a_removed_compacted_file_takes_the_positions_of_all_it_replaced_along(lake):
-    """Its own commit names no position; the rows were never read again. Found by review."""
+    """Its own commit names no position; the rows were never read again."""
     for number in range(9):
         add(lake, f"old{number}", key=f"file{number}")
     add(lake, "young", day=date(2026, 1, 5), key="young")
@@ -210,7 +210,7 @@ def test_a_removed_compacted_file_takes_the_positions_of_all_it_replaced_along(l
 
 
 def test_a_removed_file_takes_the_position_under_a_new_name_along(lake):
-    """A renamed transcript goes on under another key, which says read for the same bytes. Found by review."""
+    """A renamed transcript goes on under another key, which says read for the same bytes."""
     first = add(lake, "a", key="old-name")
     lake.commit(
         source="transcripts",
@@ -269,7 +269,7 @@ def test_is_part_intact_knows_a_flipped_bit_and_a_missing_file(lake):
 
 
 def test_is_part_intact_does_not_call_a_file_damaged_that_it_may_not_read(lake, monkeypatch):
-    """Lost rights moved the user's history into quarantine. Found by review."""
+    """Lost rights moved the user's history into quarantine."""
     path = add(lake, "a").adds[0].path
 
     def refuse(*_args, **_kwargs):
@@ -305,7 +305,7 @@ def test_lock_names_its_holder_and_is_free_afterwards(lake):
 
 
 def test_a_folder_that_others_can_write_to_is_so_no_more(lake):
-    """What a clone under umask 002 leaves, whose group could put another log into the lake. Found by review."""
+    """What a clone under umask 002 leaves, whose group could put another log into the lake."""
     lake.data_dir.mkdir(exist_ok=True)
     lake.data_dir.chmod(0o777)
     with lake.lock():

@@ -71,7 +71,7 @@ def payloads(settings):
 
 
 def test_payloads_stay_in_the_lake_behind_a_view(settings):
-    """Nothing showed them: a new question to old data needed a program of one's own. Found by review."""
+    """Nothing showed them: a new question to old data needed a program of one's own."""
     run_load(settings)
     assert payloads(settings) == []
     write_transcript(settings, make_prompt(), make_answer(at="2026-01-03T10:00:00Z"))
@@ -160,7 +160,7 @@ def test_a_warehouse_that_is_none_is_rebuilt_from_the_lake(loaded, damage):
 
 
 def test_a_folder_named_lock_is_no_reason_to_keep_a_broken_warehouse(tmp_path):
-    """DuckDB's message holds the path, and the path held the word that was looked for. Found by review."""
+    """DuckDB's message holds the path, and the path held the word that was looked for."""
     settings = make_settings(tmp_path / "padlock")
     settings.data_dir.mkdir(mode=0o700)
     settings.warehouse_file.write_bytes(b"garbage" * 1_000)
@@ -193,7 +193,7 @@ def test_a_warehouse_in_a_folder_that_takes_no_file_is_an_error_that_says_so(set
 
 
 def test_another_lake_under_the_same_warehouse_replaces_its_rows(loaded):
-    """With as many commits as the first one it was taken for it, and the old rows stayed. Found by review."""
+    """With as many commits as the first one it was taken for it, and the old rows stayed."""
     shutil.rmtree(loaded.data_dir / "raw")
     write_transcript(loaded, make_prompt("only one", at="2026-02-01T00:00:00Z"))
     run_extract(loaded, run_id="another")
@@ -229,7 +229,7 @@ def test_a_lake_put_back_from_an_older_copy_replaces_newer_rows(loaded, tmp_path
 
 
 def test_other_rules_of_what_a_row_may_change_are_no_increment(loaded, monkeypatch):
-    """Days loaded by the old rules beside days loaded by the new ones would rebuild too little. Found by review."""
+    """Days loaded by the old rules beside days loaded by the new ones would rebuild too little."""
     plan(loaded, finish=True)
     monkeypatch.setitem(ENTITIES_SQL, "conversations", ENTITIES_SQL["conversations"] + " and true")
     assert conversations(run_load(loaded)).row_count == 2
@@ -237,7 +237,7 @@ def test_other_rules_of_what_a_row_may_change_are_no_increment(loaded, monkeypat
 
 
 def test_a_build_is_of_the_day_it_was_planned_on(loaded, monkeypatch):
-    """Planned before midnight and finished after it, it was taken for one of the new day. Found by review."""
+    """Planned before midnight and finished after it, it was taken for one of the new day."""
 
     class Clock(dt.datetime):
         moment = dt.datetime(2026, 3, 1, 23, 59, 59, tzinfo=dt.UTC)
@@ -283,7 +283,7 @@ def test_a_damaged_part_is_set_aside_and_its_sources_are_read_again(loaded, dama
 
 
 def test_what_another_host_adds_while_damage_is_set_aside_is_loaded(loaded, monkeypatch):
-    """The load was noted as being up to the end of the log, past what had been read of it. Found by review."""
+    """The load was noted as being up to the end of the log, past what had been read of it."""
     part_files(loaded)[0].unlink()
     other = dataclasses.replace(loaded, host_id="other", transcript_dirs=(loaded.data_dir.parent / "there",))
     write_transcript(other, make_prompt("meanwhile", at="2026-01-09T00:00:00Z"), name="p/there.jsonl")

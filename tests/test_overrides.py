@@ -54,7 +54,7 @@ def test_a_threshold_that_could_never_fire_is_refused(tmp_path, column, row):
 
 
 def test_columns_are_known_by_name_in_any_order(tmp_path):
-    """They were taken by position: two that had changed places priced everything wrong. Found by review."""
+    """They were taken by position: two that had changed places priced everything wrong."""
     names = sorted(COLUMNS)
     (row,) = read_override(MODEL_PRICES, write(tmp_path / "prices.csv", names=names))
     assert row == {name: value or None for name, value in ROW.items()}

@@ -143,7 +143,7 @@ def test_a_deleted_warehouse_or_publication_is_made_again(settings):
 
 
 def test_what_a_run_writes_is_private_whoever_calls_it(settings, monkeypatch):
-    """From Python, and so in a work pool, the warehouse's log had everybody's rights. Found by review."""
+    """From Python, and so in a work pool, the warehouse's log had everybody's rights."""
     seen = {}
 
     def build(settings, *_, **__):
@@ -194,7 +194,7 @@ def test_a_failed_audit_leaves_readers_the_last_version_and_is_tried_again(setti
 
 
 def test_an_audit_that_cannot_run_leaves_nothing_of_what_was_written_meanwhile(settings, monkeypatch):
-    """Only what the audit itself objected to was taken away. Found by review."""
+    """Only what the audit itself objected to was taken away."""
 
     def refuse(*_args, **_named):
         raise OSError(28, "No space left on device")
@@ -254,7 +254,7 @@ def test_past_days_are_compacted_and_nothing_is_rebuilt_for_it(settings):
 
 
 def test_what_compaction_replaced_is_swept_a_day_later_once_a_day(settings, monkeypatch):
-    """Only `analytics prune` swept: every past day lay on the disk twice, for ever. Found by review."""
+    """Only `analytics prune` swept: every past day lay on the disk twice, for ever."""
     for number in range(COMPACT_AT_FILES):
         write_transcript(settings, make_prompt(f"p{number}"), name=f"p/{number}.jsonl")
         run_extract(settings)
@@ -280,7 +280,7 @@ def test_what_compaction_replaced_is_swept_a_day_later_once_a_day(settings, monk
 
 
 def test_a_line_that_grows_without_an_end_is_no_reason_to_build(settings):
-    """A position alone was taken for news: a whole build for no row. Found by review."""
+    """A position alone was taken for news: a whole build for no row."""
     path = write_transcript(settings, make_prompt("a"))
     pipeline.run(settings)
     for half in (b'{"half', b'": 1'):
@@ -323,7 +323,7 @@ def target(monkeypatch):
 
 
 def test_a_target_that_failed_is_tried_again_by_itself_though_nothing_is_new(settings, target):
-    """It waited for the next line, while its message said that the next run tries again. Found by review."""
+    """It waited for the next line, while its message said that the next run tries again."""
     write_transcript(settings, make_prompt("a"))
     target.errors = [PublishError("alerts: down"), PublishError("alerts: still down")]
     assert pipeline.run(settings).failures == {"alerts": "alerts: down"}
@@ -339,7 +339,7 @@ def test_a_target_that_failed_is_tried_again_by_itself_though_nothing_is_new(set
 
 
 def test_a_publish_that_was_killed_between_two_targets_is_finished_by_the_next_run(settings, target):
-    """The snapshot was complete, so the report stayed as it was until something arrived. Found by review."""
+    """The snapshot was complete, so the report stayed as it was until something arrived."""
     write_transcript(settings, make_prompt("a"))
     target.errors = [KeyboardInterrupt()]
     with pytest.raises(KeyboardInterrupt):
@@ -350,7 +350,7 @@ def test_a_publish_that_was_killed_between_two_targets_is_finished_by_the_next_r
 
 
 def test_a_bug_in_a_target_fails_alone_and_quotes_nothing(settings, target):
-    """It stopped the run, and the targets after it. Found by review."""
+    """It stopped the run, and the targets after it."""
     write_transcript(settings, make_prompt("a"))
     target.errors = [ValueError("a row of the user's")]
     bugs = []
@@ -389,7 +389,7 @@ def test_the_sample_stands_in_where_there_is_nothing(settings):
 
 @pytest.mark.parametrize("place", [".claude/projects", ".config/claude/projects/-home-dev-app"])
 def test_folders_that_hold_nothing_are_no_reason_to_leave_the_sample_out(settings, place):
-    """An empty `~/.claude/projects`, or hooks that did not fire yet, published empty dashboards. Found by review."""
+    """An empty `~/.claude/projects`, or hooks that did not fire yet, published empty dashboards."""
     (settings.home_dir / place).mkdir(parents=True)
     capture = installer.install(settings.home_dir / ".claude" / "settings.json", data_dir=settings.data_dir)
     assert capture.is_changed
@@ -429,7 +429,7 @@ def test_a_folder_that_is_named_is_read_even_if_it_is_empty(settings):
 
 
 def test_a_run_that_died_between_two_archives_of_the_sample_is_finished_by_the_next(settings, monkeypatch):
-    """Whether one was read was asked for both, so that the other never came. Found by review."""
+    """Whether one was read was asked for both, so that the other never came."""
     hooks, plans = (sample.SAMPLE_DIR / name for name in ("hooks", "plans"))
     plans.mkdir()
     (hooks / "events.jsonl").write_text('{"session_id": "s1", "hook_event_name": "Stop"}\n')

@@ -51,7 +51,7 @@ def test_prune_takes_days_before_a_date_for_good(filled):
 
 
 def test_prune_keeps_the_days_that_the_settings_say(filled):
-    """One date for all, by hand, was all there was. Found by review."""
+    """One date for all, by hand, was all there was."""
     today = datetime.now(UTC).date()
     age = (today - date(2026, 1, 2)).days  # of "old"; "young" is a day younger
 

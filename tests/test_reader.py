@@ -46,7 +46,7 @@ def test_sql_that_gives_nothing_is_an_error_that_says_so(published, sql):
 
 
 def test_columns_of_one_name_keep_their_own_values(published):
-    """A join of two tables that both have a cost showed the second one twice. Found by review."""
+    """A join of two tables that both have a cost showed the second one twice."""
     sql = "select 1 as n, 2 as n, 3 as n_1, 4 as n"
     table = read_query(published, sql)
     assert table.to_pylist() == [{"n": 1, "n_1": 2, "n_1_1": 3, "n_2": 4}]
@@ -55,7 +55,7 @@ def test_columns_of_one_name_keep_their_own_values(published):
 
 @pytest.mark.parametrize("question", ["select 1", "pivot fct_x on n using count(*)"])
 def test_a_query_writes_no_file(published, tmp_path, question):
-    """It was written, and then refused for giving no rows. Found by review."""
+    """It was written, and then refused for giving no rows."""
     with pytest.raises(ConfigError, match=r"^query: "):
         read_query(published, f"copy ({question}) to '{tmp_path}/written.csv'")
     assert not (tmp_path / "written.csv").exists()
@@ -63,7 +63,7 @@ def test_a_query_writes_no_file(published, tmp_path, question):
 
 @pytest.mark.parametrize("sql", ["select 1; select 2", "", "-- nothing", "select 1; copy (select 1) to 'x.csv'"])
 def test_a_query_is_one_question(published, sql):
-    """Of several statements only the last was shown. Found by review."""
+    """Of several statements only the last was shown."""
     with pytest.raises(ConfigError, match="one statement"):
         read_query(published, sql)
 

@@ -139,7 +139,7 @@ def test_same_secret_has_the_same_tag_whatever_holds_it() -> None:
 @pytest.mark.parametrize("ending", [".jsonl", ".meta.json", ".json", "/subagents/agent-1.jsonl", ""])
 @pytest.mark.parametrize("secret", ["api_key=k2hbH7sGGa9aPqLm3xZ8vT1", "password=hunter2hunter2", "ghp_" + "a1B2" * 9])
 def test_a_secret_in_a_path_goes_and_takes_nothing_along(secret: str, ending: str) -> None:
-    """`api_key=<value>.jsonl` passed for code, and a secret folder took the names behind it along. Found by review."""
+    """`api_key=<value>.jsonl` passed for code, and a secret folder took the names behind it along."""
     redacted = REDACTOR.redact_path(f"-home-dev-app/{secret}{ending}")
     assert secret.rpartition("=")[2] not in redacted
     assert re.fullmatch(rf"-home-dev-app/.*\[REDACTED:\w+:[0-9a-f]{{8}}\]{re.escape(ending)}", redacted)
@@ -241,7 +241,7 @@ def test_find_spans_sees_secrets_of_joined_lines() -> None:
 
 
 def test_a_key_in_a_patch_s_lines_goes_and_the_line_stays_json() -> None:
-    """A list of lines, as an edit of a key file leaves, kept the key. Found by review."""
+    """A list of lines, as an edit of a key file leaves, kept the key."""
     key = ["".join(random.Random(number).choices(CLASSES["b64"], k=64)) for number in range(3)]
     lines = [
         "+-----BEGIN RSA PRIVATE KEY-----",
@@ -264,7 +264,7 @@ class CountingList(list[tuple[int, int]]):
 
 
 def test_what_is_beside_a_thousand_tags_looks_at_few_of_them() -> None:
-    """Each match looked through all tags: a line of a megabyte took minutes. Found by review."""
+    """Each match looked through all tags: a line of a megabyte took minutes."""
     tags = CountingList((position, position + 20) for position in range(0, 100_000, 100))
     for place in range(0, 100_000, 100):
         assert _respect_tags(tags, place + 15, place + 30) == (place + 20, place + 30)

@@ -99,7 +99,7 @@ def write_run(settings, run_id: str, *stages: tuple[str, datetime, str]) -> None
 
 
 def test_status_tells_compacted_runs_apart(settings):
-    """The part that stood for ten runs was shown as one, with the verdict of any of them. Found by review."""
+    """The part that stood for ten runs was shown as one, with the verdict of any of them."""
     for number in range(10):
         result = "failed" if number == 9 else "ok"
         write_run(settings, f"2026010{number // 5 + 1}T0{number % 5}", ("extract", NOON, result), ("load", NOON, "ok"))
@@ -128,7 +128,7 @@ def test_status_shows_a_run_across_midnight_whole(settings):
 
 
 def test_status_forgets_pruned_runs(settings):
-    """It failed for good: the log still names what was deleted. Found by review."""
+    """It failed for good: the log still names what was deleted."""
     write_run(settings, "20260101T0000", ("extract", NOON, "ok"))
     write_run(settings, "20260103T0000", ("extract", NOON + timedelta(days=2), "ok"))
     prune(settings, before=date(2026, 1, 2))

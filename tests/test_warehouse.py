@@ -52,7 +52,7 @@ def test_connections_of_one_process_share_the_file_by_any_of_its_names(settings,
 
 
 def test_a_file_that_this_process_has_open_otherwise_is_left_alone(settings, monkeypatch):
-    """It was taken for a broken one, and deleted. Found by review."""
+    """It was taken for a broken one, and deleted."""
     monkeypatch.setattr(warehouse, "LOCK_WAIT_S", 0.1)
     with duckdb.connect(str(settings.warehouse_file)), pytest.raises(LockHeld):
         count(settings)

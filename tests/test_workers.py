@@ -142,7 +142,7 @@ def test_closing_ends_the_process_in_the_middle_of_its_work(worker):
 
 
 def test_what_is_ended_in_the_middle_of_its_work_has_nothing_to_say(tmp_path):
-    """Where nothing can be raised, as while an object is deleted, Python told of the exit itself. Found by review."""
+    """Where nothing can be raised, as while an object is deleted, Python told of the exit itself."""
     (tmp_path / "slow.py").write_text(
         "import time\nclass Slow:\n    def __del__(self): time.sleep(600)\ndef delete(): Slow()\n"
     )

@@ -92,7 +92,7 @@ def test_install_twice_is_install_once(text, events):
 
 
 def test_install_mends_an_event_that_has_lost_its_entry_to_another():
-    """As many entries as events were taken for one each, also two for Stop and none for PreToolUse. Found by review."""
+    """As many entries as events were taken for one each, also two for Stop and none for PreToolUse."""
     installed = json.loads(build("{}", ("PreToolUse", "Stop")))
     del installed["hooks"]["PreToolUse"]
     installed["hooks"]["Stop"] *= 2
@@ -108,7 +108,7 @@ def test_install_mends_an_event_that_has_lost_its_entry_to_another():
     ],
 )
 def test_uninstall_revives_nothing_that_a_repeated_key_hid(text):
-    """Of two equal keys the last counts; with it gone the hooks of the first came to life. Found by review."""
+    """Of two equal keys the last counts; with it gone the hooks of the first came to life."""
     assert build_uninstalled(build(text, ("Stop",))) == text
 
 

@@ -68,7 +68,7 @@ def test_card_can_be_filtered_by_day_and_project(dashboard, card, published):
 
 
 def test_plans_of_equal_names_in_projects_of_equal_names_are_two():
-    """They were one bar. Found by review."""
+    """They were one bar."""
     query = next(card.query for _, card in CARDS if card.query.name == "plans")
     with duckdb.connect() as connection:
         connection.execute("""

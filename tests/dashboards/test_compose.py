@@ -107,7 +107,7 @@ def start(service, folder, *, is_published, **codes):
     ],
 )
 def test_first_run_stops_the_others_only_where_there_is_nothing_to_read(tmp_path, code, is_published, expected):
-    """Any failure kept worker, Metabase and site from starting, whatever was published. Found by review."""
+    """Any failure kept worker, Metabase and site from starting, whatever was published."""
     ended, called = start("first-run", tmp_path, is_published=is_published, analytics=code)
     assert ended == expected
     docs = ["dbt docs", "cp /tmp/dbt-docs/static_index.html"]
@@ -120,7 +120,7 @@ def test_first_run_does_without_the_docs_of_dbt(tmp_path):
 
 @pytest.mark.parametrize("code", [0, 1, 3])
 def test_worker_runs_every_hour_whatever_became_of_what_it_publishes_first(tmp_path, code):
-    """It was started over and over, and never came to the flow that would have mended it. Found by review."""
+    """It was started over and over, and never came to the flow that would have mended it."""
     assert start("analytics-worker", tmp_path, is_published=True, analytics=code) == (
         0,
         ["analytics publish", "python -m"],
@@ -131,7 +131,7 @@ def test_worker_runs_every_hour_whatever_became_of_what_it_publishes_first(tmp_p
     ("hours_ago", "interval", "is_healthy"), [(0.9, "", True), (4, "", False), (4, "6", True), (None, "", False)]
 )
 def test_worker_is_healthy_as_long_as_it_runs_the_pipeline(tmp_path, hours_ago, interval, is_healthy):
-    """It was once anything had ever been published, also when its schedule hung for days. Found by review."""
+    """It was once anything had ever been published, also when its schedule hung for days."""
     (tmp_path / "published" / "current").mkdir(parents=True)
     if hours_ago is not None:
         with hold_lock(tmp_path):

@@ -155,7 +155,7 @@ def test_page_can_be_used_by_keyboard(seen):
 
 
 def test_what_has_no_value_is_a_group_of_its_own(seen):
-    """A null was the first name there is, in a roll-up over two columns. Found by review."""
+    """A null was the first name there is, in a roll-up over two columns."""
     groups = seen.evaluate(
         """(() => {
           const cube = { name: "nulls", row_count: 4, columns: {
@@ -267,7 +267,7 @@ def test_a_choice_in_the_address_is_held_to_the_days_there_are(sample_settings, 
 
 @pytest.mark.parametrize("end", ["document.activeElement.blur()", "1"])
 def test_a_day_can_be_typed(report, end):
-    """Each digit was clamped to the data and written back, so that no other year could be typed. Found by review."""
+    """Each digit was clamped to the data and written back, so that no other year could be typed."""
     report.evaluate("document.getElementById('since').focus()")
     report.type("11052026")
     report.evaluate(end)
@@ -337,7 +337,7 @@ def test_every_chart_has_a_title_a_description_and_a_table_behind_it(report):
 
 
 def test_projects_of_equal_last_folders_have_names_of_their_own(sample_settings, page, tmp_path, monkeypatch):
-    """Four folders were the most a name took, and two projects shared a bar. Found by review."""
+    """Four folders were the most a name took, and two projects shared a bar."""
     deep = {"/home/dev/code/storefront": "/home/a/1/2/3/x/app", "/home/dev/code/infra": "/home/b/1/2/3/x/app"}
     file = tmp_path / "deep.html"
     write_renamed(sample_settings, file, monkeypatch, lambda value: deep.get(value, value))
@@ -349,7 +349,7 @@ def test_projects_of_equal_last_folders_have_names_of_their_own(sample_settings,
 
 
 def test_every_card_says_which_filter_it_has_no_column_for(report):
-    """Sessions stayed as they were beside filtered cost and said nothing. Found by review."""
+    """Sessions stayed as they were beside filtered cost and said nothing."""
     about = "document.querySelector('#developer_productivity-session_total .about')"
     report.resize(380, 800)
     assert not report.evaluate(f"{about}.checkVisibility()")
@@ -386,7 +386,7 @@ def with_cheap_requests(cube):
 
 
 def test_small_costs_have_an_axis_of_their_own_figures(sample_settings, page, tmp_path, monkeypatch):
-    """A first session's axis said $0.01 four times. Found by review."""
+    """A first session's axis said $0.01 four times."""
     file = tmp_path / "cheap.html"
     write_changed(sample_settings, file, monkeypatch, with_cheap_requests)
     page.load(file)
@@ -443,7 +443,7 @@ def test_a_change_by_more_than_tenfold_is_told_as_a_factor(sample_settings, page
 
 
 def test_a_name_like_the_rest_is_not_the_rest(sample_settings, page, tmp_path, monkeypatch):
-    """A project called other was one with the projects that have no colour. Found by review."""
+    """A project called other was one with the projects that have no colour."""
     file = tmp_path / "other.html"
     names = [f"model-{number}" for number in range(8)]
 

@@ -280,7 +280,7 @@ def test_a_firing_keeps_its_key_while_it_lasts(warehouse: Warehouse) -> None:
 def test_a_user_price_wins_over_the_published_one(
     warehouse: Warehouse, tmp_path: Path, own: str, model: str, usd: str
 ) -> None:
-    """The row that began later won, so that an own price for all time did nothing. Found by review."""
+    """The row that began later won, so that an own price for all time did nothing."""
     prices_file = tmp_path / "prices.csv"
     header = (DBT_DIR / "seeds" / "model_prices.csv").read_text(encoding="utf-8").splitlines()[0]
     prices_file.write_text(f"{header}\n{own}\n", encoding="utf-8")

@@ -106,7 +106,7 @@ def test_flow_tries_a_failing_source_again(world: Settings, light: list[str], mo
 def test_flow_tries_again_what_the_disk_refused(
     world: Settings, light: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It was told as a bug, and so not tried again. Found by review."""
+    """It was told as a bug, and so not tried again."""
     write_transcript(world, make_prompt(), make_answer())
     calls = break_source(monkeypatch, times=2, error=OSError(errno.EIO, "Input/output error"))
     assert analytics_pipeline()["published"]
@@ -117,7 +117,7 @@ def test_flow_tries_again_what_the_disk_refused(
 def test_flow_waits_for_who_looks_into_the_warehouse(
     world: Settings, light: list[str], monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
-    """LockHeld was called worth another try, and the stages that raise it had none. Found by review."""
+    """LockHeld was called worth another try, and the stages that raise it had none."""
     real = getattr(PipelineRun, stage)
     calls: list[int] = []
 
@@ -179,7 +179,7 @@ def test_flow_publishes_the_rest_and_fails_when_a_source_stays_away(
 def test_flow_tries_a_failed_target_again_though_nothing_is_new(
     world: Settings, light: list[str], monkeypatch: pytest.MonkeyPatch, webhook: list[dict[str, Any]]
 ) -> None:
-    """It waited until something arrived, and the flow was green meanwhile. Found by review."""
+    """It waited until something arrived, and the flow was green meanwhile."""
     owed = [frozenset({"alerts"}), frozenset({"alerts"}), frozenset[str]()]
     monkeypatch.setattr(pipeline, "owed_targets", lambda _: owed.pop(0))
     write_transcript(world, make_prompt(), make_answer())

@@ -35,7 +35,7 @@ PROJECT = Path(__file__).parents[2]
     [(PROJECT, "prefect"), (None, "flows.main_pipeline"), (None, "flows.backfill"), (None, "flows.deployments")],
 )
 def test_nothing_tells_prefect_s_makers_about_flows(tmp_path: Path, started_in: Path | None, imported: str) -> None:
-    """Only `make schedule` had that off; a flow started directly sent its heartbeat. Found by review."""
+    """Only `make schedule` had that off; a flow started directly sent its heartbeat."""
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(PROJECT)}
     question = "from prefect.settings import get_current_settings as get; print(get().server.analytics_enabled)"
     done = subprocess.run(
@@ -188,7 +188,7 @@ def test_port_that_something_else_uses_is_told_without_a_traceback(begin: Callab
 def test_pipeline_is_scheduled_at_equal_intervals_and_a_backfill_on_demand(
     world: Settings, monkeypatch: pytest.MonkeyPatch, hours: int
 ) -> None:
-    """A cron expression gave 24 hours as 00:05 and 23:05, and so 48. Found by review."""
+    """A cron expression gave 24 hours as 00:05 and 23:05, and so 48."""
     monkeypatch.setenv("ANALYTICS_RUN_INTERVAL_HOURS", str(hours))
     hourly, backfill = build_deployments()
     assert backfill.schedules in (None, [])

@@ -18,7 +18,7 @@ from analytics.records.lines import iter_lines
 )
 @hypothesis_settings(max_examples=200)
 def test_iter_lines_finds_the_same_lines_whatever_the_chunks(lines, is_terminated, chunk, limit):
-    """A line just over the limit was read or refused by where a chunk ended. Found by review."""
+    """A line just over the limit was read or refused by where a chunk ended."""
     content = b"\n".join(lines) + (b"\n" if is_terminated and lines else b"")
     expected = content.split(b"\n")
     last = expected.pop()

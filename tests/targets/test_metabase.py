@@ -151,7 +151,7 @@ def test_publish_updates_a_card_whose_definition_changed(fake, settings):
 
 
 def test_publish_says_what_to_do_when_metabase_sees_a_former_release(fake, settings, monkeypatch):
-    """A process keeps the file that it has open, whatever takes its name. Found by review."""
+    """A process keeps the file that it has open, whatever takes its name."""
     monkeypatch.setattr(provisioner, "SYNC_TIMEOUT_S", 0.0)
     with pytest.raises(PublishError, match=r"do not appear\. Restart Metabase, .* restart metabase"):
         metabase.publish(settings, "run-1")
@@ -170,7 +170,7 @@ def test_publish_says_what_to_do_when_metabase_refuses(fake, settings):
 
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 200 OK\r\n\r\n<html>Welcome</html>", b"220 mail ready\r\n"])
 def test_an_address_of_something_else_is_a_wrong_setting(settings, answer):
-    """A page of HTML was an exception of another kind, which stopped the run. Found by review."""
+    """A page of HTML was an exception of another kind, which stopped the run."""
     with answering(answer) as url, pytest.raises(ConfigError, match="is no Metabase"):
         metabase.publish(dataclasses.replace(settings, metabase_url=url), "run-1")
 
@@ -188,7 +188,7 @@ def test_a_filled_metabase_is_asked_one_thing_and_may_be_off(fake, settings):
 
 @pytest.mark.parametrize("module", [cards, dictionary])
 def test_a_release_that_reads_the_definitions_otherwise_fills_metabase_anew(settings, tmp_path, monkeypatch, module):
-    """A mended `card_sql` left every question as it was. Found by review."""
+    """A mended `card_sql` left every question as it was."""
     before = metabase.fingerprint(settings)
     changed = tmp_path / Path(module.__file__).name
     changed.write_bytes(Path(module.__file__).read_bytes() + b"# mended\n")
@@ -225,7 +225,7 @@ esac
 
 
 def test_the_smoke_test_takes_the_settings_of_the_worker(fake, settings, tmp_path):
-    """It knew one port, took no password out of .env, and showed it to every process. Found by review."""
+    """It knew one port, took no password out of .env, and showed it to every process."""
     metabase.publish(settings, "run-1")
     programs = tmp_path / "bin"
     programs.mkdir()

@@ -40,7 +40,7 @@ def test_restriction_quotes_the_project():
 
 
 def test_restriction_takes_every_letter_of_a_project_for_itself():
-    """`_` stood for any letter, so that a page of one project showed another one too. Found by review."""
+    """`_` stood for any letter, so that a page of one project showed another one too."""
     (cube,) = [cube for cube in iter_cubes(load_dashboards()) if cube.query.name == "usage"]
     (clause,) = report.Restriction(project="my_app").conditions(cube)
     paths = "(values ('/a/my_app'), ('my_app'), ('/a/my-app'), ('/a/notmy_app'))"
@@ -80,7 +80,7 @@ def test_write_report_leaves_the_old_page_when_it_cannot_be_written(tmp_path, mo
 
 
 def test_two_that_write_one_page_do_not_write_into_each_others(tmp_path, monkeypatch):
-    """A run and `analytics report` shared one unfinished file, and the first took it away. Found by review."""
+    """A run and `analytics report` shared one unfinished file, and the first took it away."""
     file = tmp_path / "report.html"
     monkeypatch.setattr(report, "render_page", lambda *_: b"new")
     replace = Path.replace

@@ -80,7 +80,7 @@ def test_publish_names_what_fires(tmp_path):
 
 
 def test_webhook_is_told_once_of_a_firing_whose_value_changes_and_never_a_row(tmp_path, webhook):
-    """A day above its budget was told again with every cent. Found by review."""
+    """A day above its budget was told again with every cent."""
     url, told = webhook
     settings = Settings(data_dir=tmp_path, webhook_url=url)
     for value in (60, 61.5, 63):
@@ -122,7 +122,7 @@ def test_webhook_that_does_not_answer_is_an_error_for_a_person(tmp_path):
 
 
 def test_webhook_that_answers_something_else_than_http_is_an_error_for_a_person(tmp_path):
-    """Its answer was an exception of another kind, which stopped the run. Found by review."""
+    """Its answer was an exception of another kind, which stopped the run."""
     with answering(b"220 mail ready\r\n") as url:
         settings = Settings(data_dir=tmp_path, webhook_url=url)
         with pytest.raises(PublishError, match="did not take"):

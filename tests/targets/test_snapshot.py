@@ -141,7 +141,7 @@ def test_old_versions_go_and_what_is_no_version_stays(gold):
 
 
 def test_what_killed_runs_staged_takes_no_versions_place_and_goes_with_the_next_publish(gold):
-    """Three kills while staging left no good version but the current one. Found by review."""
+    """Three kills while staging left no good version but the current one."""
     for run_id in RUNS[:3]:
         snapshot.publish(gold, run_id)
     for run_id in RUNS[3:6]:
@@ -163,7 +163,7 @@ def test_a_version_that_readers_see_stays_though_its_publish_was_killed(gold, mo
 
 
 def test_the_current_version_stays_when_the_clock_went_back(gold):
-    """Its name then sorts before those it replaces, and it was deleted under its readers. Found by review."""
+    """Its name then sorts before those it replaces, and it was deleted under its readers."""
     for run_id in [*RUNS[3:], RUNS[0]]:
         snapshot.publish(gold, run_id)
     assert snapshot.current_version(gold).name == RUNS[0]
@@ -195,7 +195,7 @@ def test_a_full_disk_leaves_readers_the_last_version(gold, monkeypatch, call):
 
 
 def test_a_failure_after_the_flip_keeps_what_readers_see(gold, monkeypatch):
-    """The version was deleted although `current` already named it. Found by review."""
+    """The version was deleted although `current` already named it."""
     snapshot.publish(gold, RUNS[0])
 
     def refuse(*_args):

@@ -295,7 +295,7 @@ def test_the_last_audit_is_the_one_made_last_whatever_the_clock_says(
 def test_publish_by_hand_refuses_what_its_tests_refused_or_did_not_see(
     settings: Settings, by_hand: Callable[..., int], monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    """Only the last audit was asked, which had passed before that build. Found by review."""
+    """Only the last audit was asked, which had passed before that build."""
     assert by_hand("run") == 0
     seen = snapshot.current_version(settings)
     add_a_line(settings)
@@ -327,7 +327,7 @@ def test_build_after_one_that_its_tests_refused_is_audited(
 
 
 def test_working_copy_of_the_suites_is_private(tmp_path: Path) -> None:
-    """The one file that was copied kept the rights that it has in the repository. Found by review."""
+    """The one file that was copied kept the rights that it has in the repository."""
     folder = tmp_path / "validation"
     suites._copy_project(suite_files(), folder, PROJECT)
     shared = [path for path in [folder, *folder.rglob("*")] if stat.S_IMODE(path.stat().st_mode) & 0o077]

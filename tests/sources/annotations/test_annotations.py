@@ -150,7 +150,7 @@ def test_annotations_alone_do_not_take_the_place_of_the_sample(data_dir):
 
 
 def test_a_file_name_that_is_not_utf8_is_read_all_the_same(tmp_path, data_dir):
-    """It raised UnicodeEncodeError and ended every run. Found by review."""
+    """It raised UnicodeEncodeError and ended every run."""
     path = tmp_path / os.fsdecode(b"\xff.jsonl")
     event = {"timestamp": "2026-01-01T00:00:00Z", "event_type": "rated", "session_id": "s", "rating": 2}
     path.write_text(json.dumps(event))
@@ -159,7 +159,7 @@ def test_a_file_name_that_is_not_utf8_is_read_all_the_same(tmp_path, data_dir):
 
 
 def test_a_note_of_odd_bytes_is_kept_with_its_length(data_dir, capsys):
-    """What the shell could not decode became a question mark, as if the person had asked. Found by review."""
+    """What the shell could not decode became a question mark, as if the person had asked."""
     assert main(["note", SESSION, os.fsdecode(b"a \xe2\x82\xff b")]) == 0
     extract(make_context(data_dir.parent))
     [row] = rows(data_dir)
@@ -201,7 +201,7 @@ def test_a_file_as_windows_writes_it_is_read(tmp_path, data_dir):
 
 
 def test_what_is_no_annotation_is_kept_for_its_writer(data_dir):
-    """A note with a comma too few was deleted with its file, and the dead letter may not repeat it. Found by review."""
+    """A note with a comma too few was deleted with its file, and the dead letter may not repeat it."""
     folder = data_dir / "annotations"
     folder.mkdir(parents=True)
     broken = b'{"event_type": "noted", "note": "precious" "session_id": "s"}\n'
@@ -214,7 +214,7 @@ def test_what_is_no_annotation_is_kept_for_its_writer(data_dir):
 
 
 def test_one_odd_value_costs_only_itself(data_dir):
-    """A note's count beyond 64 bits, or true in its place, kept everything said from the lake. Found by review."""
+    """A note's count beyond 64 bits, or true in its place, kept everything said from the lake."""
     folder = data_dir / "annotations"
     folder.mkdir(parents=True)
     said = {"id": "x", "timestamp": "2026-01-02T12:00:00Z", "session_id": SESSION}

@@ -106,7 +106,7 @@ def test_an_event_without_an_instant_is_filed_by_its_file_or_the_run(tmp_path):
 
 
 def test_one_odd_value_costs_only_itself(tmp_path):
-    """Lists 1,000 deep, and a time of other digits than ours, stopped the source in every run. Found by review."""
+    """Lists 1,000 deep, and a time of other digits than ours, stopped the source in every run."""
     telemetry = {
         "body": {"stringValue": "claude_code.api_request"},
         "timeUnixNano": "1767355200000000000",
@@ -193,7 +193,7 @@ def test_opentelemetry_events_are_read():
 
 
 def test_names_that_are_not_utf8_are_read_all_the_same(tmp_path, monkeypatch):
-    """One such file ended every run with a UnicodeEncodeError. Found by review."""
+    """One such file ended every run with a UnicodeEncodeError."""
     folder = tmp_path / "proxy"
     write_lines(folder / os.fsdecode(b"\xff.jsonl"), make_event(0), b"broken\n")
     context = make_context(tmp_path, api_requests_dir=str(folder))
@@ -220,7 +220,7 @@ def test_a_secret_in_a_name_is_written_nowhere(tmp_path):
 
 
 def test_hosts_of_one_lake_keep_positions_of_their_own(tmp_path):
-    """Equal names on two machines took each other's positions, and each run read all of its file. Found by review."""
+    """Equal names on two machines took each other's positions, and each run read all of its file."""
     hosts = {}
     for number, host in enumerate(("a", "b")):
         write_lines(tmp_path / host / "requests.jsonl", make_event(number))
@@ -250,7 +250,7 @@ def test_positions_of_earlier_versions_go_on_under_their_new_keys(tmp_path):
 
 
 def test_every_ending_that_is_taken_is_found(tmp_path):
-    """Files that end in .ndjson were passed over without a word. Found by review."""
+    """Files that end in .ndjson were passed over without a word."""
     for number, ending in enumerate((".json", ".jsonl", ".ndjson")):
         write_lines(tmp_path / "proxy" / f"a{ending}", make_event(number))
     write_lines(tmp_path / "proxy" / "notes.txt", make_event(9))
@@ -259,7 +259,7 @@ def test_every_ending_that_is_taken_is_found(tmp_path):
 
 
 def test_a_rotated_file_loses_nothing_and_is_not_read_twice(tmp_path):
-    """Lines written after the last run were lost when their file became requests.jsonl.1. Found by review."""
+    """Lines written after the last run were lost when their file became requests.jsonl.1."""
     folder = tmp_path / "proxy"
     path = write_lines(folder / "requests.jsonl", make_event(0))
     context = make_context(tmp_path, api_requests_dir=str(folder))
@@ -435,7 +435,7 @@ def test_a_refusal_is_a_problem_and_is_not_repeated(tmp_path, status, reason):
 
 
 def test_a_message_that_the_connection_cut_off_is_asked_for_again(tmp_path):
-    """Its id was remembered although its end never came, and so the server did not send it again. Found by review."""
+    """Its id was remembered although its end never came, and so the server did not send it again."""
     cut = sse(make_event(1), event_id="2").removesuffix(b"\n")
     with serve([sse(make_event(0), event_id="1"), cut], [sse(make_event(1), event_id="2")]) as (url, script):
         result, _, _ = listen(tmp_path, url)
@@ -444,7 +444,7 @@ def test_a_message_that_the_connection_cut_off_is_asked_for_again(tmp_path):
 
 
 def test_an_id_that_no_header_can_carry_is_ignored(tmp_path):
-    """A carriage return in an id ended the run with an error of the HTTP client. Found by review."""
+    """A carriage return in an id ended the run with an error of the HTTP client."""
     with serve([sse(make_event(0), event_id="1"), sse(make_event(1), event_id="a\rb")], []) as (url, script):
         result, _, _ = listen(tmp_path, url)
     assert [request["last_id"] for request in script.requests] == [None, "1", "1"]

@@ -87,7 +87,7 @@ def test_extract_dates_an_event_by_its_capture(tmp_path):
 
 
 def test_times_that_no_clock_can_have_told_are_none(tmp_path):
-    """A file's name or its time of change filed events under 1970, 2128 and 2286. Found by review."""
+    """A file's name or its time of change filed events under 1970, 2128 and 2286."""
     put(tmp_path, make_payload(n=1), name="9999999999999999999-abc-stop.json")
     for number, at_ns in ((2, 0), (3, 5 * 10**18), (4, -(10**18))):
         put(tmp_path, make_payload(n=number), name=f"{number}.json", at_ns=at_ns)
@@ -217,7 +217,7 @@ def test_extract_retries_what_cannot_be_read_now_and_then_gives_up(tmp_path, mon
 
 
 def test_a_file_that_is_put_back_takes_the_place_of_no_other(tmp_path):
-    """Under the name that a retry makes another event may wait, and was overwritten. Found by review."""
+    """Under the name that a retry makes another event may wait, and was overwritten."""
     queue = queue_of(hook_context(tmp_path).settings)
     put(tmp_path, make_payload(n=1), name="e.json")
     claim = queue.claim(queue.list_incoming())
@@ -229,7 +229,7 @@ def test_a_file_that_is_put_back_takes_the_place_of_no_other(tmp_path):
 
 
 def test_a_disk_that_was_full_once_leaves_no_claim_for_ever(tmp_path, monkeypatch):
-    """What was written of a redacted file stayed in its claim, which each run then ended anew. Found by review."""
+    """What was written of a redacted file stayed in its claim, which each run then ended anew."""
     put(tmp_path, f'{{"token": "ghp_{"Zq7" * 12}", '.encode(), name="torn.json")
     with monkeypatch.context() as patched:
         patched.setattr(
@@ -373,7 +373,7 @@ def test_a_file_that_kills_every_run_is_put_aside(tmp_path):
 
 
 def test_a_file_that_every_run_dies_over_takes_no_other_with_it(tmp_path, monkeypatch):
-    """Four runs that died over one file put all of its claim aside, up to 10,000 good ones. Found by review."""
+    """Four runs that died over one file put all of its claim aside, up to 10,000 good ones."""
     fill(tmp_path, 3)
     put(tmp_path, make_payload(n=9), name="b.json", at_ns=T0_NS + 1)
 
@@ -393,7 +393,7 @@ def test_a_file_that_every_run_dies_over_takes_no_other_with_it(tmp_path, monkey
 
 
 def test_one_odd_value_costs_only_itself(tmp_path):
-    """Nesting beyond 254 levels stopped the source in every run, or put its neighbours aside. Found by review."""
+    """Nesting beyond 254 levels stopped the source in every run, or put its neighbours aside."""
     full = make_payload(
         tool_input={"file_path": "a"}, tool_response={}, duration_ms=1, timestamp="2026-01-01T00:00:00Z"
     )
@@ -470,7 +470,7 @@ def test_a_living_runs_claim_is_left_alone(tmp_path):
 
 
 def test_prune_takes_what_the_queue_keeps_of_days_before_a_date(tmp_path):
-    """`analytics prune --before` left the archived payloads of these days, as captured. Found by review."""
+    """`analytics prune --before` left the archived payloads of these days, as captured."""
     for number in range(3):
         at_ns = T0_NS + number * 86_400 * 10**9
         put(tmp_path, make_payload(n=number), name=f"{number}.json", at_ns=at_ns)

@@ -137,7 +137,7 @@ def test_extract_goes_on_when_the_servers_clock_went_back(
 def test_extract_comes_to_rest_behind_a_bulk_load(
     collection: Collection[Document], settings: Settings, monkeypatch: pytest.MonkeyPatch, *, is_indexed: bool
 ) -> None:
-    """Beyond 32,768 documents in the overlap every run read the others again and committed them. Found by review."""
+    """Beyond 32,768 documents in the overlap every run read the others again and committed them."""
     monkeypatch.setattr(extraction, "MAX_DIGESTS", 10)
     if is_indexed:
         collection.create_index([("ingestedAt", 1), ("_id", 1)])
@@ -305,7 +305,7 @@ def test_backfill_counts_the_documents_without_a_date_that_it_reads(
 def test_what_comes_during_a_long_backfill_hides_no_document_without_a_date(
     collection: Collection[Document], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One dated an hour after the start was counted as one without a date, and hid a real one. Found by review."""
+    """One dated an hour after the start was counted as one without a date, and hid a real one."""
     monkeypatch.setattr(extraction, "UNIT_BYTES", 1)
     now = datetime.now(UTC)
     collection.insert_many(make_document(make_line(n), now - timedelta(days=2), _id=f"b{n}") for n in range(6))

@@ -122,13 +122,13 @@ def test_failure_never_repeats_the_password(uri: str, tmp_path: Path, monkeypatc
     ],
 )
 def test_address_is_that_of_the_hosts(uri: str, address: str) -> None:
-    """An @ in an option was taken for the end of a password, so that two servers shared a mark. Found by review."""
+    """An @ in an option was taken for the end of a password, so that two servers shared a mark."""
     assert connection.address_of(uri) == address
 
 
 @pytest.mark.parametrize("error", [OperationFailure("text", 20), PyMongoError("text")])
 def test_failure_of_no_known_kind_says_what_to_do(error: PyMongoError) -> None:
-    """It named the failure alone. Found by review."""
+    """It named the failure alone."""
     with (
         pytest.raises(SourceUnavailable, match=r"Check .*, then run again\.$") as caught,
         connection.explained("host:27017", Settings()),

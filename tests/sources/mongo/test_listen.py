@@ -137,7 +137,7 @@ def test_listener_rejects_alone_what_cannot_be_a_line(entries: Collection[Docume
 
 
 def test_listener_and_batch_refuse_the_same_document(entries: Collection[Document], listened: Settings) -> None:
-    """The listener took U+FFFD for what is no UTF-8, so one document was a row and a dead letter. Found by review."""
+    """The listener took U+FFFD for what is no UTF-8, so one document was a row and a dead letter."""
     broken = bson.encode(make_document(make_line(2, cwd="QQQQ"), _id="bad")).replace(b"QQQQ", b"\xff\xfe\xfd\xfc")
     with Running(listened):
         wait_until(lambda: token_of(listened))

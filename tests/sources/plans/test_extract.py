@@ -215,7 +215,7 @@ SECRET = "ghp_" + "a1B2c3D4e5" * 3 + "f6G7h8"
 
 
 def test_names_that_are_not_utf8_are_read_all_the_same(tmp_path):
-    """One such folder ended every run with a TypeError in the commit. Found by review."""
+    """One such folder ended every run with a TypeError in the commit."""
     project = tmp_path / "repos" / os.fsdecode(b"app\xff")
     write_manifest(project, make_feature(), b"broken\n", plan=os.fsdecode(b"log\xffin"))
     write_archive(project / "dev" / "active" / os.fsdecode(b"log\xffin") / "plan-events.jsonl", archived())
@@ -236,7 +236,7 @@ def test_names_that_are_not_utf8_are_read_all_the_same(tmp_path):
 
 
 def test_secrets_in_names_are_written_nowhere(tmp_path):
-    """Positions were filed under whole paths, and a dead letter named its manifest. Found by review."""
+    """Positions were filed under whole paths, and a dead letter named its manifest."""
     project = tmp_path / "repos" / SECRET
     write_manifest(project, make_feature(), b"broken\n", plan=f"use {SECRET}")
     write_manifest(project, make_feature(SECRET, status=SECRET))
@@ -248,7 +248,7 @@ def test_secrets_in_names_are_written_nowhere(tmp_path):
 
 
 def test_checkouts_on_two_hosts_of_one_lake_tell_nothing_twice(tmp_path, project):
-    """Each took the other's state for what it saw last, and told of the difference in every run. Found by review."""
+    """Each took the other's state for what it saw last, and told of the difference in every run."""
 
     def run(host, status):
         write_manifest(project, make_feature(status=status))
@@ -386,7 +386,7 @@ def test_secrets_in_a_description_are_redacted(tmp_path, project):
 
 
 def test_a_secret_in_an_events_own_id_is_redacted(tmp_path, project):
-    """It stood in source_record_id, beside a payload without it. Found by review."""
+    """It stood in source_record_id, beside a payload without it."""
     project.mkdir(parents=True)
     happened = {
         "id": f"e {SECRET}",
@@ -456,7 +456,7 @@ def test_normalise_status(word, status):
 
 
 def test_an_array_is_read_whatever_stands_before_it(project, tmp_path):
-    """With a byte order mark and no final newline, an array was taken for lines, and waited. Found by review."""
+    """With a byte order mark and no final newline, an array was taken for lines, and waited."""
     project.mkdir(parents=True)
     happened = {"event_type": "plan_created", "plan_name": "a", "timestamp": "2026-01-02T12:00:00Z"}
     (project / "plan-events.jsonl").write_bytes(b"\xef\xbb\xbf" + json.dumps([happened, happened]).encode())
@@ -466,7 +466,7 @@ def test_an_array_is_read_whatever_stands_before_it(project, tmp_path):
 
 
 def test_one_odd_value_costs_only_itself(project, tmp_path):
-    """One value nested too deeply, in a manifest or in an archive, stopped the source in every run. Found by review."""
+    """One value nested too deeply, in a manifest or in an archive, stopped the source in every run."""
     odd = list(hostile_records(make_feature(depends_on=["F000"], verification={"command": "true"})))
     good = [make_feature(f"G{number}") for number in range(3)]
     write_manifest(project, good[0], *(line + b"\n" for line in odd), good[1])

@@ -145,7 +145,7 @@ def test_another_file_of_the_same_inode_takes_no_position_away(tmp_path):
 
 @pytest.mark.parametrize("how", ["truncated", "shrunk", "replaced", "replaced_in_disguise", "other_start", "other_end"])
 def test_a_file_that_is_another_now_is_read_from_the_start(settings, how):
-    """A file put in place of another with its size and time was taken for read. Found by review."""
+    """A file put in place of another with its size and time was taken for read."""
     lines = [make_prompt(f"{number:04d}") for number in range(40)]
     path = write_transcript(settings, *lines)
     run_extract(settings)

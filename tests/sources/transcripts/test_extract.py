@@ -243,7 +243,7 @@ def test_look_alikes_are_refused_with_a_reason(settings):
 
 
 def test_a_look_alike_that_began_like_a_transcript_is_refused_from_where_it_shows(settings):
-    """It was judged at its first read only, which may have seen one line of state. Found by review."""
+    """It was judged at its first read only, which may have seen one line of state."""
     neutral, foreign = {"type": "summary", "summary": "x"}, {"type": "session_meta", "payload": {}}
     write_transcript(settings, neutral)
     assert run_extract(settings).rows_loaded == 1
@@ -267,7 +267,7 @@ def test_a_half_written_line_of_a_look_alike_is_counted_once_when_it_is_whole(se
 
 
 def test_a_secret_in_a_file_name_is_not_written_and_the_file_stays_the_same_to_us(settings, capfd):
-    """`api_key=<value>.jsonl` passed for code and was written as it was. Found by review."""
+    """`api_key=<value>.jsonl` passed for code and was written as it was."""
     path = write_transcript(settings, make_prompt("a"), b"broken", name=f"p/api_key={CANARIES['github']}.jsonl")
     other = write_transcript(settings, make_prompt("b"), name=f"p/password={CANARIES['password']}.jsonl")
     assert run_extract(settings).rows_loaded == 2
@@ -285,7 +285,7 @@ def test_a_secret_in_a_file_name_is_not_written_and_the_file_stays_the_same_to_u
 
 
 def test_a_file_name_that_is_not_utf8_is_read_all_the_same(settings):
-    """It raised UnicodeEncodeError and ended every run. Found by review."""
+    """It raised UnicodeEncodeError and ended every run."""
     folder = os.fsencode(settings.transcript_dirs[0]) + b"/-a\xff"
     Path(os.fsdecode(folder)).mkdir()
     for name in (b"\xfe.jsonl", b"agent-\xfe.meta.json"):
