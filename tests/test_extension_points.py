@@ -21,7 +21,7 @@ from analytics.errors import AnalyticsError, ConfigError
 from analytics.extractor import import_archive
 from analytics.lake import Lake
 from analytics.sources import ExtractContext, Source, iter_sources
-from analytics.targets import Target, iter_targets
+from analytics.targets import Target, iter_targets, metabase
 from tests.builders import committed_rows, make_gold
 
 SOURCES, TARGETS, CONTRACTS = list(iter_sources()), list(iter_targets()), list(iter_contracts())
@@ -118,8 +118,11 @@ def test_asking_whether_a_target_is_wanted_changes_nothing(target: Target, setti
 
 
 @each_target
-def test_target_without_anything_to_publish_fails_for_a_person(target: Target, settings: Settings) -> None:
-    """A missing warehouse, a missing snapshot, a server that is not named: never a traceback."""
+def test_target_without_anything_to_publish_fails_for_a_person(
+    target: Target, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A missing warehouse, a missing snapshot, a server that does not answer: never a traceback."""
+    monkeypatch.setattr(metabase, "START_TIMEOUT_S", 0.0)
     settings = dataclasses.replace(settings, metabase_url="http://127.0.0.1:1", metabase_password="of nobody")
     if not target.is_enabled(settings):
         pytest.skip("off without a setting that this test does not know")
@@ -130,7 +133,7 @@ def test_target_without_anything_to_publish_fails_for_a_person(target: Target, s
 # These need more than any gold: all its tables, or a server. Their own tests have it.
 @pytest.mark.parametrize("target", [target for target in TARGETS if target.name not in {"report", "metabase"}])
 def test_target_tells_counts_and_may_be_run_again(target: Target, settings: Settings) -> None:
-    make_gold(settings, alert_of_a_test="select 'k' as alert_key", dim_of_a_test="select 1 as a_key")
+    make_gold(settings, alert_of_a_test="select 'k' as alert_key, 'high' as severity", dim_of_a_test="select 1 as a_key")
     if target is not TARGETS[0]:
         TARGETS[0].publish(settings, "run")
     first, second = target.publish(settings, "run"), target.publish(settings, "run")
