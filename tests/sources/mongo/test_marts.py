@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pymongo.collection import Collection
 
 # What tells of the run and not of the sessions.
-ABOUT_RUNS = {"fct_pipeline_runs", "fct_check_results"}
+ABOUT_RUNS = {"agg_alerts", "fct_pipeline_runs", "fct_check_results"}
 OF_THE_RUN = {"_run_id", "_loaded_at", "_extracted_at", "_source_file", "run_id", "run_at", "published_at"}
 
 
