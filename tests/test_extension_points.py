@@ -133,7 +133,8 @@ def test_target_without_anything_to_publish_fails_for_a_person(
 # These need more than any gold: all its tables, or a server. Their own tests have it.
 @pytest.mark.parametrize("target", [target for target in TARGETS if target.name not in {"report", "metabase"}])
 def test_target_tells_counts_and_may_be_run_again(target: Target, settings: Settings) -> None:
-    make_gold(settings, alert_of_a_test="select 'k' as alert_key, 'high' as severity", dim_of_a_test="select 1 as a_key")
+    firing = "select 'k' as alert_key, 'high' as severity"
+    make_gold(settings, alert_of_a_test=firing, dim_of_a_test="select 1 as a_key")
     if target is not TARGETS[0]:
         TARGETS[0].publish(settings, "run")
     first, second = target.publish(settings, "run"), target.publish(settings, "run")
