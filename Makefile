@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONSTRAINTS := constraints.txt
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
+PYTEST := $(BIN)/python -m pytest -m 'not torture and not benchmark' -q --numprocesses 2 --dist loadfile
 # The next major version, for which the code is kept ready: Metabase's driver, and so constraints.txt, is not there yet.
 NEXT_DUCKDB := 2.0.0
 
@@ -32,7 +33,7 @@ run: $(VENV)/.run ## set up, then run the pipeline: your own sessions, or sample
 	@$(BIN)/analytics run
 
 test: $(VENV)/.dev ## set up, then run every test
-	@$(BIN)/python -m pytest -m 'not torture and not benchmark' -q --numprocesses 2 --dist loadfile
+	@$(PYTEST)
 
 test-duckdb2: $(VENV)/.run ## the same on the next DuckDB, set up beside the pinned one
 	@mkdir -p $(VENV)/duckdb2
@@ -40,7 +41,7 @@ test-duckdb2: $(VENV)/.run ## the same on the next DuckDB, set up beside the pin
 	@$(MAKE) --no-print-directory test VENV=$(VENV)/duckdb2 CONSTRAINTS=$(VENV)/duckdb2/constraints.txt
 
 coverage: $(VENV)/.dev ## every test, and which lines none of them reaches; fails under 80 %
-	@$(BIN)/python -m pytest -m 'not torture and not benchmark' -q --numprocesses 2 --dist loadfile --cov --cov-report term
+	@$(PYTEST) --cov --cov-report term
 
 check: $(VENV)/.dev ## ruff, mypy, sqlfluff: the conventions that tools can hold
 	@$(BIN)/ruff check .

@@ -25,7 +25,7 @@ from analytics.lake import Lake, Part, Snapshot
 from analytics.lake.upkeep import remove_parts
 from analytics.overrides import OVERRIDES, read_override
 from analytics.result import Result
-from analytics.warehouse import fetch_row, with_enough_memory
+from analytics.warehouse import fetch_row, sql_literal, with_enough_memory
 
 if TYPE_CHECKING:
     import duckdb
@@ -208,7 +208,7 @@ class DuckDBLoader:
 
         if contract.is_journal:
             return
-        files = ", ".join(_quoted(self._lake.part_file(path)) for path in sorted(snapshot.parts))
+        files = ", ".join(sql_literal(self._lake.part_file(path).absolute()) for path in sorted(snapshot.parts))
         # Every file has these three columns: only one is opened to make the view, however many there are.
         parts = f"read_parquet([{files}], hive_partitioning = false)" if files else f"raw.{contract.dataset}"
         payload = f"any_value({PAYLOAD})" if files else "null::varchar"
@@ -261,8 +261,7 @@ class DuckDBLoader:
         self._connection.execute(f"create or replace table raw.{contract.dataset} as select * from empty_rows")
         self._connection.unregister("empty_rows")
         # A comment rather than a primary key: an index would make loading four times slower.
-        grain = contract.grain.replace("'", "''")
-        self._connection.execute(f"comment on table raw.{contract.dataset} is '{grain}'")
+        self._connection.execute(f"comment on table raw.{contract.dataset} is {sql_literal(contract.grain)}")
         self._connection.execute("delete from raw._entities where dataset = ?", [contract.dataset])
         self._connection.execute("delete from raw._builds")
 
@@ -454,10 +453,6 @@ class DuckDBLoader:
             self._connection.register("own_rows", rows)
             self._connection.execute(f"create or replace table raw.{override.table} as select * from own_rows")
             self._connection.unregister("own_rows")
-
-
-def _quoted(file: Path) -> str:
-    return "'" + str(file.absolute()).replace("'", "''") + "'"
 
 
 def _chunk_by_day(parts: Iterable[Part]) -> Iterator[list[Part]]:

@@ -108,6 +108,11 @@ def fetch_row(
     return rows[0] if rows else None
 
 
+def sql_literal(value: object) -> str:
+    """A text, or a path, as SQL writes it."""
+    return "'" + str(value).replace("'", "''") + "'"
+
+
 def _connect(path: Path, *, is_read_only: bool = False) -> duckdb.DuckDBPyConnection:
     import duckdb
 
@@ -134,11 +139,10 @@ def _connect(path: Path, *, is_read_only: bool = False) -> duckdb.DuckDBPyConnec
 def _attach(connection: duckdb.DuckDBPyConnection, path: Path, option: str) -> None:
     import duckdb
 
-    location = str(path).replace("'", "''")
     deadline = time.monotonic() + LOCK_WAIT_S
     while True:
         try:
-            connection.execute(f"attach if not exists '{location}' as {CATALOG} ({option})")
+            connection.execute(f"attach if not exists {sql_literal(path)} as {CATALOG} ({option})")
         except duckdb.Error as error:
             if not any(sign in str(error).lower() for sign in _IN_USE):
                 raise

@@ -27,7 +27,15 @@ from analytics.errors import AnalyticsError, PublishError, reason_of
 from analytics.files import make_private_folder, shown_path, sync, write_private_file
 from analytics.lake import step
 from analytics.targets import Target, TargetResult
-from analytics.warehouse import OFFLINE, ROW_GROUP_SIZE, cursor_of, fetch_row, open_warehouse, with_enough_memory
+from analytics.warehouse import (
+    OFFLINE,
+    ROW_GROUP_SIZE,
+    cursor_of,
+    fetch_row,
+    open_warehouse,
+    sql_literal,
+    with_enough_memory,
+)
 
 if TYPE_CHECKING:
     import duckdb
@@ -144,8 +152,7 @@ def open_current(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
             connection.execute("set timezone = 'UTC'")
             connection.execute("create schema gold")
             for file in sorted(version.glob("*.parquet")):
-                location = str(file).replace("'", "''")
-                connection.execute(f"create view gold.{file.stem} as select * from read_parquet('{location}')")
+                connection.execute(f"create view gold.{file.stem} as select * from read_parquet({sql_literal(file)})")
             connection.execute("set search_path = 'gold,main'")
             yield connection
     except (duckdb.BinderException, duckdb.CatalogException):
@@ -184,9 +191,8 @@ def _write_version(
 def _write_table(connection: duckdb.DuckDBPyConnection, query: str, file: Path) -> int:
     import duckdb
 
-    location = str(file).replace("'", "''")
     options = f"format parquet, compression zstd, compression_level 1, row_group_size {ROW_GROUP_SIZE}"
-    copy = f"copy ({query}) to '{location}' ({options})"
+    copy = f"copy ({query}) to {sql_literal(file)} ({options})"
     try:
         with cursor_of(connection) as cursor:
             [(row_count,)] = with_enough_memory(cursor, lambda: cursor.execute(copy).fetchall())
@@ -218,8 +224,7 @@ def _replace_marts(published: Path, columns: Sequence[tuple[str, str, str]]) -> 
     unfinished = published / f".{MARTS}.unfinished"
     unfinished.unlink(missing_ok=True)
     with duckdb.connect(config=OFFLINE) as connection:
-        location = str(unfinished).replace("'", "''")
-        connection.execute(f"attach '{location}' as marts (storage_version '{STORAGE_VERSION}')")
+        connection.execute(f"attach {sql_literal(unfinished)} as marts (storage_version '{STORAGE_VERSION}')")
         connection.execute("use marts")
         connection.begin()  # one transaction: a hundred are slower than all that is in them
         connection.execute("create schema gold")
@@ -248,13 +253,9 @@ def _iter_comments(columns: Sequence[tuple[str, str, str]]) -> Iterator[str]:
     for table in (*dictionary.read_tables(), dictionary.SNAPSHOT):
         said = [column for column in table.columns if (table.name, column.name) in there]
         if said:
-            yield f"comment on view gold.{table.name} is {_quoted(table.meaning)}"
+            yield f"comment on view gold.{table.name} is {sql_literal(table.meaning)}"
         for column in said:
-            yield f"comment on column gold.{table.name}.{column.name} is {_quoted(column.meaning)}"
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+            yield f"comment on column gold.{table.name}.{column.name} is {sql_literal(column.meaning)}"
 
 
 def _read_shape(marts: Path) -> list[tuple[str, str, str]]:
@@ -278,10 +279,10 @@ def _view_sql(published: Path, name: str) -> str:
     the folder it was written in.
     """
     beside = f"replace(current_setting('temp_directory'), '{MARTS}.tmp', '{CURRENT}/{name}.parquet')"
-    at_home = str(published / CURRENT / f"{name}.parquet").replace("'", "''")
+    at_home = sql_literal(published / CURRENT / f"{name}.parquet")
     return (
         f"select * from read_parquet(case when current_setting('temp_directory') like '%/{MARTS}.tmp' "
-        f"then {beside} else '{at_home}' end)"
+        f"then {beside} else {at_home} end)"
     )
 
 

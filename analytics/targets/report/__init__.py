@@ -26,7 +26,7 @@ from analytics.files import keep_file, read_kept_file, shown_path, write_private
 from analytics.sample import is_synthetic
 from analytics.targets import Target, TargetResult
 from analytics.targets.snapshot import open_current
-from analytics.warehouse import fetch_row
+from analytics.warehouse import fetch_row, sql_literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -68,8 +68,8 @@ class Restriction:
         if self.until and DATE in cube.dimensions:
             clauses.append(f"and {DATE} < date '{self.until.isoformat()}'")
         if self.project:
-            text = self.project.replace("'", "''")
-            is_there = f"({PROJECT} = '{text}' or ends_with({PROJECT}, '/{text}'))"
+            path, ending = sql_literal(self.project), sql_literal(f"/{self.project}")
+            is_there = f"({PROJECT} = {path} or ends_with({PROJECT}, {ending}))"
             clauses.append(f"and {is_there}" if has_column(cube.query, PROJECT) else "and false")
         return clauses
 
