@@ -18,7 +18,7 @@ from dbt_common.exceptions import DbtRuntimeError
 
 from analytics.config import PROJECT_DIR, load_settings
 from analytics.errors import AnalyticsError, ConfigError, LockHeld
-from analytics.warehouse import open_warehouse
+from analytics.warehouse import CHEAP_COMPRESSION_SQL, open_warehouse
 
 BY_HAND = "by-hand/warehouse.duckdb"  # the profile's path where nobody names one; the catalog is called after the file
 # Of the commands that open a warehouse, those that leave its tables as they are.
@@ -55,7 +55,11 @@ class Plugin(BasePlugin):  # type: ignore[misc]  # dbt-duckdb tells no types
         self._is_by_hand = True
 
     def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
-        """Forget what runs built before a command that builds over it, whatever it then gets to."""
+        """Compress as the pipeline does, and before a command that builds by hand forget what runs built.
+
+        That is forgotten whatever the command then gets to.
+        """
+        conn.execute(CHEAP_COMPRESSION_SQL)
         if self._is_by_hand and get_flags().WHICH not in LOOKING:
             with contextlib.suppress(duckdb.CatalogException):  # nothing is loaded yet
                 conn.execute("delete from raw._builds")

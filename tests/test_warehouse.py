@@ -43,6 +43,20 @@ def test_row_groups_are_small_whichever_connection_writes(settings):
     assert groups >= 3
 
 
+def test_no_compression_is_tried_that_costs_more_than_it_saves(settings):
+    """Long texts that share their beginnings are what DuckDB would choose FSST for, whichever connection writes."""
+    rows = f"select 'session/of/a/long/name/' || md5(cast(n as varchar)) as path from range({ROW_GROUP_SIZE}) as r (n)"
+    chosen = "select distinct compression from pragma_storage_info('{}') where segment_type = 'VARCHAR'"
+    with duckdb.connect() as plain:
+        plain.execute(f"attach '{settings.data_dir}/plain.duckdb' as plain; create table plain.paths as {rows}")
+        plain.execute("checkpoint plain")
+        assert plain.execute(chosen.format("plain.paths")).fetchall() == [("FSST",)]
+    with open_warehouse(settings) as connection, cursor_of(connection) as cursor:
+        cursor.execute(f"create table paths as {rows}")
+    with open_warehouse(settings) as connection:
+        assert "FSST" not in {method for (method,) in connection.execute(chosen.format("paths")).fetchall()}
+
+
 def test_connections_of_one_process_share_the_file_by_any_of_its_names(settings, tmp_path):
     (tmp_path / "elsewhere").symlink_to(settings.data_dir)
     alias = make_settings(tmp_path, data_dir=tmp_path / "elsewhere")

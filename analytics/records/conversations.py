@@ -165,12 +165,13 @@ def flatten_line(line: Mapping[str, Any], *, keep_text: bool, file: str = "") ->
     if line_type in ("assistant", "user"):
         if isinstance(origin := line.get("origin"), dict):
             _put(row, "origin_kind", origin.get("kind"), str)
-        _put_effort(row, line.get("effort"))
+        if (effort := line.get("effort")) is not None:
+            _put(row, "effort", effort.get("level") if isinstance(effort, dict) else effort, str)
         if isinstance(message := line.get("message"), dict):
             _flatten_message(row, message, line_type, keep_text=keep_text)
         if (result := line.get("toolUseResult")) is not None:
             _flatten_result(row, result)
-        if (cost := parse_cost(line.get("costUSD"))) is not None:
+        if "costUSD" in line and (cost := parse_cost(line["costUSD"])) is not None:
             row["reported_cost_nusd"] = cost
     else:
         _flatten_other(row, line, line_type, keep_text=keep_text)
@@ -217,10 +218,6 @@ def _put(row: Row, column: str, value: Any, kind: type) -> None:
 def _put_count(row: Row, column: str, value: Any) -> None:
     if (count := parse_count(value)) is not None:
         row[column] = count
-
-
-def _put_effort(row: Row, effort: Any) -> None:
-    _put(row, "effort", effort.get("level") if isinstance(effort, dict) else effort, str)
 
 
 def _flatten_other(row: Row, line: Mapping[str, Any], line_type: str | None, *, keep_text: bool) -> None:
@@ -314,7 +311,8 @@ def _put_cache_creation(row: Row, nested: Any) -> None:
     if isinstance(nested, dict):
         _put_columns(row, nested, _CACHE_CREATION_COLUMNS)
         split = row.get("cache_creation_5m_tokens", 0) + row.get("cache_creation_1h_tokens", 0)
-        _put_count(row, "cache_creation_tokens", max(row.get("cache_creation_tokens", 0), split))
+        if split > row.get("cache_creation_tokens", -1):
+            _put_count(row, "cache_creation_tokens", split)
 
 
 def _flatten_advisor(index: int, entry: Mapping[str, Any]) -> Row:
@@ -488,7 +486,8 @@ def _flatten_result(row: Row, result: Any) -> None:
     if isinstance(file := result.get("file"), dict):
         row.setdefault("result_file_path", file.get("filePath") if isinstance(file.get("filePath"), str) else None)
     for key in ("durationMs", "totalDurationMs"):
-        _put_count(row, "result_duration_ms", result.get(key))
+        if key in result:
+            _put_count(row, "result_duration_ms", result[key])
     if isinstance(seconds := result.get("durationSeconds"), int | float):
         _put_count(row, "result_duration_ms", seconds * 1000)
     patch = result.get("structuredPatch")

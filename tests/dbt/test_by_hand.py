@@ -13,6 +13,8 @@ from analytics.loader import DuckDBLoader
 from analytics.warehouse import open_warehouse
 from tests.builders import make_gold, run_load
 
+LEFT_OUT = "current_setting('disabled_compression_methods') as left_out"
+
 
 def start_dbt(settings: Settings, folder: Path, *arguments: str, **variables: str) -> str:
     """What dbt says; what it writes beside the warehouse goes to the folder."""
@@ -52,10 +54,11 @@ def test_what_dbt_builds_by_hand_is_no_build_of_a_run(settings, tmp_path):
     looked = start_dbt(
         settings,
         tmp_path,
-        *("show", "--inline", "select current_setting('memory_limit') as bound"),
+        *("show", "--inline", "select current_setting('memory_limit') as bound, " + LEFT_OUT),
         DBT_DUCKDB_MEMORY_LIMIT="1GiB",
     )
     assert "1.0 GiB" in looked, "with the memory that a person grants"
+    assert "fsst" in looked.lower(), "compressed as the pipeline does"
     assert is_built(settings), "looking changes nothing"
     assert "PASS=1" in start_dbt(settings, tmp_path, *seed)
     assert not is_built(settings)

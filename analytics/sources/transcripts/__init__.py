@@ -210,9 +210,9 @@ def _read_file(
         _read_meta(context, task, opened, name, writer, result)
         return
     reader = FileReader(task, opened, context.settings.max_line_mb << 20, context.file_date(task.file.mtime_ns))
-    refusals = reader.refusals
+    refusals, has_window = reader.refusals, context.has_window
     for record, position, day in reader:
-        if context.has_window and not context.is_in_window(parse_instant(record.get("timestamp"))):
+        if has_window and not context.is_in_window(parse_instant(record.get("timestamp"))):
             continue
         try:
             writer.add(record, Place(name, position, day))
