@@ -193,17 +193,20 @@ def test_error_drops_work_that_has_not_begun() -> None:
     assert any(future.cancelled() for future in futures)
 
 
-def test_pool_sets_how_its_processes_handle_memory_unless_the_user_has(monkeypatch, worker):
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [("GLIBC_TUNABLES", "glibc.malloc.top_pad=65536"), ("ARROW_DEFAULT_MEMORY_POOL", "mimalloc")],
+)
+def test_pool_sets_how_its_processes_handle_memory_unless_the_user_has(monkeypatch, worker, name, own):
     def setting_there() -> str | None:
         with open_pool("transcripts", 1) as pool:
-            return pool.submit(os.getenv, "GLIBC_TUNABLES").result()
+            return pool.submit(os.getenv, name).result()
 
-    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    monkeypatch.delenv(name, raising=False)
     assert setting_there()
-    assert "GLIBC_TUNABLES" not in os.environ
-    own = "glibc.malloc.top_pad=65536"
-    monkeypatch.setenv("GLIBC_TUNABLES", own)
-    assert setting_there() == worker.call(os.getenv, "GLIBC_TUNABLES") == os.environ["GLIBC_TUNABLES"] == own
+    assert name not in os.environ
+    monkeypatch.setenv(name, own)
+    assert setting_there() == worker.call(os.getenv, name) == os.environ[name] == own
 
 
 def test_duckdb_draws_no_progress_bar_into_our_output(worker):
