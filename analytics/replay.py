@@ -16,16 +16,16 @@ import shutil
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from analytics.config import PREPARED_DIR, Settings
 from analytics.files import keep_file, make_private_folder, read_kept_file, write_private_file
-from analytics.warehouse import cursor_of, open_warehouse
+from analytics.warehouse import cursor_of, open_warehouse, with_enough_memory
 
 if TYPE_CHECKING:
     import duckdb
@@ -146,13 +146,23 @@ def _run(connection: duckdb.DuckDBPyConnection, statement: Statement) -> bool:
     import duckdb
 
     with cursor_of(connection) as cursor:
-        cursor.begin()
         try:
-            outcome = cursor.execute(statement.sql).fetchall()
-            cursor.commit()
+            outcome = with_enough_memory(cursor, partial(_commit, cursor, statement.sql))
         except duckdb.Error:
             return False
     return statement.kind != "test" or [row[0] for row in outcome] == [0]
+
+
+def _commit(cursor: duckdb.DuckDBPyConnection, sql: str) -> list[tuple[Any, ...]]:
+    """What the SQL gives, as a transaction of its own."""
+    cursor.begin()
+    try:
+        outcome = cursor.execute(sql).fetchall()
+    except BaseException:
+        cursor.rollback()
+        raise
+    cursor.commit()
+    return outcome
 
 
 def _statements_file(fingerprint: str) -> Path:

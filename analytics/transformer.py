@@ -20,7 +20,7 @@ from analytics.errors import AnalyticsError, ChecksFailed
 from analytics.overrides import OVERRIDES
 from analytics.replay import Increment, Statement, keep_increment, kept_increment, replay
 from analytics.result import Result
-from analytics.warehouse import RELAXED_MEMORY_LIMIT, mending, open_warehouse
+from analytics.warehouse import RELAXED_MEMORY_LIMITS, mending, open_warehouse
 from analytics.workers import set_environment
 
 if TYPE_CHECKING:
@@ -103,9 +103,11 @@ def build(settings: Settings, *, is_full_refresh: bool, is_thorough: bool = True
         arguments += ["resource_type:seed", "config.materialized:view"]
     dbt = _dbt_of(settings)
     outcomes = dbt.build(arguments)
-    if any(outcome.is_out_of_memory for outcome in outcomes):
+    for limit in RELAXED_MEMORY_LIMITS:
+        if not any(outcome.is_out_of_memory for outcome in outcomes):
+            break
         # Not every operator of DuckDB can spill: a history many times the usual gets the memory that it needs.
-        return dbt.build(arguments, memory_limit=RELAXED_MEMORY_LIMIT)
+        outcomes = dbt.build(arguments, memory_limit=limit)
     if not is_full_refresh and is_thorough and all(outcome.is_repeatable for outcome in outcomes):
         statements = [outcome.statement for outcome in outcomes if outcome.statement]
         # What is built stays built where the folder of things kept cannot be written.

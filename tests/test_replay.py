@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import duckdb
 import pytest
 
 from analytics import replay as replay_module
+from analytics import warehouse
 from analytics.files import keep_file
 from analytics.replay import (
     Statement,
@@ -49,6 +51,16 @@ def test_a_failing_test_is_left_to_dbt(settings):
 def test_a_model_that_fails_changes_nothing_and_is_left_to_dbt(settings):
     assert not replay(settings, (BROKEN,))
     assert numbers(settings) == [1]
+
+
+def test_a_model_that_needs_more_memory_than_usual_is_built_with_more(settings, monkeypatch):
+    """It was left to dbt, which then built everything with all the memory there may be."""
+    monkeypatch.setattr(warehouse, "MEMORY_LIMIT", "32MB")
+    large = "insert into lines select len(list(number)) from range(8_000_000) as numbers (number)"
+    with open_warehouse(settings) as connection, pytest.raises(duckdb.OutOfMemoryException):
+        connection.execute(large)
+    assert replay(settings, (Statement("model", "fct_lines", large),))
+    assert numbers(settings) == [1, 8_000_000]
 
 
 def test_another_state_of_the_project_has_nothing_kept():

@@ -15,7 +15,7 @@ from analytics.config import Settings
 from analytics.errors import AnalyticsError
 from analytics.replay import Statement, keep_increment, kept_increment
 from analytics.transformer import _Dbt, _dbt_of, project_fingerprint, transform
-from analytics.warehouse import RELAXED_MEMORY_LIMIT, open_warehouse
+from analytics.warehouse import RELAXED_MEMORY_LIMITS, open_warehouse
 
 
 def make_result(
@@ -65,9 +65,10 @@ def out_of_memory() -> str:
 
 
 def test_a_model_that_needs_more_memory_than_usual_is_built_with_more(settings, answers):
-    answers += [make_result("error", out_of_memory()), make_result()]
+    """In steps: DuckDB takes all that it may, and one statement of a large history made dbt's process 2 GB."""
+    answers += [make_result("error", out_of_memory()), make_result("error", out_of_memory()), make_result()]
     assert transform(settings, BuildPlan(is_full_refresh=True)).model_count == 1
-    assert [memory_limit for _, memory_limit in answers] == ["", RELAXED_MEMORY_LIMIT]
+    assert [memory_limit for _, memory_limit in answers] == ["", *RELAXED_MEMORY_LIMITS[:2]]
 
 
 def test_a_model_that_is_wrong_is_not_built_again(settings, answers):
