@@ -89,7 +89,9 @@ def with_enough_memory(connection: duckdb.DuckDBPyConnection, action: Callable[[
         try:
             return action()
         except duckdb.OutOfMemoryException:
-            connection.execute(f"set memory_limit = '{limit}'")
+            # Refused where another thread took more than this already: then there is as much.
+            with contextlib.suppress(duckdb.OutOfMemoryException):
+                connection.execute(f"set memory_limit = '{limit}'")
     return action()
 
 

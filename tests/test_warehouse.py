@@ -8,7 +8,7 @@ import pytest
 from analytics import warehouse
 from analytics.checks.dialect import ChecksDialect, close_all
 from analytics.errors import LockHeld
-from analytics.warehouse import ROW_GROUP_SIZE, cursor_of, open_warehouse
+from analytics.warehouse import RELAXED_MEMORY_LIMITS, ROW_GROUP_SIZE, cursor_of, open_warehouse, with_enough_memory
 from tests.builders import make_settings
 
 
@@ -55,6 +55,24 @@ def test_no_compression_is_tried_that_costs_more_than_it_saves(settings):
         cursor.execute(f"create table paths as {rows}")
     with open_warehouse(settings) as connection:
         assert "FSST" not in {method for (method,) in connection.execute(chosen.format("paths")).fetchall()}
+
+
+def test_memory_that_another_thread_has_taken_already_is_enough():
+    """DuckDB refuses a bound below what is in use, and one writer's second try was taken for a full disk."""
+    asked = []
+
+    class InUse:
+        def execute(self, sql: str) -> None:
+            asked.append(sql)
+            raise duckdb.OutOfMemoryException("Failed to change memory limit")
+
+    def need_more_than_usual() -> str:
+        if not asked:
+            raise duckdb.OutOfMemoryException("could not allocate block")
+        return "done"
+
+    assert with_enough_memory(InUse(), need_more_than_usual) == "done"
+    assert asked == [f"set memory_limit = '{RELAXED_MEMORY_LIMITS[0]}'"]
 
 
 def test_connections_of_one_process_share_the_file_by_any_of_its_names(settings, tmp_path):
