@@ -35,7 +35,7 @@ run: $(VENV)/.run ## set up, then run the pipeline: your own sessions, or sample
 test: $(VENV)/.dev ## set up, then run every test
 	@$(PYTEST)
 
-test-duckdb2: $(VENV)/.run ## the same on the next DuckDB, set up beside the pinned one
+test-duckdb2: ## the same on the next DuckDB, set up beside the pinned one
 	@mkdir -p $(VENV)/duckdb2
 	@sed 's/^duckdb==.*/duckdb==$(NEXT_DUCKDB)/' constraints.txt >$(VENV)/duckdb2/constraints.txt
 	@$(MAKE) --no-print-directory test VENV=$(VENV)/duckdb2 CONSTRAINTS=$(VENV)/duckdb2/constraints.txt
