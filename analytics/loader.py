@@ -25,7 +25,7 @@ from analytics.lake import Lake, Part, Snapshot
 from analytics.lake.upkeep import remove_parts
 from analytics.overrides import OVERRIDES, read_override
 from analytics.result import Result
-from analytics.warehouse import fetch_row, sql_literal, with_enough_memory
+from analytics.warehouse import fetch_row, sql_literal, transaction, with_enough_memory
 
 if TYPE_CHECKING:
     import duckdb
@@ -268,11 +268,8 @@ class DuckDBLoader:
     def _replace_dates(
         self, contract: Contract, number: int, parts: Sequence[Part], dates: Sequence[date], damaged: tuple[str, ...]
     ) -> DatasetLoad:
-        import duckdb
-
         connection = self._connection
-        connection.begin()
-        try:
+        with transaction(connection):
             [(deleted,)] = connection.execute(
                 f"delete from raw.{contract.dataset} where record_date in (select unnest(?::date[]))", [list(dates)]
             ).fetchall()
@@ -286,11 +283,6 @@ class DuckDBLoader:
             connection.execute(
                 "insert into raw._dirty_dates select ?, unnest(?::date[])", [contract.dataset, list(dates)]
             )
-            connection.commit()
-        except BaseException:
-            with suppress(duckdb.Error):  # after a commit that failed there is nothing to roll back
-                connection.rollback()
-            raise
         repeated = sum(part.row_count for part in parts) - inserted
         new = max(inserted - int(deleted), 0)
         return DatasetLoad(contract.dataset, inserted, repeated, tuple(dates), damaged, new)
@@ -433,11 +425,10 @@ class DuckDBLoader:
         """
         [(run_at,)] = self._connection.execute("select run_at from raw._build_settings").fetchall()
         local_date = self._local_date(run_at.replace(tzinfo=UTC))
-        self._connection.begin()
-        self._connection.execute("delete from raw._builds")
-        self._connection.execute("insert into raw._builds values (?, ?, ?)", [fingerprint, local_date, run_id])
-        self._connection.execute("delete from raw._dirty_dates")
-        self._connection.commit()
+        with transaction(self._connection):
+            self._connection.execute("delete from raw._builds")
+            self._connection.execute("insert into raw._builds values (?, ?, ?)", [fingerprint, local_date, run_id])
+            self._connection.execute("delete from raw._dirty_dates")
 
     def _local_date(self, moment: datetime) -> date:
         return moment.astimezone(zoneinfo.ZoneInfo(self._settings.timezone)).date()

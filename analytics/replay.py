@@ -25,7 +25,7 @@ import orjson
 
 from analytics.config import PREPARED_DIR, Settings
 from analytics.files import keep_file, make_private_folder, read_kept_file, write_private_file
-from analytics.warehouse import cursor_of, open_warehouse, with_enough_memory
+from analytics.warehouse import cursor_of, open_warehouse, transaction, with_enough_memory
 
 if TYPE_CHECKING:
     import duckdb
@@ -147,22 +147,16 @@ def _run(connection: duckdb.DuckDBPyConnection, statement: Statement) -> bool:
 
     with cursor_of(connection) as cursor:
         try:
-            outcome = with_enough_memory(cursor, partial(_commit, cursor, statement.sql))
+            outcome = with_enough_memory(cursor, partial(_execute, cursor, statement.sql))
         except duckdb.Error:
             return False
     return statement.kind != "test" or [row[0] for row in outcome] == [0]
 
 
-def _commit(cursor: duckdb.DuckDBPyConnection, sql: str) -> list[tuple[Any, ...]]:
+def _execute(cursor: duckdb.DuckDBPyConnection, sql: str) -> list[tuple[Any, ...]]:
     """What the SQL gives, as a transaction of its own."""
-    cursor.begin()
-    try:
-        outcome = cursor.execute(sql).fetchall()
-    except BaseException:
-        cursor.rollback()
-        raise
-    cursor.commit()
-    return outcome
+    with transaction(cursor):
+        return cursor.execute(sql).fetchall()
 
 
 def _statements_file(fingerprint: str) -> Path:

@@ -104,6 +104,21 @@ def cursor_of(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnectio
     return cursor
 
 
+@contextlib.contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """All that is done within, or nothing of it."""
+    import duckdb
+
+    connection.begin()
+    try:
+        yield
+        connection.commit()
+    except BaseException:
+        with contextlib.suppress(duckdb.Error):  # after a commit that failed there is nothing to roll back
+            connection.rollback()
+        raise
+
+
 def fetch_row(
     connection: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any] | None = None
 ) -> tuple[Any, ...] | None:

@@ -32,10 +32,15 @@ from analytics.errors import AnalyticsError, SourceUnavailable, describe_bug
 PATIENCE_S = 3.0
 # Rows and imports are many objects and no cycles: with Python's own, importing dbt takes half as long again.
 GC_THRESHOLD = (200_000, 50, 50)
-# For glibc, and for others no more than a name: large pages, and what a unit of work frees is kept for the next one.
-# Extraction fills and frees some hundred megabytes over and over; this is a twentieth of its processor time.
-# Arrow's own allocator gives memory back, and has it cleared again: a thirtieth of the time and 40 MB more.
-_POOL_MALLOC = "glibc.malloc.hugetlb=1:glibc.malloc.trim_threshold=1073741824:glibc.malloc.mmap_threshold=33554432"
+# Extraction fills and frees some hundred megabytes over and over. For glibc, and for others no more than a name: large
+# pages, and what a unit of work frees is kept for the next one, a twentieth of its processor time. Arrow's allocator
+# of its own gives memory back, and has it cleared again: a thirtieth of the time and 40 MB more.
+_POOL_MEMORY = {
+    "GLIBC_TUNABLES": (
+        "glibc.malloc.hugetlb=1:glibc.malloc.trim_threshold=1073741824:glibc.malloc.mmap_threshold=33554432"
+    ),
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+}
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -77,10 +82,7 @@ class _PoolProcess(_Process):
 
     @staticmethod
     def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing's name
-        with set_environment(
-            GLIBC_TUNABLES=os.environ.get("GLIBC_TUNABLES", _POOL_MALLOC),
-            ARROW_DEFAULT_MEMORY_POOL=os.environ.get("ARROW_DEFAULT_MEMORY_POOL", "system"),
-        ):
+        with set_environment(**{name: os.environ.get(name, value) for name, value in _POOL_MEMORY.items()}):
             return _Process._Popen(process_obj)  # noqa: SLF001
 
 

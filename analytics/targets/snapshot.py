@@ -34,6 +34,7 @@ from analytics.warehouse import (
     fetch_row,
     open_warehouse,
     sql_literal,
+    transaction,
     with_enough_memory,
 )
 
@@ -226,21 +227,20 @@ def _replace_marts(published: Path, columns: Sequence[tuple[str, str, str]]) -> 
     with duckdb.connect(config=OFFLINE) as connection:
         connection.execute(f"attach {sql_literal(unfinished)} as marts (storage_version '{STORAGE_VERSION}')")
         connection.execute("use marts")
-        connection.begin()  # one transaction: a hundred are slower than all that is in them
-        connection.execute("create schema gold")
-        tables, names, types = map(list, zip(*wanted, strict=True))
-        connection.execute(
-            """
-            create table main._shape as
-            select unnest(range(len($names))) as position, unnest($tables) as table_name, unnest($names) as name,
-                unnest($types) as type
-            """,
-            {"tables": tables, "names": names, "types": types},
-        )
-        for name in dict.fromkeys(table for table, _, _ in columns):
-            connection.execute(f"create view gold.{name} as {_view_sql(published, name)}")
-        connection.execute("; ".join(_iter_comments(columns)))
-        connection.commit()
+        with transaction(connection):  # one: a hundred are slower than all that is in them
+            connection.execute("create schema gold")
+            tables, names, types = map(list, zip(*wanted, strict=True))
+            connection.execute(
+                """
+                create table main._shape as
+                select unnest(range(len($names))) as position, unnest($tables) as table_name, unnest($names) as name,
+                    unnest($types) as type
+                """,
+                {"tables": tables, "names": names, "types": types},
+            )
+            for name in dict.fromkeys(table for table, _, _ in columns):
+                connection.execute(f"create view gold.{name} as {_view_sql(published, name)}")
+            connection.execute("; ".join(_iter_comments(columns)))
     unfinished.chmod(0o600)
     sync(unfinished)
     unfinished.replace(marts)

@@ -13,7 +13,9 @@ from analytics.loader import DuckDBLoader
 from analytics.warehouse import open_warehouse
 from tests.builders import make_gold, run_load
 
-LEFT_OUT = "current_setting('disabled_compression_methods') as left_out"
+SETTINGS = (
+    "select current_setting('memory_limit') as bound, current_setting('disabled_compression_methods') as left_out"
+)
 
 
 def start_dbt(settings: Settings, folder: Path, *arguments: str, **variables: str) -> str:
@@ -54,7 +56,7 @@ def test_what_dbt_builds_by_hand_is_no_build_of_a_run(settings, tmp_path):
     looked = start_dbt(
         settings,
         tmp_path,
-        *("show", "--inline", "select current_setting('memory_limit') as bound, " + LEFT_OUT),
+        *("show", "--inline", SETTINGS),
         DBT_DUCKDB_MEMORY_LIMIT="1GiB",
     )
     assert "1.0 GiB" in looked, "with the memory that a person grants"
