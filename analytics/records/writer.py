@@ -15,6 +15,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 import orjson
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from analytics.config import ContentPolicy
 from analytics.contracts import PAYLOAD, Contract
@@ -49,8 +50,18 @@ class AnyPlace(Protocol):
 
 
 P = TypeVar("P", bound=AnyPlace)
+Ends = NDArray[np.int64]
 
-_Waiting = tuple[str, bytes, Row, P]  # id, canonical form, row and place of a record not redacted yet
+
+@dataclass
+class _Batch(Generic[P]):
+    """Records that wait for one search for secrets, a list for each of their parts."""
+
+    record_ids: list[str] = field(default_factory=list)
+    texts: list[bytes] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    places: list[P] = field(default_factory=list)
+    byte_count: int = 0
 
 
 @dataclass
@@ -61,15 +72,15 @@ class _Day:
     record_ids: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     positions: list[int | None] = field(default_factory=list)
-    payloads: list[bytes | None] = field(default_factory=list)
+    payloads: list[pa.Array] = field(default_factory=list)
 
-    def columns(self) -> dict[str, list[Any]]:
-        return {
+    def columns(self) -> dict[str, list[Any] | pa.ChunkedArray]:
+        columns: dict[str, list[Any] | pa.ChunkedArray] = {
             "record_id": self.record_ids,
             "_source_file": self.files,
             "_source_position": self.positions,
-            PAYLOAD: self.payloads,
         }
+        return {**columns, PAYLOAD: pa.chunked_array(self.payloads)} if self.payloads else columns
 
 
 class RecordWriter(Generic[P]):
@@ -104,8 +115,7 @@ class RecordWriter(Generic[P]):
         self._redactor = redactor
         self._content = content
         self._flatten = flatten
-        self._waiting: list[_Waiting[P]] = []
-        self._waiting_bytes = 0
+        self._batch = _Batch[P]()
         self._days: dict[date, _Day] = {}
         self._buffered_bytes = 0
 
@@ -117,12 +127,22 @@ class RecordWriter(Generic[P]):
         """
         canonical = canonical_json(record) if canonical is None else canonical
         key = record_id(canonical if identity is None else canonical_json(identity))
+        batch = self._batch
+        batch.record_ids.append(key)
+        batch.texts.append(canonical)
         # Flattened while it is at hand: parsed records that wait for their batch cost memory and cold caches.
-        self._waiting.append((key, canonical, self._flatten(record, place), place))
-        self._waiting_bytes += len(canonical)
+        batch.rows.append(self._row(record, place))
+        batch.places.append(place)
+        batch.byte_count += len(canonical)
         self.row_count += 1
-        if self._waiting_bytes >= REDACT_BYTES:
+        if batch.byte_count >= REDACT_BYTES:
             self._settle()
+
+    def _row(self, record: Any, place: P) -> Row:
+        row = self._flatten(record, place)
+        if place.source_record_id is not None:
+            row["source_record_id"] = place.source_record_id
+        return row
 
     def flush(self) -> list[Part]:
         """Write everything that is buffered. Returns all parts written so far."""
@@ -138,39 +158,38 @@ class RecordWriter(Generic[P]):
 
     def _settle(self) -> None:
         """Redact what is waiting, and file it by day."""
-        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
-        touched = self._find_secrets([canonical for _, canonical, _, _ in waiting])
-        for index, (key, payload, row, place) in enumerate(waiting):
-            if index in touched:
+        batch, self._batch = self._batch, _Batch()
+        if not batch.texts:
+            return
+        joined, ends = _join(batch.texts)
+        if touched := self._find_touched(joined, ends):
+            for index in touched:
                 # What is kept may only come from the redacted form.
-                payload = self._redactor.redact_json(payload)  # noqa: PLW2901
-                row = self._flatten(orjson.loads(payload), place)  # noqa: PLW2901
-            if place.source_record_id is not None:
-                row["source_record_id"] = place.source_record_id
-            instant = row.get("occurred_at")
-            day = place.fallback_date if instant is None else instant_date(instant)
-            bucket = self._days.get(day)
-            if bucket is None:
-                bucket = self._days[day] = _Day()
-            bucket.rows.append(row)
-            bucket.record_ids.append(key)
-            bucket.files.append(place.file)
-            bucket.positions.append(place.position)
-            bucket.payloads.append(None if self._content == "metadata" else payload)
-            self._buffered_bytes += len(payload)
+                batch.texts[index] = self._redactor.redact_json(batch.texts[index])
+                batch.rows[index] = self._row(orjson.loads(batch.texts[index]), batch.places[index])
+            joined, ends = _join(batch.texts)
+        payloads = None if self._content == "metadata" else _text_array(joined, ends)
+        days = list(map(_day_of, batch.rows, batch.places))
+        turns = (index for index in range(1, len(days)) if days[index] != days[index - 1])
+        for start, end in pairwise((0, *turns, len(days))):
+            day = self._days.setdefault(days[start], _Day())
+            day.rows += batch.rows[start:end]
+            day.record_ids += batch.record_ids[start:end]
+            day.files += [place.file for place in batch.places[start:end]]
+            day.positions += [place.position for place in batch.places[start:end]]
+            if payloads is not None:
+                day.payloads.append(payloads[start:end])
+        self._buffered_bytes += len(joined)
         if self._buffered_bytes >= FLUSH_BYTES:
             self._write_days()
 
-    def _find_secrets(self, lines: list[bytes]) -> set[int]:
-        """Which lines some rule touches. One scan over all of them is several times faster than one each."""
-        if self._content == "full" or not lines:
-            return set()
-        spans = self._redactor.find_spans(b"".join(lines))
+    def _find_touched(self, joined: bytes, ends: Ends) -> list[int]:
+        """Which texts some rule touches. One scan over all of them is several times faster than one each."""
+        spans = self._redactor.find_spans(joined) if self._content != "full" else []
         if not spans:
-            return set()
-        ends = np.cumsum([len(line) for line in lines])
+            return []
         places = np.unique(np.searchsorted(ends, np.array(spans) - (0, 1), side="right"), axis=0)
-        return {index for first, last in places.tolist() for index in range(first, last + 1)}
+        return sorted({index for first, last in places.tolist() for index in range(first, last + 1)})
 
     def _write_day(self, day: date, bucket: _Day) -> None:
         constants = {**self._constants, "record_date": day}
@@ -178,8 +197,27 @@ class RecordWriter(Generic[P]):
         self.parts.append(self._lake.write_part(table, self._contract.dataset, day))
 
 
+def _join(texts: list[bytes]) -> tuple[bytes, Ends]:
+    """One text of all, and where each of them ends in it. Of theirs, orjson left each ten times the room it needs."""
+    return b"".join(texts), np.cumsum([len(text) for text in texts])
+
+
+def _text_array(joined: bytes, ends: Ends) -> pa.Array:
+    """The texts, which are UTF-8 by their making, as an array that shares their memory."""
+    offsets = pa.array(np.concatenate(([0], ends)), pa.int32())
+    return pa.Array.from_buffers(pa.string(), len(ends), [None, offsets.buffers()[1], pa.py_buffer(joined)])
+
+
+def _day_of(row: Row, place: AnyPlace) -> date:
+    instant = row.get("occurred_at")
+    return place.fallback_date if instant is None else instant_date(instant)
+
+
 def build_table(
-    rows: list[Row], lists: Mapping[str, list[Any]], schema: pa.Schema, constants: Mapping[str, Any]
+    rows: list[Row],
+    lists: Mapping[str, list[Any] | pa.ChunkedArray],
+    schema: pa.Schema,
+    constants: Mapping[str, Any],
 ) -> pa.Table:
     """Rows, which leave out what is null, beside whole columns and constants, as a table of the schema.
 
@@ -193,9 +231,7 @@ def build_table(
     converted = pa.array(rows, pa.struct(fields)).flatten()
     columns = dict(zip((entry.name for entry in fields), converted, strict=True))
     for name, values in lists.items():
-        kind = schema.field(name).type
-        # A payload is UTF-8 by its making, which a conversion would check once more.
-        columns[name] = pa.array(values, pa.binary()).view(kind) if name == PAYLOAD else pa.array(values, kind)
+        columns[name] = pa.array(values, schema.field(name).type) if isinstance(values, list) else values
     for name, value in constants.items():
         columns[name] = pa.repeat(pa.scalar(value, schema.field(name).type), len(rows))
     for entry in schema:

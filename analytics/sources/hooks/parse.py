@@ -27,6 +27,7 @@ from analytics.records import (
     parse_json,
     parse_lines,
     plausible_instant,
+    record_id,
     split_lines,
 )
 from analytics.records.conversations import error_marker, exit_code
@@ -113,7 +114,7 @@ class EventParser:
     mtime_ns: int | None
     is_archive: bool
     refusals: list[Refusal] = field(default_factory=list)
-    _seen: Counter[bytes] = field(default_factory=Counter)
+    _seen: Counter[str] = field(default_factory=Counter)
 
     def parse_value(self, value: Any, position: int, depth: int = _LIST_DEPTH) -> Iterator[HookEvent]:
         """The event or events of one JSON value, in lists of lists up to a depth."""
@@ -170,9 +171,9 @@ class EventParser:
             return HookEvent(record, payload, position, instant * 1_000, captured, "payload")
         if not self.is_archive and self.mtime_ns is not None:
             return HookEvent(record, payload, position, self.mtime_ns, captured, "mtime")
-        canonical = canonical_json(payload)
-        repeat = self._seen[canonical]
-        self._seen[canonical] += 1
+        content_id = record_id(canonical_json(payload))
+        repeat = self._seen[content_id]
+        self._seen[content_id] += 1
         return HookEvent(record, payload, position, None, captured, None, repeat)
 
     def _refuse(self, position: int, reason: str, value: Any) -> None:
