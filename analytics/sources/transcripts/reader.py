@@ -7,6 +7,7 @@ memory should hold. Each is handled here and counted; nothing is dropped without
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -31,7 +32,7 @@ from analytics.sources.transcripts.discovery import Task, read_edges
 
 PROBE_BYTES = 64 << 10
 # Cheap to look for, so that Claude Code's own files are parsed once only.
-_FOREIGN_TELLS = (b'"payload"', b'"parts"', b'"systemPayload"', b'"toolCallResult"', b'"session-')
+_FOREIGN_TELLS = re.compile(rb'"(?:payload"|parts"|systemPayload"|toolCallResult"|session-)')
 
 
 Found = Sequence[tuple[dict[str, Any], int]]  # the records of one line, each with its position
@@ -158,7 +159,7 @@ def find_foreign_producer(head: bytes) -> str | None:
 
     Judged by its first lines: a tool writes some that look like Claude Code's beside those that do not.
     """
-    if not any(tell in head for tell in _FOREIGN_TELLS):
+    if _FOREIGN_TELLS.search(head) is None:
         return None
     for line in head.split(b"\n")[:50]:
         try:
