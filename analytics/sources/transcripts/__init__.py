@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass, field, fields
 from functools import partial
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 from typing import Any
 
 from analytics.config import Settings
 from analytics.errors import ContractViolation, SourceUnavailable, reason_of
 from analytics.lake import Part, Rejection, State
-from analytics.records import Refusal, Row, parse_instant, parse_object
+from analytics.records import MICROSECONDS_A_DAY, Refusal, Row, parse_instant, parse_object
 from analytics.records.conversations import flatten_agent_meta, flatten_line
 from analytics.records.spelling import spell
 from analytics.records.writer import Place, RecordWriter, split_evenly
@@ -32,10 +34,11 @@ from analytics.workers import open_pool
 NAME = "transcripts"
 DATASET = "conversations"
 
-UNIT_BYTES = 24 << 20
+UNIT_BYTES = 16 << 20
 COMMIT_BYTES = 256 << 20
 INLINE_BYTES = 4 << 20
 HEAD_BYTES = 16 << 10
+_TIMESTAMP = re.compile(rb'"timestamp":\s*"([0-9T:.Z+-]{1,40})"')
 
 
 @dataclass
@@ -131,12 +134,25 @@ def _renamed(reached: State, tasks: Iterable[Task], files: Iterable[TranscriptFi
 def _plan_units(tasks: list[Task]) -> list[list[Task]]:
     """The tasks in units of about the same size, the largest first so that all workers end together.
 
-    Files that began at about the same time share a unit, so that a unit writes few days.
+    Files that began on the same day share a unit, unless these are more than a unit: each day that a unit
+    writes is a file.
     """
-    ordered = sorted(tasks, key=_first_instant) if sum(task.byte_count for task in tasks) > UNIT_BYTES else tasks
-    cuts = split_evenly([task.byte_count for task in ordered], UNIT_BYTES)
-    units = [[ordered[index] for index in cut] for cut in cuts]
-    return sorted(units, key=lambda unit: sum(task.byte_count for task in unit), reverse=True)
+    if sum(task.byte_count for task in tasks) <= UNIT_BYTES:
+        return [tasks] if tasks else []
+    begun = sorted(((_first_instant(task), task) for task in tasks), key=itemgetter(0))
+    by_day = groupby(begun, lambda entry: entry[0] // MICROSECONDS_A_DAY)
+    pieces = [piece for _, day in by_day for piece in _split([[task] for _, task in day])]
+    return sorted(_split(pieces), key=_byte_count, reverse=True)
+
+
+def _split(pieces: list[list[Task]]) -> list[list[Task]]:
+    """Pieces of work joined, in their order, to some of about the size of a unit."""
+    cuts = split_evenly([_byte_count(piece) for piece in pieces], UNIT_BYTES)
+    return [[task for index in cut for task in pieces[index]] for cut in cuts]
+
+
+def _byte_count(tasks: Iterable[Task]) -> int:
+    return sum(task.byte_count for task in tasks)
 
 
 def _run_units(context: ExtractContext, tasks: list[Task], byte_count: int) -> Iterator[UnitResult]:
@@ -173,8 +189,8 @@ def _first_instant(task: Task) -> int:
             head = opened.read(HEAD_BYTES)
     except OSError:
         return 0
-    marker = head.find(b'"timestamp":"')
-    instant = parse_instant(head[marker + 13 : marker + 37].decode("ascii", "replace")) if marker >= 0 else None
+    match = _TIMESTAMP.search(head)
+    instant = parse_instant(match[1].decode()) if match else None
     return task.file.mtime_ns // 1_000 if instant is None else instant
 
 

@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import tempfile
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -371,6 +372,20 @@ def test_every_unit_is_committed_when_several_processes_read(tmp_path, monkeypat
     assert (result.rows_read, result.rows_loaded, result.rows_rejected) == (240, 180, 60)
     assert len(distinct_rows(settings)) == 180
     assert Lake(settings.data_dir).last_number("conversations") > 1
+
+
+@pytest.mark.parametrize(("files_a_day", "parts_a_day"), [(3, 1), (12, 3)])
+def test_a_day_is_one_part_of_the_lake_unless_it_is_more_than_a_unit(settings, monkeypatch, files_a_day, parts_a_day):
+    """Cut by size alone, most units ended within a day: 241 parts of 120 days, each with a cost of its own."""
+    size = len(encode(make_prompt()))
+    monkeypatch.setattr(transcripts, "UNIT_BYTES", 5 * size)
+    for number in range(5 * files_a_day):
+        at = f"2026-01-{number % 5 + 10}T10:00:{number:02}.000Z"
+        write_transcript(settings, make_prompt(at=at), name=f"p/{number}.jsonl")
+    run_extract(settings)
+    days = Counter(part.record_date for part in Lake(settings.data_dir).snapshot("conversations").parts.values())
+    assert set(days.values()) == {parts_a_day}
+    assert len(days) == 5
 
 
 # ---- full disks
