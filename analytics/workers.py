@@ -32,9 +32,9 @@ from analytics.errors import AnalyticsError, SourceUnavailable, describe_bug
 PATIENCE_S = 3.0
 # Rows and imports are many objects and no cycles: with Python's own, importing dbt takes half as long again.
 GC_THRESHOLD = (200_000, 50, 50)
-# Extraction fills and frees some hundred megabytes over and over. For glibc, and for others no more than a name: large
-# pages, and what a unit of work frees is kept for the next one, a twentieth of its processor time. Arrow's allocator
-# of its own gives memory back, and has it cleared again: a thirtieth of the time and 40 MB more.
+# Extraction fills and frees the same memory over and over. For glibc, and for others no more than a name: large pages,
+# and what a unit of work frees is kept for the next one. Arrow's allocator of its own gives memory back, and has it
+# cleared again: 60 MB more. Either is a fiftieth of the time.
 _POOL_MEMORY = {
     "GLIBC_TUNABLES": (
         "glibc.malloc.hugetlb=1:glibc.malloc.trim_threshold=1073741824:glibc.malloc.mmap_threshold=33554432"
