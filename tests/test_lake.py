@@ -65,6 +65,17 @@ def test_write_part_leaves_one_file_when_run_twice(lake):
     assert len(list(lake.raw_dir.rglob("*.parquet"))) == 1
 
 
+def test_a_part_has_its_content_in_zstd_and_every_other_column_in_lz4_within_lists_too(lake):
+    """Parquet calls a column of a list by its path: under its name alone, none of them was compressed."""
+    rows = [dict.fromkeys(SCHEMA.names) | {"payload": "{}", "blocks": [{"tool_name": "Bash"}]}]
+    part = lake.write_part(pa.Table.from_pylist(rows, SCHEMA), "conversations", DAY)
+    columns = pq.ParquetFile(lake.part_file(part.path)).metadata.row_group(0)
+    held = [columns.column(index) for index in range(columns.num_columns)]
+    assert {column.compression for column in held if column.path_in_schema != "payload"} == {"LZ4"}
+    assert {column.compression for column in held if column.path_in_schema == "payload"} == {"ZSTD"}
+    assert "blocks.list.element.tool_name" in {column.path_in_schema for column in held}
+
+
 def test_commit_refuses_rows_that_do_not_add_up(lake):
     with pytest.raises(ValueError, match="3 rows read, 0 loaded, 1 rejected"):
         lake.commit(

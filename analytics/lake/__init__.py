@@ -332,7 +332,7 @@ def _encoding(schema: pa.Schema) -> dict[str, Any]:
     """How parts are encoded: content small, columns fast, no dictionary where nothing repeats."""
     unique = {PAYLOAD, "record_id", "source_record_id", "line_uuid", "message_id", "request_id", "prompt_text"}
     return {
-        "compression": {name: "zstd" if name == PAYLOAD else "lz4" for name in schema.names},
+        "compression": {path: "zstd" if path == PAYLOAD else "lz4" for path in _column_paths(schema)},
         "compression_level": {PAYLOAD: 1},
         "use_dictionary": [
             entry.name for entry in schema if pa.types.is_string(entry.type) and entry.name not in unique
@@ -340,3 +340,15 @@ def _encoding(schema: pa.Schema) -> dict[str, Any]:
         "write_statistics": ["record_date", "occurred_at"],
         "store_schema": False,
     }
+
+
+def _column_paths(fields: Iterable[pa.Field], above: str = "") -> Iterator[str]:
+    """Parquet's own columns, which are the leaves of Arrow's: `blocks.list.element.tool_name`."""
+    for field in fields:
+        path, kind = f"{above}{field.name}", field.type
+        if pa.types.is_list(kind):
+            path, kind = f"{path}.list.element", kind.value_type
+        if pa.types.is_struct(kind):
+            yield from _column_paths(kind, f"{path}.")
+        else:
+            yield path
