@@ -127,11 +127,12 @@ class RecordWriter(Generic[P]):
         """
         canonical = canonical_json(record) if canonical is None else canonical
         key = record_id(canonical if identity is None else canonical_json(identity))
+        # Flattened while it is at hand: parsed records that wait for their batch cost memory and cold caches.
+        row = self._row(record, place)
         batch = self._batch
         batch.record_ids.append(key)
         batch.texts.append(canonical)
-        # Flattened while it is at hand: parsed records that wait for their batch cost memory and cold caches.
-        batch.rows.append(self._row(record, place))
+        batch.rows.append(row)
         batch.places.append(place)
         batch.byte_count += len(canonical)
         self.row_count += 1

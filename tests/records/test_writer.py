@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import tempfile
 import tracemalloc
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analytics.errors import ContractViolation
 from analytics.records import canonical_json, instant_date, parse_instant, record_id
 from analytics.records.writer import Place, RecordWriter
 from analytics.sources import ExtractContext
@@ -67,6 +69,25 @@ def test_each_row_keeps_its_own_payload_day_and_place_whatever_it_was_redacted_w
         assert payload["text"].endswith(record["text"].removeprefix(SECRET))
         if SECRET not in record["text"]:
             assert payload == record
+
+
+def test_of_a_record_that_cannot_be_taken_nothing_is_kept(tmp_path):
+    """Kept in part, it would give every later record the payload of the one before."""
+
+    def flatten(record, place):
+        if record["n"] == 1:
+            raise ContractViolation("no row")
+        return {}
+
+    context = make_context(tmp_path)
+    writer = context.writer(flatten, source="transcripts", dataset="conversations")
+    for number, record in enumerate([{"n": 0}, {"n": 1}, {"n": float("nan"), "key": object()}, {"n": 3}]):
+        with suppress(ContractViolation):
+            writer.add(record, Place("file", number, FALLBACK))
+    rows = written_rows(context, writer)
+    assert [(row["_source_position"], row["payload"]) for row in rows] == [(0, '{"n":0}'), (3, '{"n":3}')]
+    assert [row["record_id"] for row in rows] == [record_id(canonical_json({"n": number})) for number in (0, 3)]
+    assert writer.row_count == 2
 
 
 def test_metadata_alone_leaves_no_payload(tmp_path):
