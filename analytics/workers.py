@@ -7,6 +7,7 @@ All of these processes end with the run, even when it is killed.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib.abc
 import multiprocessing
@@ -219,8 +220,9 @@ def _portable(error: Exception) -> Exception:
 
 def _begin_pool_worker(prepare: Callable[..., Any] | None, *arguments: Any) -> None:
     _begin()
-    # Many small objects and no cycles: collecting garbage would cost a tenth.
+    # Many small objects and no cycles: collecting garbage would cost a tenth, and at the end the run waits for it.
     gc.disable()
+    atexit.register(gc.freeze)
     sys.meta_path.insert(0, _NoPandas())
     if prepare:
         prepare(*arguments)
