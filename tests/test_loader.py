@@ -397,6 +397,11 @@ def test_days_stay_dirty_until_a_build_succeeded(loaded):
     assert plan(loaded) == BuildPlan(is_full_refresh=False)
 
 
+def price_rows(settings):
+    with open_warehouse(settings) as connection:
+        return connection.execute("select model_prefix, output, valid_to from raw.model_price_overrides").fetchall()
+
+
 def test_prices_of_the_user_reach_the_warehouse(loaded, tmp_path):
     prices = tmp_path / "prices.csv"
     prices.write_text(
@@ -404,12 +409,14 @@ def test_prices_of_the_user_reach_the_warehouse(loaded, tmp_path):
     )
     settings = dataclasses.replace(loaded, prices_file=prices)
     plan(settings)
-    with open_warehouse(settings) as connection:
-        rows = connection.execute("select model_prefix, output, valid_to from raw.model_price_overrides").fetchall()
-    assert rows == [("my-model", "5", None)]
+    assert price_rows(settings) == [("my-model", "5", None)]
     prices.unlink()
     with pytest.raises(ConfigError, match="ANALYTICS_PRICES_FILE"):
         plan(settings)
+    # What was built with these prices stays current once the file is back, so they have to stay, too.
+    assert price_rows(settings) == [("my-model", "5", None)]
+    plan(loaded)
+    assert price_rows(loaded) == []
 
 
 def test_a_failed_load_leaves_the_last_state(loaded, monkeypatch):

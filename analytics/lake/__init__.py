@@ -332,7 +332,11 @@ def _encoding(schema: pa.Schema) -> dict[str, Any]:
     """How parts are encoded: content small, columns fast, no dictionary where nothing repeats."""
     unique = {PAYLOAD, "record_id", "source_record_id", "line_uuid", "message_id", "request_id", "prompt_text"}
     return {
-        "compression": {path: "zstd" if path == PAYLOAD else "lz4" for path in _column_paths(schema)},
+        "compression": {
+            path: "zstd" if path == PAYLOAD else "lz4"
+            for field in schema
+            for path in _column_paths(field.name, field.type)
+        },
         "compression_level": {PAYLOAD: 1},
         "use_dictionary": [
             entry.name for entry in schema if pa.types.is_string(entry.type) and entry.name not in unique
@@ -342,13 +346,12 @@ def _encoding(schema: pa.Schema) -> dict[str, Any]:
     }
 
 
-def _column_paths(fields: Iterable[pa.Field], above: str = "") -> Iterator[str]:
-    """Parquet's own columns, which are the leaves of Arrow's: `blocks.list.element.tool_name`."""
-    for field in fields:
-        path, kind = f"{above}{field.name}", field.type
-        if pa.types.is_list(kind):
-            path, kind = f"{path}.list.element", kind.value_type
-        if pa.types.is_struct(kind):
-            yield from _column_paths(kind, f"{path}.")
-        else:
-            yield path
+def _column_paths(path: str, kind: pa.DataType) -> Iterator[str]:
+    """Parquet's own columns, which are the leaves of an Arrow column: `blocks.list.element.tool_name`."""
+    if pa.types.is_list(kind):
+        yield from _column_paths(f"{path}.list.element", kind.value_type)
+    elif pa.types.is_struct(kind):
+        for field in kind:
+            yield from _column_paths(f"{path}.{field.name}", field.type)
+    else:
+        yield path

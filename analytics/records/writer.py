@@ -63,6 +63,15 @@ class _Batch(Generic[P]):
     places: list[P] = field(default_factory=list)
     byte_count: int = 0
 
+    def indices_by_day(self) -> dict[date, list[int]]:
+        """Which records each day files: that of the instant or, without one, of the place."""
+        days: dict[date, list[int]] = {}
+        for index, (row, place) in enumerate(zip(self.rows, self.places, strict=True)):
+            instant = row.get("occurred_at")
+            day = place.fallback_date if instant is None else instant_date(instant)
+            days.setdefault(day, []).append(index)
+        return days
+
 
 @dataclass
 class _Day:
@@ -170,16 +179,15 @@ class RecordWriter(Generic[P]):
                 batch.rows[index] = self._row(orjson.loads(batch.texts[index]), batch.places[index])
             joined, ends = _join(batch.texts)
         payloads = None if self._content == "metadata" else _text_array(joined, ends)
-        days = list(map(_day_of, batch.rows, batch.places))
-        turns = (index for index in range(1, len(days)) if days[index] != days[index - 1])
-        for start, end in pairwise((0, *turns, len(days))):
-            day = self._days.setdefault(days[start], _Day())
-            day.rows += batch.rows[start:end]
-            day.record_ids += batch.record_ids[start:end]
-            day.files += [place.file for place in batch.places[start:end]]
-            day.positions += [place.position for place in batch.places[start:end]]
+        for day, indices in batch.indices_by_day().items():
+            bucket = self._days.setdefault(day, _Day())
+            bucket.rows += [batch.rows[index] for index in indices]
+            bucket.record_ids += [batch.record_ids[index] for index in indices]
+            bucket.files += [batch.places[index].file for index in indices]
+            bucket.positions += [batch.places[index].position for index in indices]
             if payloads is not None:
-                day.payloads.append(payloads[start:end])
+                # Nearly always a batch is of one day; of many, each has its lines copied, in one piece.
+                bucket.payloads.append(payloads if len(indices) == len(ends) else payloads.take(pa.array(indices)))
         self._buffered_bytes += len(joined)
         if self._buffered_bytes >= FLUSH_BYTES:
             self._write_days()
@@ -199,7 +207,7 @@ class RecordWriter(Generic[P]):
 
 
 def _join(texts: list[bytes]) -> tuple[bytes, Ends]:
-    """One text of all, and where each of them ends in it. Of theirs, orjson left each ten times the room it needs."""
+    """One text of all, and where each of them ends in it. Each alone holds ten times its bytes, as orjson left it."""
     return b"".join(texts), np.cumsum([len(text) for text in texts])
 
 
@@ -207,11 +215,6 @@ def _text_array(joined: bytes, ends: Ends) -> pa.Array:
     """The texts, which are UTF-8 by their making, as an array that shares their memory."""
     offsets = pa.array(np.concatenate(([0], ends)), pa.int32())
     return pa.Array.from_buffers(pa.string(), len(ends), [None, offsets.buffers()[1], pa.py_buffer(joined)])
-
-
-def _day_of(row: Row, place: AnyPlace) -> date:
-    instant = row.get("occurred_at")
-    return place.fallback_date if instant is None else instant_date(instant)
 
 
 def build_table(
