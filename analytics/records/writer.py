@@ -197,7 +197,7 @@ class RecordWriter(Generic[P]):
         spans = self._redactor.find_spans(joined) if self._content != "full" else []
         if not spans:
             return []
-        places = np.unique(np.searchsorted(ends, np.array(spans) - (0, 1), side="right"), axis=0)
+        places = np.searchsorted(ends, np.array(spans) - (0, 1), side="right")
         return sorted({index for first, last in places.tolist() for index in range(first, last + 1)})
 
     def _write_day(self, day: date, bucket: _Day) -> None:
