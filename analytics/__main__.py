@@ -1,15 +1,11 @@
 """The door of the command line: Ctrl-C is seen to before anything large is imported."""
 
-import atexit
-import gc
-
 from analytics.interruption import take_interrupts
 
 
 def main() -> int:
     """Run one command of this process's arguments and return its exit code."""
     take_interrupts()
-    atexit.register(gc.freeze)  # else Python looks for garbage in all that it is about to drop: 30 ms of any command
     from analytics.cli import main as run_command
 
     return run_command()
