@@ -20,7 +20,7 @@ from analytics.errors import ContractViolation, reason_of
 from analytics.files import list_files
 from analytics.lake import Rejection, State
 from analytics.records import BLANKS, BOM, Refusal, parse_json
-from analytics.records.lines import iter_lines
+from analytics.records.lines import iter_lines, open_lines
 from analytics.records.spelling import spell
 from analytics.records.writer import Place
 from analytics.sources import ExtractContext, ExtractResult, Source, Tally, refile
@@ -197,7 +197,7 @@ def _read_new(batch: _Batch, path: Path, root: Path, known: State, *, is_final: 
     name = path.relative_to(root).as_posix()
     key, file = batch.context.position_key(name), batch.context.written_name(name)
     try:
-        with path.open("rb") as opened:
+        with open_lines(path) as opened:
             status = os.fstat(opened.fileno())
             day = batch.context.file_date(status.st_mtime_ns)
             keys = [key, *map(batch.context.position_key, _names_before(name))]
@@ -258,10 +258,9 @@ def _is_same(opened: BinaryIO, known: State, size: int) -> bool:
 
 def _head(opened: BinaryIO, offset: int) -> str:
     """A hash of a file's beginning and of what stands before an offset."""
-    opened.seek(0)
-    first = opened.read(min(_HEAD_BYTES, offset))
-    opened.seek(max(0, offset - _HEAD_BYTES))
-    return hashlib.sha256(first + b"|" + opened.read(min(_HEAD_BYTES, offset))).hexdigest()[:32]
+    file, size = opened.fileno(), min(_HEAD_BYTES, offset)
+    edges = os.pread(file, size, 0) + b"|" + os.pread(file, size, offset - size)
+    return hashlib.sha256(edges).hexdigest()[:32]
 
 
 # ---------------------------------------------------------------- the live stream

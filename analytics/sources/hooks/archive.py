@@ -8,7 +8,7 @@ from analytics.errors import reason_of
 from analytics.files import list_files
 from analytics.lake import Rejection
 from analytics.records import Refusal
-from analytics.records.lines import iter_lines
+from analytics.records.lines import iter_lines, open_lines
 from analytics.sources import ExtractContext, Tally
 from analytics.sources.hooks.parse import EventParser, HookEvent, check_time, flatten_event, parse_file, parse_file_name
 from analytics.sources.hooks.queue import REASON_SUFFIX
@@ -81,7 +81,7 @@ def _iter_archive(context: ExtractContext, path: Path, size: int, parser: EventP
     """The events of a file: JSON lines one at a time, any other form whole, up to the size of a line."""
     limit = context.settings.max_line_mb << 20
     if path.name.endswith(".jsonl"):
-        with path.open("rb") as opened:
+        with open_lines(path) as opened:
             yield from parser.parse_lines(_iter_lines(opened, limit, parser))
         return
     if size > limit:

@@ -16,6 +16,7 @@ from analytics.errors import ContractViolation, SourceUnavailable, reason_of
 from analytics.lake import Part, Rejection, State
 from analytics.records import MICROSECONDS_A_DAY, Refusal, Row, parse_instant, parse_object
 from analytics.records.conversations import flatten_agent_meta, flatten_line
+from analytics.records.lines import open_lines
 from analytics.records.spelling import spell
 from analytics.records.writer import Place, RecordWriter, split_evenly
 from analytics.sources import ExtractContext, ExtractResult, Source, Tally
@@ -203,7 +204,7 @@ def read_unit(context: ExtractContext, tasks: list[Task]) -> UnitResult:
     for task in tasks:
         name = context.written_name(task.file.name)
         try:
-            with task.file.path.open("rb") as opened:
+            with open_lines(task.file.path) as opened:
                 _read_file(context, task, opened, name, writer, result)
         except OSError as error:
             result.problems.append(f"{name}: {reason_of(error)}")
