@@ -25,6 +25,7 @@ PREFIX = "ANALYTICS_"
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 DBT_DIR = PROJECT_DIR / "dbt"
 PREPARED_DIR = PROJECT_DIR / ".prepared"  # what is made once for all data folders (analytics/warm_up.py)
+LARGEST_TEXT_MB = 1_024  # a column of Arrow holds two gigabytes of text, and redaction may lengthen one
 
 ContentPolicy = Literal["full", "redacted", "metadata"]
 
@@ -63,10 +64,15 @@ def _parse_choice(*choices: str) -> Callable[[str], str]:
     return parse
 
 
-def _parse_int(minimum: int) -> Callable[[str], int]:
+LARGEST_TEXT_MB = 1_024  # Arrow's texts hold two gigabytes, and redaction may lengthen one
+
+
+def _parse_int(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,15}", text) or int(text) < minimum:
-            raise ValueError(f"must be a whole number of at least {minimum}")
+        is_number = re.fullmatch(r"[0-9]{1,15}", text)
+        if not is_number or int(text) < minimum or (maximum is not None and int(text) > maximum):
+            bounds = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
+            raise ValueError(f"must be a whole number {bounds}")
         return int(text)
 
     return parse
@@ -167,7 +173,7 @@ class Settings:
         None, _parse_optional_path, "CSV file of thresholds that override dbt/seeds/alert_thresholds.csv"
     )
     workers: int = _setting(lambda: os.cpu_count() or 1, _parse_int(1), "Processes that extract")
-    max_line_mb: int = _setting(256, _parse_int(1), "Largest transcript line that is read, in MB")
+    max_line_mb: int = _setting(256, _parse_int(1, LARGEST_TEXT_MB), "Largest transcript line that is read, in MB")
     conversation_gap_minutes: int = _setting(
         240, _parse_int(1), "Idle minutes after which a session's next prompt starts a new conversation"
     )
@@ -175,7 +181,9 @@ class Settings:
         "delete", _parse_choice("delete", "archive"), "Queue files after their commit: delete, or archive as captured"
     )
     hook_retry_limit: int = _setting(3, _parse_int(0), "Runs that try again a queue file that cannot be read now")
-    max_hook_mb: int = _setting(64, _parse_int(1), "Largest hook payload that is read from the queue, in MB")
+    max_hook_mb: int = _setting(
+        64, _parse_int(1, LARGEST_TEXT_MB), "Largest hook payload that is read from the queue, in MB"
+    )
     validate: Literal["auto", "always", "never"] = _setting(
         "auto",
         _parse_choice("auto", "always", "never"),

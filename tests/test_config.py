@@ -68,6 +68,7 @@ def test_load_settings_names_an_unknown_setting_and_its_neighbour(tmp_path):
         ("HOST_ID", "x" * 65),
         ("HOOK_FILES", "keep"),
         ("MAX_LINE_MB", "lots"),
+        ("MAX_LINE_MB", "1025"),
         ("PRICES_FILE", "~nobody-of-this-name/prices.csv"),
         ("TRANSCRIPT_DIRS", "/a:~nobody-of-this-name/b"),
         ("PLAN_DIRS", "/a\0b"),

@@ -6,10 +6,11 @@ be forgotten by a new one: a source hands over parsed records and gets parts bac
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -50,7 +51,7 @@ class AnyPlace(Protocol):
 
 
 P = TypeVar("P", bound=AnyPlace)
-Ends = NDArray[np.int64]
+Offsets = NDArray[np.int32]  # where each text of a joined one starts, and where the last ends
 
 
 @dataclass
@@ -61,16 +62,27 @@ class _Batch(Generic[P]):
     texts: list[bytes] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     places: list[P] = field(default_factory=list)
+    days: list[date] = field(default_factory=list)
     byte_count: int = 0
 
-    def indices_by_day(self) -> dict[date, list[int]]:
-        """Which records each day files: that of the instant or, without one, of the place."""
-        days: dict[date, list[int]] = {}
-        for index, (row, place) in enumerate(zip(self.rows, self.places, strict=True)):
-            instant = row.get("occurred_at")
-            day = place.fallback_date if instant is None else instant_date(instant)
-            days.setdefault(day, []).append(index)
+    def indices_by_day(self) -> Mapping[date, list[int]]:
+        """Which records each day files."""
+        days: defaultdict[date, list[int]] = defaultdict(list)
+        for index, day in enumerate(self.days):
+            days[day].append(index)
         return days
+
+    def pick(self, indices: list[int]) -> _Batch[P]:
+        """Some of the records."""
+        if len(indices) == len(self.rows):  # nearly always a batch is of one day
+            return self
+        return _Batch(
+            record_ids=[self.record_ids[index] for index in indices],
+            texts=[self.texts[index] for index in indices],
+            rows=[self.rows[index] for index in indices],
+            places=[self.places[index] for index in indices],
+            days=[self.days[index] for index in indices],
+        )
 
 
 @dataclass
@@ -143,6 +155,7 @@ class RecordWriter(Generic[P]):
         batch.texts.append(canonical)
         batch.rows.append(row)
         batch.places.append(place)
+        batch.days.append(_day_of(row, place))
         batch.byte_count += len(canonical)
         self.row_count += 1
         if batch.byte_count >= REDACT_BYTES:
@@ -171,33 +184,36 @@ class RecordWriter(Generic[P]):
         batch, self._batch = self._batch, _Batch()
         if not batch.texts:
             return
-        joined, ends = _join(batch.texts)
-        if touched := self._find_touched(joined, ends):
+        joined, offsets = _join(batch.texts)
+        if touched := self._find_touched(joined, offsets):
             for index in touched:
                 # What is kept may only come from the redacted form.
                 batch.texts[index] = self._redactor.redact_json(batch.texts[index])
-                batch.rows[index] = self._row(orjson.loads(batch.texts[index]), batch.places[index])
-            joined, ends = _join(batch.texts)
-        payloads = None if self._content == "metadata" else _text_array(joined, ends)
+                place = batch.places[index]
+                batch.rows[index] = row = self._row(orjson.loads(batch.texts[index]), place)
+                batch.days[index] = _day_of(row, place)
+            joined, offsets = _join(batch.texts)
+        payloads = None if self._content == "metadata" else _text_array(joined, offsets)
         for day, indices in batch.indices_by_day().items():
             bucket = self._days.setdefault(day, _Day())
-            bucket.rows += [batch.rows[index] for index in indices]
-            bucket.record_ids += [batch.record_ids[index] for index in indices]
-            bucket.files += [batch.places[index].file for index in indices]
-            bucket.positions += [batch.places[index].position for index in indices]
+            picked = batch.pick(indices)
+            bucket.rows += picked.rows
+            bucket.record_ids += picked.record_ids
+            bucket.files += [place.file for place in picked.places]
+            bucket.positions += [place.position for place in picked.places]
             if payloads is not None:
-                # Nearly always a batch is of one day; of many, each has its lines copied, in one piece.
-                bucket.payloads.append(payloads if len(indices) == len(ends) else payloads.take(pa.array(indices)))
+                # Of a batch of many days, each has its lines copied, in one piece.
+                bucket.payloads.append(payloads if len(indices) == len(payloads) else payloads.take(pa.array(indices)))
         self._buffered_bytes += len(joined)
         if self._buffered_bytes >= FLUSH_BYTES:
             self._write_days()
 
-    def _find_touched(self, joined: bytes, ends: Ends) -> list[int]:
+    def _find_touched(self, joined: bytes, offsets: Offsets) -> list[int]:
         """Which texts some rule touches. One scan over all of them is several times faster than one each."""
         spans = self._redactor.find_spans(joined) if self._content != "full" else []
         if not spans:
             return []
-        places = np.searchsorted(ends, np.array(spans) - (0, 1), side="right")
+        places = np.searchsorted(offsets[1:], np.array(spans) - (0, 1), side="right")
         return sorted({index for first, last in places.tolist() for index in range(first, last + 1)})
 
     def _write_day(self, day: date, bucket: _Day) -> None:
@@ -206,15 +222,20 @@ class RecordWriter(Generic[P]):
         self.parts.append(self._lake.write_part(table, self._contract.dataset, day))
 
 
-def _join(texts: list[bytes]) -> tuple[bytes, Ends]:
-    """One text of all, and where each of them ends in it. Each alone holds ten times its bytes, as orjson left it."""
-    return b"".join(texts), np.cumsum([len(text) for text in texts])
+def _day_of(row: Row, place: AnyPlace) -> date:
+    """The day that files a record: that of its instant or, without one, of its place."""
+    instant = row.get("occurred_at")
+    return place.fallback_date if instant is None else instant_date(instant)
 
 
-def _text_array(joined: bytes, ends: Ends) -> pa.Array:
+def _join(texts: list[bytes]) -> tuple[bytes, Offsets]:
+    """One text of all, and where each of them lies in it. Each alone holds ten times its bytes, as orjson left it."""
+    return b"".join(texts), np.fromiter(accumulate(map(len, texts), initial=0), np.int32)
+
+
+def _text_array(joined: bytes, offsets: Offsets) -> pa.Array:
     """The texts, which are UTF-8 by their making, as an array that shares their memory."""
-    offsets = pa.array(np.concatenate(([0], ends)), pa.int32())
-    return pa.Array.from_buffers(pa.string(), len(ends), [None, offsets.buffers()[1], pa.py_buffer(joined)])
+    return pa.Array.from_buffers(pa.string(), len(offsets) - 1, [None, pa.py_buffer(offsets), pa.py_buffer(joined)])
 
 
 def build_table(
