@@ -36,8 +36,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     os.umask(PRIVATE_UMASK)
     telemetry.switch_off()
-    # Arrow brings numpy, whose library for matrices starts threads that spin for a while: here nothing has matrices.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     gc.set_threshold(*GC_THRESHOLD)
     parser = build_parser()
     parsed = parser.parse_args(arguments)
