@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import runpy
+import shutil
+import subprocess
+import sys
 import tempfile
+from pathlib import Path
+from shutil import ignore_patterns
 
 import pytest
 
+import analytics
 from analytics import pipeline
 from analytics.pipeline import RunOptions
 from analytics.replay import kept_increment
@@ -38,3 +45,13 @@ def test_set_up_ends_well_where_nothing_can_be_prepared(builds, tmp_path, monkey
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
     runpy.run_module("analytics.warm_up", run_name="__main__")
     assert not builds.exists()
+
+
+def test_set_up_writes_bytecode_also_where_imports_may_not(tmp_path):
+    package = shutil.copytree(Path(analytics.__file__).parent, tmp_path / "analytics", ignore=ignore_patterns("*.pyc"))
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    code = "from analytics.warm_up import compile_package; compile_package()"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
+    modules = {path.relative_to(package) for path in package.rglob("*.py")}
+    compiled = {path.relative_to(package) for path in package.rglob("*.pyc")}
+    assert {path.parent.parent / f"{path.name.split('.')[0]}.py" for path in compiled} == modules
