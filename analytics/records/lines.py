@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 BUFFER_BYTES = 128 << 10  # stays in the processor's cache: a large one is fetched from memory twice
 
 
-class Line(NamedTuple):
-    """One line as it stands, its newline too, from `position` to `end`. `content` is None for a line over the limit."""
-
-    position: int
-    end: int
-    content: bytes | None
-    is_terminated: bool
+# Where a line starts and where the next one does, its bytes as they stand (None for a line over the limit), and whether
+# a newline ends it. A tuple without names: to give it some takes a third of what reading a line takes.
+Line = tuple[int, int, bytes | None, bool]
 
 
 def open_lines(path: Path) -> BinaryIO:
@@ -34,10 +30,10 @@ def iter_lines(opened: BinaryIO, offset: int, max_line_bytes: int) -> Iterator[L
         end = position + len(content)
         is_terminated = content.endswith(b"\n")
         if is_terminated or len(content) <= max_line_bytes:
-            yield Line(position, end, content, is_terminated)
+            yield position, end, content, is_terminated
         else:
             while not is_terminated and (passed := opened.readline(BUFFER_BYTES)):
                 end += len(passed)
                 is_terminated = passed.endswith(b"\n")
-            yield Line(position, end, None, is_terminated)
+            yield position, end, None, is_terminated
         position = end

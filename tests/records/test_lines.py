@@ -22,8 +22,8 @@ def test_iter_lines_finds_the_same_lines_whatever_the_buffer(lines, is_terminate
     expected = io.BytesIO(content).readlines()
     found = list(iter_lines(io.BufferedReader(io.BytesIO(content), buffer_size), 0, limit))
     position = 0
-    for line, text in zip(found, expected, strict=True):
-        assert (line.position, line.end) == (position, position + len(text))
-        assert line.content == (text if len(text.removesuffix(b"\n")) <= limit else None)
-        assert line.is_terminated == text.endswith(b"\n")
-        position = line.end
+    for (start, end, content, is_terminated), text in zip(found, expected, strict=True):
+        assert (start, end) == (position, position + len(text))
+        assert content == (text if len(text.removesuffix(b"\n")) <= limit else None)
+        assert is_terminated == text.endswith(b"\n")
+        position = end

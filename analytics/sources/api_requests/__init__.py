@@ -238,15 +238,15 @@ def _read_lines(batch: _Batch, opened: BinaryIO, start: int, *, file: str, day: 
     """Read lines from an offset on. Returns the offset after the last whole one."""
     limit = batch.context.settings.max_line_mb << 20
     offset = start
-    for line in iter_lines(opened, start, limit):
-        if not line.is_terminated and not is_final:
+    for position, end, content, is_terminated in iter_lines(opened, start, limit):
+        if not is_terminated and not is_final:
             batch.tally.waiting_count += 1
             break
-        offset = line.end
-        place = Place(file, line.position, day)
-        if line.content is None:
+        offset = end
+        place = Place(file, position, day)
+        if content is None:
             batch.reject(place, f"longer than {limit >> 20} MB", b"")
-        elif stripped := line.content.removeprefix(BOM).strip(BLANKS):
+        elif stripped := content.removeprefix(BOM).strip(BLANKS):
             batch.add_value(stripped, place, is_strict=True)
     return offset
 

@@ -93,8 +93,8 @@ def _iter_archive(context: ExtractContext, path: Path, size: int, parser: EventP
 
 
 def _iter_lines(opened: BinaryIO, limit: int, parser: EventParser) -> Iterator[tuple[int, bytes]]:
-    for line in iter_lines(opened, 0, limit):
-        if line.content is None:
-            parser.refusals.append(Refusal(line.position, f"longer than {limit >> 20} MB"))
+    for position, _, content, _ in iter_lines(opened, 0, limit):
+        if content is None:
+            parser.refusals.append(Refusal(position, f"longer than {limit >> 20} MB"))
         else:
-            yield line.position, line.content
+            yield position, content

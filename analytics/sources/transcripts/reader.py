@@ -27,7 +27,7 @@ from analytics.records import (
     parse_json,
 )
 from analytics.records.conversations import foreign_producer
-from analytics.records.lines import Line, iter_lines
+from analytics.records.lines import iter_lines
 from analytics.sources.transcripts.discovery import Task, read_edges
 
 PROBE_BYTES = 64 << 10
@@ -68,21 +68,21 @@ class FileReader:
 
     def __iter__(self) -> Iterator[tuple[dict[str, Any], int, date]]:
         undated: list[tuple[dict[str, Any], int]] = []
-        for line in iter_lines(self.opened, self.offset, self.max_line_bytes):
+        for start, end, content, is_terminated in iter_lines(self.opened, self.offset, self.max_line_bytes):
             try:
-                found = self._read_line(line)
+                found = self._read_line(start, content, is_terminated=is_terminated)
             except _HalfWritten:
                 self.is_waiting = True
                 break
-            self.offset = line.end
+            self.offset = end
             for record, position in found:
                 instant = parse_instant(record.get("timestamp"))
-                if instant is None and self.last_at is None:
-                    undated.append((record, position))
-                    continue
                 if instant is not None:
                     self.last_at = instant
-                day = instant_date(self.last_at or 0)
+                elif self.last_at is None:
+                    undated.append((record, position))
+                    continue
+                day = instant_date(self.last_at)
                 if undated:
                     yield from ((earlier, place, day) for earlier, place in undated)
                     undated = []
@@ -93,37 +93,39 @@ class FileReader:
         """The hash by which the next run knows this file again."""
         return read_edges(self.opened, self.offset)
 
-    def _read_line(self, line: Line) -> Found:
+    def _read_line(self, start: int, content: bytes | None, *, is_terminated: bool) -> Found:
         """The records of a line: nearly always it is one JSON object, which costs no more than its parsing."""
         if self.foreign_reason is not None:
-            return self._count_foreign(line)
-        if line.content is None:
-            if not line.is_terminated:
+            return self._count_foreign(content, is_terminated=is_terminated)
+        if content is None:
+            if not is_terminated:
                 raise _HalfWritten
-            self.refusals.append(Refusal(line.position, f"longer than {self.max_line_bytes >> 20} MB"))
+            self.refusals.append(Refusal(start, f"longer than {self.max_line_bytes >> 20} MB"))
             return ()
         try:
-            value = orjson.loads(line.content)
+            value = orjson.loads(content)
         except orjson.JSONDecodeError:
-            return self._read_odd_line(line, line.content)
-        return ((value, line.position),) if isinstance(value, dict) else self._read_odd_line(line, line.content)
+            value = None
+        if isinstance(value, dict):
+            return ((value, start),)
+        return self._read_odd_line(start, content, is_terminated=is_terminated)
 
-    def _count_foreign(self, line: Line) -> Found:
+    def _count_foreign(self, content: bytes | None, *, is_terminated: bool) -> Found:
         """No records. A half written end waits here too: its rest would count as a line of its own."""
-        content = b"" if line.content is None else line.content.strip(BLANKS)
-        if line.content is not None and not content:
+        stripped = b"" if content is None else content.strip(BLANKS)
+        if content is not None and not stripped:
             return ()
-        if not line.is_terminated:
+        if not is_terminated:
             try:
-                parse_json(content)
+                parse_json(stripped)
             except ContractViolation as violation:
                 raise _HalfWritten from violation
         self.foreign_count += 1
         return ()
 
-    def _read_odd_line(self, line: Line, content: bytes) -> Found:
+    def _read_odd_line(self, start: int, content: bytes, *, is_terminated: bool) -> Found:
         """What a line holds that is not one JSON object as it stands."""
-        if line.position == 0:
+        if start == 0:
             content = content.removeprefix(BOM)
         stripped = content.strip(BLANKS)
         if not stripped:
@@ -131,20 +133,21 @@ class FileReader:
         try:
             value = parse_json(stripped)
         except ContractViolation as violation:
-            return self._recover(line, line.position + content.index(stripped[:1]), stripped, str(violation))
+            position = start + content.index(stripped[:1])
+            return self._recover(position, stripped, str(violation), is_terminated=is_terminated)
         if isinstance(value, dict):
-            return ((value, line.position),)
-        if not line.is_terminated:
+            return ((value, start),)
+        if not is_terminated:
             raise _HalfWritten
-        self.refusals.append(Refusal(line.position, NOT_AN_OBJECT, stripped))
+        self.refusals.append(Refusal(start, NOT_AN_OBJECT, stripped))
         return ()
 
-    def _recover(self, line: Line, position: int, content: bytes, reason: str) -> Found:
+    def _recover(self, position: int, content: bytes, reason: str, *, is_terminated: bool) -> Found:
         """The objects of a line that holds several; otherwise a rejection for the first reason."""
         try:
             return [(parse_json(part), position + offset) for offset, part in parse_concatenated(content)]
         except ContractViolation as violation:
-            if not line.is_terminated:
+            if not is_terminated:
                 raise _HalfWritten from violation
             self.refusals.append(Refusal(position, reason, content))
             return ()
