@@ -20,9 +20,9 @@ def open_lines(path: Path) -> BinaryIO:
 
 
 def iter_lines(opened: BinaryIO, offset: int, max_line_bytes: int) -> Iterator[Line]:
-    """Lines from an offset on. At most one of them is in memory; the limit does not count its newline.
+    """Lines from an offset on. At most one of them is in memory, and of one over the limit no more than the limit.
 
-    A line over the limit is passed over without being held.
+    The limit does not count a line's newline.
     """
     opened.seek(offset)
     position = offset
