@@ -25,7 +25,7 @@ PREFIX = "ANALYTICS_"
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 DBT_DIR = PROJECT_DIR / "dbt"
 PREPARED_DIR = PROJECT_DIR / ".prepared"  # what is made once for all data folders (analytics/warm_up.py)
-LARGEST_TEXT_MB = 1_024  # a column of Arrow holds two gigabytes of text, and redaction may lengthen one
+LARGEST_TEXT_MB = 512  # Arrow's texts hold two gigabytes, and redaction may make of one almost four times as much
 
 ContentPolicy = Literal["full", "redacted", "metadata"]
 
@@ -62,9 +62,6 @@ def _parse_choice(*choices: str) -> Callable[[str], str]:
         return text
 
     return parse
-
-
-LARGEST_TEXT_MB = 1_024  # Arrow's texts hold two gigabytes, and redaction may lengthen one
 
 
 def _parse_int(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
@@ -173,7 +170,9 @@ class Settings:
         None, _parse_optional_path, "CSV file of thresholds that override dbt/seeds/alert_thresholds.csv"
     )
     workers: int = _setting(lambda: os.cpu_count() or 1, _parse_int(1), "Processes that extract")
-    max_line_mb: int = _setting(256, _parse_int(1, LARGEST_TEXT_MB), "Largest transcript line that is read, in MB")
+    max_line_mb: int = _setting(
+        256, _parse_int(1, LARGEST_TEXT_MB), f"Largest transcript line that is read, in MB, up to {LARGEST_TEXT_MB}"
+    )
     conversation_gap_minutes: int = _setting(
         240, _parse_int(1), "Idle minutes after which a session's next prompt starts a new conversation"
     )
@@ -182,7 +181,9 @@ class Settings:
     )
     hook_retry_limit: int = _setting(3, _parse_int(0), "Runs that try again a queue file that cannot be read now")
     max_hook_mb: int = _setting(
-        64, _parse_int(1, LARGEST_TEXT_MB), "Largest hook payload that is read from the queue, in MB"
+        64,
+        _parse_int(1, LARGEST_TEXT_MB),
+        f"Largest hook payload that is read from the queue, in MB, up to {LARGEST_TEXT_MB}",
     )
     validate: Literal["auto", "always", "never"] = _setting(
         "auto",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import runpy
 import shutil
 import subprocess
@@ -49,7 +48,7 @@ def test_set_up_ends_well_where_nothing_can_be_prepared(builds, tmp_path, monkey
 
 def test_set_up_writes_bytecode_also_where_imports_may_not(tmp_path):
     package = shutil.copytree(Path(analytics.__file__).parent, tmp_path / "analytics", ignore=ignore_patterns("*.pyc"))
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
     code = "from analytics.warm_up import compile_package; compile_package()"
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
     modules = {path.relative_to(package) for path in package.rglob("*.py")}

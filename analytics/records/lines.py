@@ -20,20 +20,22 @@ def open_lines(path: Path) -> BinaryIO:
 
 
 def iter_lines(opened: BinaryIO, offset: int, max_line_bytes: int) -> Iterator[Line]:
-    """Lines from an offset on. At most one of them is in memory, and of one over the limit no more than the limit.
+    """Lines from an offset on, the last of which may lack its newline. The limit does not count that.
 
-    The limit does not count a line's newline.
+    Memory holds two lines, or twice the limit where a longer one is passed over.
     """
     opened.seek(offset)
-    position = offset
+    start = offset
     while content := opened.readline(max_line_bytes + 1):
-        end = position + len(content)
+        end = start + len(content)
         is_terminated = content.endswith(b"\n")
         if is_terminated or len(content) <= max_line_bytes:
-            yield position, end, content, is_terminated
+            yield start, end, content, is_terminated
         else:
-            while not is_terminated and (passed := opened.readline(BUFFER_BYTES)):
-                end += len(passed)
-                is_terminated = passed.endswith(b"\n")
-            yield position, end, None, is_terminated
-        position = end
+            while not is_terminated and (content := opened.readline(BUFFER_BYTES)):
+                end += len(content)
+                is_terminated = content.endswith(b"\n")
+            yield start, end, None, is_terminated
+        if not is_terminated:
+            return  # what is written from now on is the rest of this line
+        start = end

@@ -72,18 +72,6 @@ class _Batch(Generic[P]):
             days[day].append(index)
         return days
 
-    def pick(self, indices: list[int]) -> _Batch[P]:
-        """Some of the records."""
-        if len(indices) == len(self.rows):  # nearly always a batch is of one day
-            return self
-        return _Batch(
-            record_ids=[self.record_ids[index] for index in indices],
-            texts=[self.texts[index] for index in indices],
-            rows=[self.rows[index] for index in indices],
-            places=[self.places[index] for index in indices],
-            days=[self.days[index] for index in indices],
-        )
-
 
 @dataclass
 class _Day:
@@ -150,12 +138,13 @@ class RecordWriter(Generic[P]):
         key = record_id(canonical if identity is None else canonical_json(identity))
         # Flattened while it is at hand: parsed records that wait for their batch cost memory and cold caches.
         row = self._row(record, place)
+        day = _day_of(row, place)
         batch = self._batch
         batch.record_ids.append(key)
         batch.texts.append(canonical)
         batch.rows.append(row)
         batch.places.append(place)
-        batch.days.append(_day_of(row, place))
+        batch.days.append(day)
         batch.byte_count += len(canonical)
         self.row_count += 1
         if batch.byte_count >= REDACT_BYTES:
@@ -196,13 +185,12 @@ class RecordWriter(Generic[P]):
         payloads = None if self._content == "metadata" else _text_array(joined, offsets)
         for day, indices in batch.indices_by_day().items():
             bucket = self._days.setdefault(day, _Day())
-            picked = batch.pick(indices)
-            bucket.rows += picked.rows
-            bucket.record_ids += picked.record_ids
-            bucket.files += [place.file for place in picked.places]
-            bucket.positions += [place.position for place in picked.places]
+            bucket.rows += [batch.rows[index] for index in indices]
+            bucket.record_ids += [batch.record_ids[index] for index in indices]
+            bucket.files += [batch.places[index].file for index in indices]
+            bucket.positions += [batch.places[index].position for index in indices]
             if payloads is not None:
-                # Of a batch of many days, each has its lines copied, in one piece.
+                # Nearly always a batch is of one day; of many, each has its lines copied, in one piece.
                 bucket.payloads.append(payloads if len(indices) == len(payloads) else payloads.take(pa.array(indices)))
         self._buffered_bytes += len(joined)
         if self._buffered_bytes >= FLUSH_BYTES:

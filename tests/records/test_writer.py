@@ -71,6 +71,15 @@ def test_each_row_keeps_its_own_payload_day_and_place_whatever_it_was_redacted_w
             assert payload == record
 
 
+def test_a_record_is_filed_by_what_redaction_leaves_of_it(tmp_path):
+    def flatten(record, place):
+        return {} if record["text"] != SECRET else {"occurred_at": parse_instant("2026-01-01T10:00:00Z")}
+
+    writer = make_context(tmp_path).writer(flatten, source="transcripts", dataset="conversations")
+    writer.add({"text": SECRET}, Place("file", 0, FALLBACK))
+    assert [part.record_date for part in writer.flush()] == [FALLBACK]
+
+
 def test_of_a_record_that_cannot_be_taken_nothing_is_kept(tmp_path):
     """Kept in part, it would give every later record the payload of the one before."""
 

@@ -217,9 +217,11 @@ def test_a_line_over_the_limit_is_a_dead_letter_and_its_neighbours_load(tmp_path
     result = run_extract(settings)
     assert_counted(result)
     assert result.rejected_by_reason == {"longer than 1 MB": 1}
-    assert [row["prompt_text"] for row in committed_rows(settings)] == ["a", "b"]
+    before, long = len(encode(make_prompt("a"))), len(encode(make_prompt("x" * (6 << 20))))
+    rows = committed_rows(settings)
+    assert [(row["prompt_text"], row["_source_position"]) for row in rows] == [("a", 0), ("b", before + long)]
     (letter,) = dead_letters(settings)
-    assert (letter["file"], letter["position"]) == ("-home-dev-app/s1.jsonl", len(encode(make_prompt("a"))))
+    assert (letter["file"], letter["position"]) == ("-home-dev-app/s1.jsonl", before)
 
 
 def test_deep_nesting_with_half_an_emoji_is_rejected_and_the_run_goes_on(settings):
