@@ -27,7 +27,7 @@ from analytics.lake import Lake, Part, Snapshot
 from analytics.lake.upkeep import remove_parts
 from analytics.overrides import OVERRIDES, read_override
 from analytics.result import Result
-from analytics.warehouse import fetch_row, sql_literal, transaction, with_enough_memory
+from analytics.warehouse import fetch_row, sql_identifier, sql_literal, transaction, with_enough_memory
 
 if TYPE_CHECKING:
     import duckdb
@@ -458,7 +458,7 @@ class DuckDBLoader:
 
 def _sql_columns(fields: Iterable[pa.Field]) -> str:
     """Arrow's fields as DuckDB declares them. By itself it could, but imports Arrow's data sets for that, for 45 ms."""
-    return ", ".join(f'"{field.name}" {_sql_type(field.type)}' for field in fields)
+    return ", ".join(f"{sql_identifier(field.name)} {_sql_type(field.type)}" for field in fields)
 
 
 def _sql_type(kind: pa.DataType) -> str:

@@ -19,6 +19,7 @@ import pyarrow as pa
 from analytics.config import Settings
 from analytics.errors import ConfigError, unwritable
 from analytics.targets.snapshot import gold_tables, open_current
+from analytics.warehouse import sql_identifier
 
 if TYPE_CHECKING:
     import duckdb
@@ -30,11 +31,6 @@ MAX_CELL_CHARS = 60
 _FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20", "\t", "\r", "\n")
 # DuckDB's own suggestion is one of its system tables where no other is near.
 _UNKNOWN_TABLE = re.compile(r'Catalog Error: Table with name (\S+) does not exist!\nDid you mean "[^"]*"\?')
-
-
-def quote(name: str) -> str:
-    """A SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def list_tables(settings: Settings) -> pa.Table:
@@ -97,7 +93,7 @@ def read_table(settings: Settings, name: str, *, limit: int | None = None) -> pa
     if table not in tables:
         raise ConfigError(_suggest(name, tables))
     bound = "" if limit is None else f" limit {limit}"
-    return read_query(settings, f"select * from gold.{quote(table)}{bound}")
+    return read_query(settings, f"select * from gold.{sql_identifier(table)}{bound}")
 
 
 def _suggest(name: str, tables: list[str]) -> str:

@@ -136,6 +136,11 @@ def sql_literal(value: object) -> str:
     return "'" + str(value).replace("'", "''") + "'"
 
 
+def sql_identifier(name: str) -> str:
+    """The name of a table or a column, as SQL writes it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def _connect(path: Path, *, is_read_only: bool = False) -> duckdb.DuckDBPyConnection:
     import duckdb
 

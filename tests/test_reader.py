@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from analytics.errors import ConfigError, PublishError
-from analytics.reader import EXPORTED_FORMS, published_tables, quote, read_query, render, write_table
+from analytics.reader import EXPORTED_FORMS, published_tables, read_query, render, write_table
 from analytics.targets import snapshot
+from analytics.warehouse import sql_identifier
 from tests.builders import make_gold
 
 FORMULAS = ["=cmd|'/c calc'!A0", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "\nx", "\uff1d1+1"]
@@ -139,5 +140,7 @@ def test_an_empty_result_has_its_header(published):
     assert rendered("select n from fct_x where false", "csv", published) == "n\n"
 
 
-def test_quote_makes_any_name_an_identifier(published):
-    assert read_query(published, f"select 1 as {quote(chr(34) + '; drop table x')}").column_names == ['"; drop table x']
+def test_sql_identifier_quotes_any_name(published):
+    assert read_query(published, f"select 1 as {sql_identifier(chr(34) + '; drop table x')}").column_names == [
+        '"; drop table x'
+    ]
