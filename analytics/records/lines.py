@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +18,15 @@ Line = tuple[int, int, bytes | None, bool]
 def open_lines(path: Path) -> BinaryIO:
     """A file to be read by `iter_lines`, which is slow with the usual buffer."""
     return path.open("rb", buffering=BUFFER_BYTES)
+
+
+def read_edges(opened: BinaryIO, offset: int, size: int) -> tuple[bytes, bytes]:
+    """The first bytes of a file, and those before an offset, by which it is known again: at most so many each.
+
+    Read past the buffer, which would take in far more.
+    """
+    file, count = opened.fileno(), min(size, offset)
+    return os.pread(file, count, 0), os.pread(file, count, offset - count)
 
 
 def iter_lines(opened: BinaryIO, offset: int, max_line_bytes: int) -> Iterator[Line]:

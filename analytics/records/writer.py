@@ -136,7 +136,7 @@ class RecordWriter(Generic[P]):
         """
         canonical = canonical_json(record) if canonical is None else canonical
         key = record_id(canonical if identity is None else canonical_json(identity))
-        # Flattened while it is at hand: parsed records that wait for their batch cost memory and cold caches.
+        # Flattened and dated while it is at hand: parsed records that wait for their batch cost memory and cold caches.
         row = self._row(record, place)
         day = _day_of(row, place)
         batch = self._batch

@@ -18,9 +18,9 @@ from analytics.records.lines import iter_lines
     st.integers(0, 30),
 )
 @hypothesis_settings(max_examples=300)
-def test_iter_lines_finds_the_same_lines_whatever_the_buffer(lines, is_terminated, buffer_size, limit, offset):
+def test_iter_lines_finds_the_same_lines_whatever_the_buffer(lines, ends_with_newline, buffer_size, limit, offset):
     """A line just over the limit was read or refused by where a chunk ended."""
-    file = b"\n".join(lines) + (b"\n" if is_terminated and lines else b"")
+    file = b"\n".join(lines) + (b"\n" if ends_with_newline and lines else b"")
     expected = io.BytesIO(file[offset:]).readlines()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("analytics.records.lines.BUFFER_BYTES", buffer_size)

@@ -20,7 +20,7 @@ from analytics.errors import ContractViolation, reason_of
 from analytics.files import list_files
 from analytics.lake import Rejection, State
 from analytics.records import BLANKS, BOM, Refusal, parse_json
-from analytics.records.lines import iter_lines, open_lines
+from analytics.records.lines import iter_lines, open_lines, read_edges
 from analytics.records.spelling import spell
 from analytics.records.writer import Place
 from analytics.sources import ExtractContext, ExtractResult, Source, Tally, refile
@@ -258,9 +258,7 @@ def _is_same(opened: BinaryIO, known: State, size: int) -> bool:
 
 def _head(opened: BinaryIO, offset: int) -> str:
     """A hash of a file's beginning and of what stands before an offset."""
-    file, size = opened.fileno(), min(_HEAD_BYTES, offset)
-    edges = os.pread(file, size, 0) + b"|" + os.pread(file, size, offset - size)
-    return hashlib.sha256(edges).hexdigest()[:32]
+    return hashlib.sha256(b"|".join(read_edges(opened, offset, _HEAD_BYTES))).hexdigest()[:32]
 
 
 # ---------------------------------------------------------------- the live stream

@@ -16,6 +16,7 @@ from analytics.errors import reason_of
 from analytics.files import file_key, shown_name
 from analytics.lake import State
 from analytics.records.conversations import transcript_name
+from analytics.records.lines import read_edges
 
 EDGE_BYTES = 1_024
 META_SUFFIX = ".meta.json"
@@ -158,16 +159,13 @@ def _resume(file: TranscriptFile, entry: Mapping[str, Any]) -> Task:
     if file.size >= offset:
         try:
             with file.path.open("rb") as opened:
-                if read_edges(opened, offset) == entry["edges"]:
+                if hash_edges(opened, offset) == entry["edges"]:
                     return Task(file, offset, entry["last_at"], entry.get("refused"))
         except OSError:
             pass  # the reader meets the same error and reports it
     return Task(file)
 
 
-def read_edges(opened: BinaryIO, offset: int) -> str:
+def hash_edges(opened: BinaryIO, offset: int) -> str:
     """A hash of the first bytes of what was consumed and of the last ones."""
-    file, start = opened.fileno(), max(0, offset - EDGE_BYTES)
-    # Not through the buffer, which would read far more.
-    edges = os.pread(file, min(EDGE_BYTES, offset), 0) + os.pread(file, offset - start, start)
-    return hashlib.sha256(edges).hexdigest()[:24]
+    return hashlib.sha256(b"".join(read_edges(opened, offset, EDGE_BYTES))).hexdigest()[:24]

@@ -28,7 +28,7 @@ from analytics.records import (
 )
 from analytics.records.conversations import foreign_producer
 from analytics.records.lines import iter_lines
-from analytics.sources.transcripts.discovery import Task, read_edges
+from analytics.sources.transcripts.discovery import Task, hash_edges
 
 PROBE_BYTES = 64 << 10
 # Cheap to look for, so that Claude Code's own files are parsed once only.
@@ -70,10 +70,16 @@ class FileReader:
         undated: list[tuple[dict[str, Any], int]] = []
         for start, end, content, is_terminated in iter_lines(self.opened, self.offset, self.max_line_bytes):
             try:
-                found = self._read_line(start, content, is_terminated=is_terminated)
-            except _HalfWritten:
-                self.is_waiting = True
-                break
+                if self.foreign_reason is None:
+                    found = self._read_line(start, content)
+                else:
+                    found = self._count_foreign(start, content, is_terminated=is_terminated)
+            except _Refused as refused:
+                if not is_terminated:  # half written: left for the next run
+                    self.is_waiting = True
+                    break
+                self.refusals.append(refused.refusal)
+                found = ()
             self.offset = end
             for record, position in found:
                 instant = parse_instant(record.get("timestamp"))
@@ -91,26 +97,21 @@ class FileReader:
 
     def edges(self) -> str:
         """The hash by which the next run knows this file again."""
-        return read_edges(self.opened, self.offset)
+        return hash_edges(self.opened, self.offset)
 
-    def _read_line(self, start: int, content: bytes | None, *, is_terminated: bool) -> Found:
+    def _read_line(self, start: int, content: bytes | None) -> Found:
         """The records of a line: nearly always it is one JSON object, which costs no more than its parsing."""
-        if self.foreign_reason is not None:
-            return self._count_foreign(content, is_terminated=is_terminated)
         if content is None:
-            if not is_terminated:
-                raise _HalfWritten
-            self.refusals.append(Refusal(start, f"longer than {self.max_line_bytes >> 20} MB"))
-            return ()
+            raise _Refused(start, f"longer than {self.max_line_bytes >> 20} MB")
         try:
             value = orjson.loads(content)
         except orjson.JSONDecodeError:
             value = None
         if isinstance(value, dict):
             return ((value, start),)
-        return self._read_odd_line(start, content, is_terminated=is_terminated)
+        return self._read_odd_line(start, content)
 
-    def _count_foreign(self, content: bytes | None, *, is_terminated: bool) -> Found:
+    def _count_foreign(self, start: int, content: bytes | None, *, is_terminated: bool) -> Found:
         """No records. A half written end waits here too: its rest would count as a line of its own."""
         stripped = b"" if content is None else content.strip(BLANKS)
         if content is not None and not stripped:
@@ -119,11 +120,11 @@ class FileReader:
             try:
                 parse_json(stripped)
             except ContractViolation as violation:
-                raise _HalfWritten from violation
+                raise _Refused(start, str(violation)) from violation
         self.foreign_count += 1
         return ()
 
-    def _read_odd_line(self, start: int, content: bytes, *, is_terminated: bool) -> Found:
+    def _read_odd_line(self, start: int, content: bytes) -> Found:
         """What a line holds that is not one JSON object as it stands."""
         if start == 0:
             content = content.removeprefix(BOM)
@@ -133,28 +134,25 @@ class FileReader:
         try:
             value = parse_json(stripped)
         except ContractViolation as violation:
-            position = start + content.index(stripped[:1])
-            return self._recover(position, stripped, str(violation), is_terminated=is_terminated)
+            return self._recover(start + content.index(stripped[:1]), stripped, str(violation))
         if isinstance(value, dict):
             return ((value, start),)
-        if not is_terminated:
-            raise _HalfWritten
-        self.refusals.append(Refusal(start, NOT_AN_OBJECT, stripped))
-        return ()
+        raise _Refused(start, NOT_AN_OBJECT, stripped)
 
-    def _recover(self, position: int, content: bytes, reason: str, *, is_terminated: bool) -> Found:
-        """The objects of a line that holds several; otherwise a rejection for the first reason."""
+    def _recover(self, position: int, content: bytes, reason: str) -> Found:
+        """The objects of a line that holds several; otherwise it is refused for the first reason."""
         try:
             return [(parse_json(part), position + offset) for offset, part in parse_concatenated(content)]
         except ContractViolation as violation:
-            if not is_terminated:
-                raise _HalfWritten from violation
-            self.refusals.append(Refusal(position, reason, content))
-            return ()
+            raise _Refused(position, reason, content) from violation
 
 
-class _HalfWritten(Exception):
-    """The file ends in the middle of a line: leave it for the next run."""
+class _Refused(Exception):
+    """A line that cannot be read, at least not yet: at a file's end it may be half written."""
+
+    def __init__(self, position: int, reason: str, content: bytes = b"") -> None:
+        super().__init__(reason)
+        self.refusal = Refusal(position, reason, content)
 
 
 def find_foreign_producer(head: bytes) -> str | None:
