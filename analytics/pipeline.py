@@ -45,9 +45,6 @@ from analytics.validator import (
 from analytics.warehouse import open_warehouse
 from analytics.workers import Worker
 
-# Past this dbt's own seconds matter little, and the memory of a process of its own matters more.
-REPLAY_ROW_LIMIT = 1_000_000
-
 
 @dataclass(frozen=True)
 class Observer:
@@ -223,7 +220,7 @@ class PipelineRun:
             self._plan = loader.plan_build(
                 run_id=run_id, fingerprint=self._fingerprint, is_full_refresh=self._options.is_full_refresh
             )
-            if self._plan.is_full_refresh or self._plan.row_count > REPLAY_ROW_LIMIT:
+            if self._plan.is_full_refresh:
                 self._increment = None
                 self._dbt.start()
             note_build(connection, self._plan, run_id=run_id, row_count=load.new_row_count)
@@ -248,7 +245,7 @@ class PipelineRun:
         with record_stage(self._stages, "transform") as record, self._dbt as worker:
             transformed = None
             if self._increment is not None:
-                transformed = transform_again(self._settings, self._increment, is_thorough=is_thorough)
+                transformed = transform_again(self._settings, self._plan, self._increment, is_thorough=is_thorough)
             if transformed is None:
                 self._held_warehouse.close()
                 is_thorough |= self._increment is None

@@ -127,11 +127,13 @@ def _learn_increment(settings: Settings) -> None:
         build(settings, is_full_refresh=False)
 
 
-def transform_again(settings: Settings, increment: Increment, *, is_thorough: bool) -> TransformResult | None:
+def transform_again(
+    settings: Settings, plan: BuildPlan, increment: Increment, *, is_thorough: bool
+) -> TransformResult | None:
     """`transform` without dbt, by an increment that it built before; None when that does not succeed."""
     started = time.monotonic()
     statements = increment.statements if is_thorough else increment.quick_statements
-    if not replay(settings, statements):
+    if not replay(settings, statements, row_count=plan.row_count):
         return None
     return TransformResult(
         model_count=sum(statement.kind == "model" for statement in statements),

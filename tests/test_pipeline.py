@@ -502,15 +502,6 @@ def test_an_increment_is_built_without_dbt_where_that_succeeds(settings, monkeyp
     assert prompts(settings) == ["a", "b"]
 
 
-def test_a_large_increment_is_dbts(settings, monkeypatch):
-    monkeypatch.setattr(pipeline, "REPLAY_ROW_LIMIT", 1)
-    write_transcript(settings, make_prompt("a"))
-    pipeline.run(settings)
-    keep_increment("f", [Statement("model", "fct_lines", "create or replace table gold.fct_lines as " + LINES)])
-    write_transcript(settings, make_prompt("b"), name="-home-dev-app/s2.jsonl")
-    assert not pipeline.run(settings).transform.is_replayed
-
-
 def test_an_increment_that_fails_without_dbt_is_dbts(settings):
     write_transcript(settings, make_prompt("a"))
     pipeline.run(settings)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import duckdb
 import pytest
 
@@ -61,6 +63,27 @@ def test_a_model_that_needs_more_memory_than_usual_is_built_with_more(settings, 
         connection.execute(large)
     assert replay(settings, (Statement("model", "fct_lines", large),))
     assert numbers(settings) == [1, 8_000_000]
+
+
+@pytest.mark.parametrize(("row_count", "is_together", "patience_s"), [(1, True, 30.0), (2, False, 0.1)])
+def test_statements_over_many_rows_have_the_memory_bound_to_themselves(
+    settings, monkeypatch, row_count, is_together, patience_s
+):
+    monkeypatch.setattr(replay_module, "CONCURRENT_ROW_LIMIT", 1)
+    both, met = threading.Barrier(2), []
+
+    def meet(*_):
+        try:
+            both.wait(patience_s)
+            met.append(True)
+        except threading.BrokenBarrierError:
+            both.reset()
+            met.append(False)
+
+    monkeypatch.setattr(replay_module, "_execute", meet)
+    statements = [Statement("model", name, "select 1") for name in ("fct_lines", "fct_calls")]
+    assert replay(settings, statements, row_count=row_count)
+    assert met == [is_together] * 2
 
 
 def test_another_state_of_the_project_has_nothing_kept():

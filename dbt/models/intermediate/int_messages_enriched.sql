@@ -56,6 +56,7 @@ lines_ranked as (
     select
         line_places.record_id,
         line_places.record_date,
+        line_places.message_source_id,
         row_number() over (
             partition by line_places.message_source_id
             order by
@@ -74,16 +75,6 @@ lines_ranked as (
         on
             line_places.session_id = threads.session_id
             and coalesce(line_places.agent_id, '') = coalesce(threads.agent_id, '')
-),
-
-first_lines as (
-    select lines.*
-    from lines
-    inner join lines_ranked
-        on
-            lines.record_id = lines_ranked.record_id
-            and lines.record_date = lines_ranked.record_date
-            and lines_ranked.line_rank = 1
 ),
 
 -- One line may come twice within a holder (rewritten with another version), so by line first, then by holder.
@@ -119,14 +110,48 @@ holder_sizes as (
 message_sizes as (
     select
         message_source_id,
-        cast(coalesce(max(text_char_count), 0) as bigint) as text_char_count,
-        cast(coalesce(max(thinking_char_count), 0) as bigint) as thinking_char_count,
-        cast(coalesce(max(tool_input_char_count), 0) as bigint) as tool_input_char_count,
-        cast(coalesce(max(image_count), 0) as bigint) as image_count,
+        cast(coalesce(max(text_char_count), 0) as bigint) as max_text_char_count,
+        cast(coalesce(max(thinking_char_count), 0) as bigint) as max_thinking_char_count,
+        cast(coalesce(max(tool_input_char_count), 0) as bigint) as max_tool_input_char_count,
+        cast(coalesce(max(image_count), 0) as bigint) as max_image_count,
         cast(max(line_count) as bigint) as line_count,
         cast(count(*) as bigint) as copy_count
     from holder_sizes
     group by message_source_id
+),
+
+-- Which line stands for a message, with its sizes: one relation, so that no second one is kept in memory while all
+-- lines pass it.
+owning_lines as (
+    select
+        lines_ranked.record_id,
+        lines_ranked.record_date,
+        message_sizes.max_text_char_count,
+        message_sizes.max_thinking_char_count,
+        message_sizes.max_tool_input_char_count,
+        message_sizes.max_image_count,
+        message_sizes.line_count,
+        message_sizes.copy_count
+    from lines_ranked
+    inner join message_sizes
+        on lines_ranked.message_source_id = message_sizes.message_source_id
+    where lines_ranked.line_rank = 1
+),
+
+first_lines as (
+    select
+        lines.*,
+        owning_lines.max_text_char_count,
+        owning_lines.max_thinking_char_count,
+        owning_lines.max_tool_input_char_count,
+        owning_lines.max_image_count,
+        owning_lines.line_count,
+        owning_lines.copy_count
+    from lines
+    inner join owning_lines
+        on
+            lines.record_id = owning_lines.record_id
+            and lines.record_date = owning_lines.record_date
 ),
 
 -- Six of seven user lines are tool results. What Claude Code puts in says so by a flag, a tag or, since
@@ -222,12 +247,12 @@ messages_enriched as (
         end as task_category,
 
         ---------- measures
-        message_sizes.text_char_count,
-        message_sizes.thinking_char_count,
-        message_sizes.tool_input_char_count,
-        message_sizes.image_count,
-        message_sizes.line_count,
-        message_sizes.copy_count,
+        messages_classified.max_text_char_count as text_char_count,
+        messages_classified.max_thinking_char_count as thinking_char_count,
+        messages_classified.max_tool_input_char_count as tool_input_char_count,
+        messages_classified.max_image_count as image_count,
+        messages_classified.line_count,
+        messages_classified.copy_count,
 
         ---------- booleans
         messages_classified.message_kind = 'human_prompt' as is_human_prompt,
@@ -241,8 +266,6 @@ messages_enriched as (
         {{ local_hour_of_day('messages_classified.occurred_at') }} as hour_of_day_local,
         messages_classified.limit_reset_at
     from messages_classified
-    inner join message_sizes
-        on messages_classified.message_source_id = message_sizes.message_source_id
 )
 
 select * from messages_enriched
