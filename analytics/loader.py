@@ -81,7 +81,7 @@ ENTITIES_SQL = {
             nullif(session_id, '') is not null
             or line_type in ('user', 'assistant', 'progress')
             or message_role = 'user'
-            or line_subtype = 'compact_boundary'
+            or line_subtype in ('compact_boundary', 'api_error')
     """,
     # A firing without a time may be filed under several days: its copies are one entity.
     "hook_events": """

@@ -25,7 +25,7 @@ BLOCK = pa.struct(
             "error_marker",
             pa.string(),
             "Of a tool_result with is_error, which of Claude Code's phrases it carries: user_rejected, interrupted, "
-            "permission_denied, hook_blocked, timeout, not_found, tool_use_error, exit_code, other.",
+            "cancelled, permission_denied, hook_blocked, timeout, not_found, tool_use_error, exit_code, other.",
         ),
         describe("exit_code", pa.int64(), "Of a tool_result that begins 'Exit code N', N."),
         describe("file_path", pa.string(), "Of a tool_use, the file its input names."),

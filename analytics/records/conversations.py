@@ -105,6 +105,8 @@ _ERROR_MARKERS: tuple[tuple[str, re.Pattern[str]], ...] = (
         "interrupted",
         re.compile(r"\[Request interrupted|[Ii]nterrupted by (?:the )?user|was interrupted|aborted by user"),
     ),
+    # With the call beside it that failed: it never ran.
+    ("cancelled", re.compile(r"Sibling tool call errored|Cancelled: parallel tool call")),
     ("hook_blocked", re.compile(r"hook (?:blocking )?error|blocked by (?:a )?hook|[Hh]ook .{0,60}(?:denied|blocked)")),
     (
         "permission_denied",

@@ -176,6 +176,31 @@ def test_a_failure_with_the_id_of_a_response_is_a_failure_and_none_of_its_facts(
     assert [row["event_type"] for row in failures] == ["ApiRequestFailure"]
 
 
+def test_a_transcript_tells_of_failed_attempts_where_nothing_else_does(warehouse: Warehouse) -> None:
+    """Without a proxy no attempt had failed, though Claude Code had written of each."""
+
+    def make_failure(minute: int, session_id: str, uuid: str) -> Row:
+        moment, about = f"01 12:{minute:02}", {"line_subtype": "api_error", "message_role": None}
+        return make_line("system", moment, session_id=session_id, line_uuid=uuid, **about)
+
+    warehouse.reset()
+    lines = [
+        make_failure(1, "s1", "x1"),
+        make_failure(1, "fork", "x1"),
+        make_prompt_row("go on", "02 12:00", session_id="fork"),
+        make_failure(2, "s1", "x2"),
+        make_answer_row("given up", "01 12:03", is_api_error=True),
+        make_failure(4, "seen", "x3"),
+    ]
+    failure = make_request_event("01 12:04", session_id="seen", status="error", status_code=529, output_tokens=0)
+    warehouse.build(lines, (), [failure])
+    events = warehouse.query(
+        "select session_id, metric_source, count(*) as n from gold.mart_metric_events "
+        "join gold.dim_sessions using (session_key) where event_type = 'ApiRequestFailure' group by all order by 1"
+    )
+    assert [tuple(event.values()) for event in events] == [("s1", "transcripts", 3), ("seen", "api_requests", 1)]
+
+
 def test_a_session_has_as_many_conversations_as_there_are_rows_of_them(warehouse: Warehouse) -> None:
     """One that only a subagent wrote in had a row there and a zero here."""
     side = {"agent_id": "a1", "is_sidechain": True, "session_id": "side"}

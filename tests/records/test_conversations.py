@@ -215,6 +215,8 @@ def test_an_unknown_kind_of_line_passes_through():
         ("[Request interrupted by user for tool use]", "interrupted"),
         ("Exit code 1\nboom", "exit_code"),
         ("<tool_use_error>File has not been read yet.</tool_use_error>", "tool_use_error"),
+        ("<tool_use_error>Sibling tool call errored</tool_use_error>", "cancelled"),
+        ("<tool_use_error>Cancelled: parallel tool call Bash(make) errored</tool_use_error>", "cancelled"),
         ("Command timed out after 2m", "timeout"),
         ("Exit code 143\nCommand timed out after 2m 0.0s", "timeout"),
         (f"Permission to use Bash with command {'ls ' * 50} has been denied.", "permission_denied"),

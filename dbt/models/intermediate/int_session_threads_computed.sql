@@ -14,7 +14,7 @@ lines as (
         session_id <> 'unknown'
         or line_type in ('user', 'assistant', 'progress')
         or message_role = 'user'
-        or line_subtype = 'compact_boundary'
+        or line_subtype in ('compact_boundary', 'api_error')
 ),
 
 threads as (

@@ -1,6 +1,7 @@
 {{ config(materialized='incremental') }}
 
 {%- set refusals = "('user_rejected', 'permission_denied', 'hook_blocked')" %}
+{%- set stops = "('interrupted', 'cancelled')" %}
 
 with
 
@@ -166,8 +167,7 @@ results as (
 ),
 
 -- The transcript's result speaks first; hooks know denials and interrupts, and speak where there is no result.
--- Refused, or stopped by a person, is not a failure of the tool.
-tool_usage as (
+calls_answered as (
     select
         ---------- keys
         {{ surrogate_key(['calls.tool_use_id']) }} as tool_call_key,
@@ -184,31 +184,13 @@ tool_usage as (
         ---------- attributes
         coalesce(calls.tool_name, 'unknown') as tool_name,
         case
-            when
-                results.error_marker in {{ refusals }}
-                or results.tool_denial_kind is not null
-                then 'rejected'
+            when results.error_marker in {{ refusals }} then results.error_marker
+            when results.tool_denial_kind = 'user-rejected' then 'user_rejected'
+            when results.tool_denial_kind is not null then 'permission_denied'
             when
                 hook_calls.is_denied and not hook_calls.has_ended and not hook_calls.has_failed
-                then 'rejected'
-            when
-                results.error_marker = 'interrupted'
-                or results.is_result_interrupted
-                or hook_calls.is_interrupt
-                then 'interrupted'
-            when results.is_error then 'error'
-            when results.tool_use_id is not null then 'success'
-            when hook_calls.has_ended then 'success'
-            when
-                hook_calls.has_failed and hook_calls.error_marker in {{ refusals }}
-                then 'rejected'
-            when
-                hook_calls.has_failed and hook_calls.error_marker = 'interrupted'
-                then 'interrupted'
-            when hook_calls.has_failed then 'error'
-            else 'unanswered'
-        end as outcome,
-        case
+                then 'permission_denied'
+            when results.is_result_interrupted or hook_calls.is_interrupt then 'interrupted'
             when results.is_error then coalesce(results.error_marker, 'other')
             when results.tool_use_id is null and hook_calls.has_failed and not hook_calls.has_ended
                 then coalesce(hook_calls.error_marker, 'other')
@@ -264,6 +246,20 @@ tool_usage as (
         on calls.tool_use_id = results.tool_use_id
     left join hook_calls
         on calls.tool_use_id = hook_calls.tool_use_id
+),
+
+-- Refused, stopped by a person or cancelled beside a call that failed is not a failure of the tool.
+tool_usage as (
+    select
+        *,
+        case
+            when error_type in {{ refusals }} then 'rejected'
+            when error_type in {{ stops }} then 'interrupted'
+            when error_type is not null then 'error'
+            when answered_at is not null then 'success'
+            else 'unanswered'
+        end as outcome
+    from calls_answered
 )
 
 select * from tool_usage

@@ -1,7 +1,8 @@
 with
 
 compactions as (
-    select * from {{ ref('int_compactions_deduplicated') }}
+    select * from {{ ref('int_system_lines_deduplicated') }}
+    where line_subtype = 'compact_boundary'
 ),
 
 sessions as (
@@ -11,7 +12,7 @@ sessions as (
 compactions_placed as (
     select
         ---------- keys
-        compactions.compaction_key,
+        compactions.system_line_key as compaction_key,
         compactions.session_key,
         sessions.project_key,
 
@@ -28,12 +29,12 @@ compactions_placed as (
         cast(row_number() over (
             partition by compactions.session_key
             order by
-                compactions.compacted_at asc nulls last, compactions.compaction_key asc nulls last
+                compactions.occurred_at asc nulls last, compactions.system_line_key asc nulls last
         ) as bigint) as compaction_number,
 
         ---------- dates and instants
-        compactions.compacted_at,
-        cast(compactions.compacted_at as date) as compacted_date
+        compactions.occurred_at as compacted_at,
+        cast(compactions.occurred_at as date) as compacted_date
     from compactions
     left join sessions
         on compactions.session_id = sessions.session_id

@@ -9,8 +9,7 @@ requests as (
 ),
 
 failures as (
-    select * from {{ ref('int_api_request_matches') }}
-    where match_type = 'failed'
+    select * from {{ ref('int_api_failures_combined') }}
 ),
 
 sessions as (
@@ -95,7 +94,7 @@ metric_events as (
     union all
     select
         ---------- keys
-        failures.api_request_event_key as metric_event_key,
+        failures.api_failure_key as metric_event_key,
         failures.session_key,
         sessions.project_key,
 
@@ -103,10 +102,10 @@ metric_events as (
         'ApiRequestFailure' as event_type,
         'api' as event_category,
         'error' as metric_type,
-        'api_requests' as metric_source,
+        failures.failure_source as metric_source,
         failures.model_name,
         cast(null as {{ string_type() }}) as tool_name,
-        ' failure' as tags,
+        ' failure' || {{ tag_if('failures.is_sidechain', 'subagent') }} as tags,
 
         ---------- measures
         failures.latency_ms as duration_ms,
@@ -119,11 +118,11 @@ metric_events as (
 
         ---------- booleans
         true as is_failure,
-        false as is_sidechain,
+        failures.is_sidechain,
 
         ---------- dates and instants
         failures.occurred_at,
-        failures.occurred_date
+        cast(failures.occurred_at as date) as occurred_date
     from failures
     left join sessions
         on failures.session_key = sessions.session_key

@@ -30,7 +30,7 @@ points as (
     ] %}
     select
         'daily_{{ column }}' as metric_name,
-        day_number,
+        cast(day_number as double) as day_number,
         date_day,
         cast({{ column }} as double) as measured_value
     from days
@@ -46,9 +46,12 @@ lines_fitted as (
         metric_name,
         count(measured_value) as point_count,
         avg(measured_value) as mean_value,
-        regr_slope(measured_value, cast(day_number as double)) as daily_slope,
-        regr_intercept(measured_value, cast(day_number as double)) as intercept,
-        regr_r2(measured_value, cast(day_number as double)) as fit_ratio,
+        -- Through one day goes no line, of which engines say NaN or null.
+        case when count(measured_value) > 1 then regr_slope(measured_value, day_number) end
+            as daily_slope,
+        case when count(measured_value) > 1 then regr_intercept(measured_value, day_number) end
+            as intercept,
+        regr_r2(measured_value, day_number) as fit_ratio,
         min(date_day) as first_day,
         max(date_day) as last_day
     from points

@@ -2,7 +2,7 @@ with
 
 conversations as (
     select * from {{ ref('stg_conversations') }}
-    where line_subtype = 'compact_boundary'
+    where line_subtype in ('compact_boundary', 'api_error')
 ),
 
 threads as (
@@ -11,13 +11,10 @@ threads as (
 
 -- Forks and subagents copy the line, with its instant; whose it is goes by the order of int_messages_enriched, so
 -- that a compaction and its summary are in one session.
-boundaries as (
+lines_ranked as (
     select
         conversations.*,
-        coalesce(conversations.line_uuid, conversations.record_id) as boundary_id,
-        coalesce(
-            conversations.occurred_at, cast(conversations.record_date as {{ timestamp_type() }})
-        ) as compacted_at,
+        coalesce(conversations.line_uuid, conversations.record_id) as line_id,
         row_number() over (
             partition by coalesce(conversations.line_uuid, conversations.record_id)
             order by
@@ -36,19 +33,32 @@ boundaries as (
             and coalesce(conversations.agent_id, '') = coalesce(threads.agent_id, '')
 ),
 
-compactions_deduplicated as (
+system_lines_deduplicated as (
     select
-        {{ surrogate_key(['boundary_id']) }} as compaction_key,
+        ---------- keys
+        {{ surrogate_key(['line_id']) }} as system_line_key,
         {{ surrogate_key(['session_id']) }} as session_key,
+
+        ---------- ids
         session_id,
         agent_id,
+
+        ---------- attributes
+        line_subtype,
         compact_trigger,
+
+        ---------- measures
         compact_pre_tokens,
         compact_post_tokens,
         duration_ms,
-        compacted_at
-    from boundaries
+
+        ---------- booleans
+        is_sidechain or agent_id is not null as is_sidechain,
+
+        ---------- dates and instants
+        coalesce(occurred_at, cast(record_date as {{ timestamp_type() }})) as occurred_at
+    from lines_ranked
     where copy_number = 1
 )
 
-select * from compactions_deduplicated
+select * from system_lines_deduplicated
