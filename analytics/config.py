@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from analytics.errors import ConfigError
 
@@ -26,6 +27,7 @@ PROJECT_DIR = Path(__file__).resolve().parent.parent
 DBT_DIR = PROJECT_DIR / "dbt"
 PREPARED_DIR = PROJECT_DIR / ".prepared"  # what is made once for all data folders (analytics/warm_up.py)
 LARGEST_TEXT_MB = 512  # Arrow's texts hold two gigabytes, and redaction may make of one almost four times as much
+LARGEST_NUMBER = 999_999_999  # in minutes, also as milliseconds, it is a number of every engine
 
 ContentPolicy = Literal["full", "redacted", "metadata"]
 
@@ -64,12 +66,10 @@ def _parse_choice(*choices: str) -> Callable[[str], str]:
     return parse
 
 
-def _parse_int(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
+def _parse_int(minimum: int, maximum: int = LARGEST_NUMBER) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        is_number = re.fullmatch(r"[0-9]{1,15}", text)
-        if not is_number or int(text) < minimum or (maximum is not None and int(text) > maximum):
-            bounds = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
-            raise ValueError(f"must be a whole number {bounds}")
+        if not re.fullmatch(r"[0-9]{1,15}", text) or not minimum <= int(text) <= maximum:
+            raise ValueError(f"must be a whole number from {minimum} to {maximum}")
         return int(text)
 
     return parse
@@ -104,14 +104,15 @@ def _parse_mongo_name(text: str) -> str:
 
 
 def _parse_url(text: str) -> str:
-    if not re.match(r"https?://[^\s/]", text):
-        raise ValueError("must begin with http:// or https://")
-    return text
-
-
-def _parse_stream_url(text: str) -> str:
-    if text and not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s@#]*)?(\?[^\s#]*)?", text):
-        raise ValueError("must begin with http:// or https:// and hold no password")
+    if not re.fullmatch(r"https?://[^\s/?#@]+([/?#][!-~]*)?", text):
+        raise ValueError("must begin with http:// or https://, hold no password and be percent-encoded")
+    try:
+        split = urlsplit(text)
+        is_address = split.port != 0 and (split.hostname or "").encode("idna")
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise ValueError("names no host and port that there can be")
     return text
 
 
@@ -212,7 +213,7 @@ class Settings:
         None, _parse_optional_path, "Folder of API request events as JSON lines, as a proxy writes them"
     )
     api_requests_url: str = _setting(
-        "", _parse_stream_url, "Live stream of API request events, http://.../api/sse/analytics; empty leaves it out"
+        "", _parse_url, "Live stream of API request events, http://.../api/sse/analytics; empty leaves it out"
     )
     api_requests_seconds: int = _setting(5, _parse_int(1), "Seconds that each run listens to that stream")
     keep_days: tuple[tuple[str, int], ...] = _setting(
@@ -222,7 +223,7 @@ class Settings:
     )
     keep_versions: int = _setting(3, _parse_int(3), "Published versions that are kept")
     run_interval_hours: int = _setting(
-        1, _parse_int(1), "Hours between scheduled runs; doctor compares clean-ups with it"
+        1, _parse_int(1, 8_760), "Hours between scheduled runs; doctor compares clean-ups with it"
     )
     metabase_url: str = _setting(
         "", _parse_url, "Address of the Metabase that is filled with the dashboards; empty for none"
@@ -319,7 +320,7 @@ def load_settings(
 
     Raises:
         ConfigError: a variable with our prefix is unknown, a value does not parse, or no data
-            folder can be where it is to be. The message names the variable and never repeats the value of a secret.
+            folder can be where it is to be. The message names the variable and never repeats a secret.
     """
     variables = dict(os.environ if environment is None else environment)
     dotenv = dotenv or PROJECT_DIR / ".env"
@@ -352,7 +353,7 @@ def _parse(name: str, text: str, parse: Callable[[str], Any], *, is_secret: bool
     try:
         return parse(text)
     except ValueError as error:
-        shown = "" if is_secret else f" (it is {text!r})"
+        shown = "" if is_secret or re.search("://.*@", text) else f" (it is {text!r})"
         raise ConfigError(f"{name} {error}{shown}.") from error
 
 

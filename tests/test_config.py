@@ -63,6 +63,7 @@ def test_load_settings_names_an_unknown_setting_and_its_neighbour(tmp_path):
         ("WORKERS", "-1"),
         ("WORKERS", "2.5"),
         ("WORKERS", "\u0662"),
+        ("RUN_INTERVAL_HOURS", "8761"),
         ("KEEP_VERSIONS", "2"),
         ("HOST_ID", "a/b"),
         ("HOST_ID", "x" * 65),
@@ -73,11 +74,48 @@ def test_load_settings_names_an_unknown_setting_and_its_neighbour(tmp_path):
         ("PRICES_FILE", "~nobody-of-this-name/prices.csv"),
         ("TRANSCRIPT_DIRS", "/a:~nobody-of-this-name/b"),
         ("PLAN_DIRS", "/a\0b"),
+        ("CONVERSATION_GAP_MINUTES", "999999999999999"),
+        ("METABASE_URL", "metabase:3000"),
     ],
 )
 def test_load_settings_names_the_setting_that_does_not_parse(tmp_path, name, value):
     with pytest.raises(ConfigError, match=f"^ANALYTICS_{name} "):
         load(tmp_path, {f"ANALYTICS_{name}": value})
+
+
+@pytest.mark.parametrize("name", ["API_REQUESTS_URL", "METABASE_URL", "WEBHOOK_URL"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://a:b/",
+        "http://a:99999/",
+        "http://[::1/",
+        "http://ä..b/",
+        "http://:80/",
+        "http://?a",
+        "http://a/ b",
+        "http://a/ä",
+    ],
+)
+def test_load_settings_refuses_an_address_that_cannot_be_one(tmp_path, name, url):
+    """It was a bug in the middle of a run."""
+    with pytest.raises(ConfigError, match=f"^ANALYTICS_{name} "):
+        load(tmp_path, {f"ANALYTICS_{name}": url})
+
+
+@pytest.mark.parametrize("name", ["API_REQUESTS_URL", "METABASE_URL", "WEBHOOK_URL"])
+@pytest.mark.parametrize("url", ["http://u:canary@a", "http://u:ca/nary@a", "https://canary@a:1/b"])
+def test_load_settings_refuses_a_password_in_an_address_without_repeating_it(tmp_path, name, url):
+    with pytest.raises(ConfigError, match=f"^ANALYTICS_{name} ") as caught:
+        load(tmp_path, {f"ANALYTICS_{name}": url})
+    assert "nary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[::1]:3000", "https://bücher.example/a%20b?c=@d", "http://metabase:3000/", "http://localhost?x#y"]
+)
+def test_load_settings_takes_an_address(tmp_path, url):
+    assert load(tmp_path, {"ANALYTICS_METABASE_URL": url}).metabase_url == url
 
 
 @pytest.mark.parametrize("below", ["", "deep/down"])
