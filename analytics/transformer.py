@@ -78,8 +78,8 @@ def transform(settings: Settings, plan: BuildPlan, *, is_thorough: bool = True) 
     if failed:
         names = ", ".join(f"{outcome.name} ({outcome.failures} rows)" for outcome in failed[:5])
         raise ChecksFailed(
-            f"transform: {len(failed)} tests failed: {names}. Nothing is published; the rows: "
-            "cd dbt && dbt test --store-failures"
+            f"transform: {len(failed)} tests failed: {names}. Nothing is published; their rows, in "
+            "schema dbt_test__audit of the warehouse: cd dbt && ../.venv/bin/dbt test --store-failures"
         )
     if plan.is_full_refresh and kept_increment(_dbt_of(settings).fingerprint) is None:
         _learn_increment(settings)
@@ -94,13 +94,14 @@ def transform(settings: Settings, plan: BuildPlan, *, is_thorough: bool = True) 
 
 def build(settings: Settings, *, is_full_refresh: bool, is_thorough: bool = True) -> list[_Outcome]:
     """Have dbt build, with more memory where the usual is too little, and keep what it ran for a thorough increment."""
-    arguments = ["--exclude", "resource_type:unit_test"]
+    excluded = ["--exclude", "resource_type:unit_test"]
     if is_full_refresh:
-        arguments += ["--full-refresh"]
+        arguments = ["--full-refresh", *excluded]
     elif is_thorough:
-        arguments += ["--select", "config.materialized:table", "config.materialized:incremental", "test_type:data"]
+        tables = ["config.materialized:table", "config.materialized:incremental"]
+        arguments = ["--select", *tables, "test_type:data", *excluded]
     else:
-        arguments += ["resource_type:seed", "config.materialized:view"]
+        arguments = [*excluded, "resource_type:seed", "config.materialized:view"]
     dbt = _dbt_of(settings)
     outcomes = dbt.build(arguments)
     for limit in RELAXED_MEMORY_LIMITS:
