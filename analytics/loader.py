@@ -61,7 +61,8 @@ REPEATED_ROWS_SQL = f"""
 
 MATCH_WINDOW_MS = 10_000  # window_ms of int_api_request_matches.sql
 
-# Who a row may change: its session, its message and its tool calls, by dataset that has any.
+# Who a row may change: its session, its message (by the ids of dbt's macro message_source_id) and its tool calls, by
+# dataset that has any.
 ENTITIES_SQL = {
     "conversations": """
         select record_date, coalesce(cast(progress_message_at as date), record_date), session_id,

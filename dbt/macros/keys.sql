@@ -11,6 +11,7 @@
 {#-
   What identifies the message of a line of stg_conversations, so that all lines and copies of it meet: of a response its
   id, on whichever lines. The id of any other line is none of a response, even where the two are spelled alike.
+  ENTITIES_SQL of analytics/loader.py has the same order of ids: by it an increment finds the days of a message.
 -#}
 {% macro message_source_id(line) -%}
     case

@@ -71,8 +71,8 @@ def make_universe(seed: int) -> list[Row]:
             summary = {"line_uuid": f"c{number}", "is_compact_summary": True}
             originals.append(make_prompt_row(None, when(1, 5), **summary, **place))
         if chance.random() < 0.3:
-            boundary = {"line_uuid": f"b{number}", "line_subtype": "compact_boundary"}
-            originals.append(make_line("system", when(1, 5), **boundary, **place))
+            told = {"line_uuid": f"b{number}", "line_subtype": chance.choice(["compact_boundary", "api_error"])}
+            originals.append(make_line("system", when(1, 5), **told, **place))
         if chance.random() < 0.3:
             link = f"https://example.com/pull/{chance.randint(1, 3)}"
             originals.append(make_line("pr-link", when(1, 5), session_id=session, line_uuid=f"l{number}", pr_url=link))
