@@ -241,7 +241,6 @@ events_matched as (
         distance_ms,
 
         ---------- booleans
-        is_error,
         is_timed,
 
         ---------- dates and instants

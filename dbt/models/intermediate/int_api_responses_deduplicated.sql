@@ -110,7 +110,6 @@ main_responses as (
         coalesce(cache_read_tokens, 0) as cache_read_tokens,
         thinking_tokens,
         coalesce(web_search_count, 0) as web_search_count,
-        coalesce(web_fetch_count, 0) as web_fetch_count,
         message_reported_cost_nusd as reported_cost_nusd,
         input_tokens is not null or output_tokens is not null as has_token_counts,
         false as is_advisor
@@ -139,7 +138,6 @@ advisor_responses as (
         coalesce(iteration.cache_read_tokens, 0) as cache_read_tokens,
         cast(null as bigint) as thinking_tokens,
         cast(0 as bigint) as web_search_count,
-        cast(0 as bigint) as web_fetch_count,
         cast(null as bigint) as reported_cost_nusd,
         iteration.input_tokens is not null
         or iteration.output_tokens is not null as has_token_counts,
@@ -259,7 +257,6 @@ responses_deduplicated as (
             else content_tokens
         end as estimated_output_tokens,
         web_search_count,
-        web_fetch_count,
         cast(line_count as bigint) as line_count,
         input_cost_nusd,
         output_cost_nusd,

@@ -6,7 +6,6 @@ build_settings as (
 
 build_settings_dated as (
     select
-        run_id,
         run_at,
         cast(run_at as date) as run_date,
         {{ local_date('run_at') }} as run_date_local

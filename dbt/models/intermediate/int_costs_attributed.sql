@@ -100,6 +100,7 @@ responses_described as (
 -- what is left of n parts after n - 1.
 response_tools as (
     select
+        -- A response and its message have one key: both are made from the response's id.
         message_key as request_key,
         tool_name,
         cast(

@@ -50,7 +50,6 @@ hook_events_categorized as (
         file_path,
         coalesce(error_type, error_marker) as error_type,
         command_name,
-        cwd,
         nullif(
             {{ tag_if("event_name in ('PostToolUseFailure', 'StopFailure')", 'failure') }}
             || {{ tag_if('is_interrupt', 'interrupted') }}

@@ -226,7 +226,6 @@ messages_enriched as (
         messages_classified.model_name,
         messages_classified.command_name,
         messages_classified.prompt_source,
-        messages_classified.origin_kind,
         messages_classified.permission_mode,
         messages_classified.effort,
         messages_classified.entrypoint,

@@ -179,7 +179,6 @@ sessions_located as (
         ---------- attributes
         coalesce(project_path, 'unknown') as project_path,
         {{ last_path_part("coalesce(project_path, 'unknown')") }} as project_name,
-        cwd,
         producer,
 
         ---------- booleans

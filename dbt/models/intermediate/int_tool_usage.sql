@@ -112,7 +112,6 @@ calls as (
         uses.input_char_count,
         uses.input_line_count,
         uses.input_removed_line_count,
-        uses.input_edit_count,
         coalesce(uses.is_owner_sidechain, false) as is_sidechain,
         uses.occurred_at
     from uses
@@ -131,7 +130,6 @@ calls as (
         hook_calls.input_char_count,
         null as input_line_count,
         null as input_removed_line_count,
-        null as input_edit_count,
         hook_calls.agent_id is not null as is_sidechain,
         hook_calls.occurred_at
     from hook_calls
@@ -223,7 +221,6 @@ calls_answered as (
         coalesce(results.text_char_count, hook_calls.result_char_count, 0) as result_char_count,
         calls.input_line_count,
         calls.input_removed_line_count,
-        calls.input_edit_count,
         results.patch_added_line_count,
         results.patch_removed_line_count,
         results.patch_hunk_count,
