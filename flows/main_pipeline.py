@@ -185,6 +185,7 @@ def analytics_pipeline(
     result = run.result
     if result.failures:
         # Everything else was published; the run still fails, so that somebody looks.
+        STAGE_OF_RUN[str(flow_run.id)] = "extract" if result.extraction.failures else "publish"
         reasons = "; ".join(f"{name}: {reason}" for name, reason in sorted(result.failures.items()))
         raise SourceUnavailable(reasons) if result.extraction.failures else PublishError(reasons)
     STAGE_OF_RUN.pop(str(flow_run.id), None)

@@ -173,7 +173,7 @@ def test_flow_publishes_the_rest_and_fails_when_a_source_stays_away(
     with pytest.raises(SourceUnavailable):
         analytics_pipeline()
     assert len(light) == 1
-    assert [message["error"] for message in webhook] == ["SourceUnavailable"]
+    assert [(message["error"], message["stage"]) for message in webhook] == [("SourceUnavailable", "extract")]
 
 
 def test_flow_tries_a_failed_target_again_though_nothing_is_new(
@@ -192,7 +192,7 @@ def test_flow_tries_a_failed_target_again_though_nothing_is_new(
         with pytest.raises(PublishError, match="alerts: down"):
             analytics_pipeline()
     assert not analytics_pipeline()["published"]
-    assert [message["error"] for message in webhook] == ["PublishError"]
+    assert [(message["error"], message["stage"]) for message in webhook] == [("PublishError", "publish")]
     assert len(light) == 2
 
 
