@@ -113,7 +113,11 @@ def serve_hourly() -> int:
     with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as runner:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: runner.stdin and runner.stdin.close())
-        return runner.wait()
+        code = runner.wait()
+        with suppress(OSError):  # nobody is left
+            # Unless the runner was killed: its server would stay, and its run wait for an answer of one.
+            os.killpg(runner.pid, signal.SIGKILL)
+        return code
 
 
 def _run_server_and_runner() -> None:

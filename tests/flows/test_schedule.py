@@ -108,6 +108,12 @@ def lock_is_free(settings: Settings) -> bool:
         return True
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 def states_of_runs() -> list[str]:
     with get_client(sync_client=True) as client:
         runs = client.read_flow_runs(flow_run_filter=FlowRunFilter(tags={"all_": ["analytics"]}))
@@ -162,9 +168,7 @@ def test_schedule_starts_a_server_where_there_is_none_and_stops_it(
     world: Settings, begin: Callable[..., Schedule], tmp_path: Path
 ) -> None:
     write_transcript(world, make_prompt(), make_answer())
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     home = str(tmp_path / "prefect")
     schedule = begin(PREFECT_API_URL="", PREFECT_HOME=home, PREFECT_SERVER_API_PORT=str(port))
     wait_for(lambda: current_version(world))
@@ -172,6 +176,25 @@ def test_schedule_starts_a_server_where_there_is_none_and_stops_it(
     assert schedule.interrupt() == 0
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port))
+
+
+@pytest.mark.torture
+def test_server_and_run_end_with_a_runner_that_is_killed(
+    world: Settings, begin: Callable[..., Schedule], tmp_path: Path
+) -> None:
+    """The server stayed for good, and the next schedule took it for one of the user's."""
+    write_transcript(world, make_prompt(), make_answer())
+    home = str(tmp_path / "prefect")
+    schedule = begin(PREFECT_API_URL="", PREFECT_HOME=home, PREFECT_SERVER_API_PORT=str(free_port()))
+    wait_for(lambda: "Task run 'extract" in schedule.said())
+    family = schedule.family()
+    next(process for process in family if "--runner" in process.cmdline()).kill()
+    assert schedule.process.wait(60) != 0
+    _, alive = psutil.wait_procs(family, timeout=60)
+    for process in alive:
+        process.kill()
+    assert not alive
+    assert lock_is_free(world)
 
 
 def test_port_that_something_else_uses_is_told_without_a_traceback(begin: Callable[..., Schedule]) -> None:
