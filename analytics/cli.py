@@ -105,7 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
                 dest="import_path",
                 type=Path,
                 metavar="PATH",
-                help="read an archive of the selected source's events",
+                help="read all of an archive of the selected source's events",
             )
         if name == "run":
             added.add_argument("--full-refresh", action="store_true", help="rebuild every model from the lake")
@@ -236,6 +236,8 @@ def _extract(parsed: argparse.Namespace, settings: Settings) -> int:
     from analytics.extractor import extract, import_archive
     from analytics.lake import Lake, new_run_id
 
+    if parsed.import_path is not None and (parsed.since or parsed.until or parsed.full_backfill):
+        raise ConfigError("--import reads all of an archive. Leave out --since, --until and --full-backfill.")
     printer = _printer(parsed, settings)
     lake = Lake(settings.data_dir, settings.host_id)
     with lake.lock():

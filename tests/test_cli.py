@@ -121,6 +121,15 @@ def test_an_unknown_source_is_exit_code_2_and_names_those_there_are(capsys, sett
     assert "transcripts" in err
 
 
+@pytest.mark.parametrize("flags", [["--since", "2026-01-01"], ["--until", "2026-01-01"], ["--full-backfill"]])
+def test_a_window_of_an_import_is_refused(capsys, settings, flags, tmp_path):
+    """It was taken, and all of the archive read."""
+    archive = ["--select", "plans", "--import", str(tmp_path)]
+    code, _, err = run(capsys, "extract", *archive, *flags, *flags_of(settings))
+    assert code == 2
+    assert "Leave out --since, --until and --full-backfill" in err
+
+
 def test_a_held_lock_is_exit_code_75_and_says_who(capsys, settings):
     with Lake(settings.data_dir).lock():
         for verb in ("run", "extract", "load", "prune"):
