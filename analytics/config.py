@@ -319,9 +319,11 @@ def load_settings(
         dotenv: The .env file; the project folder's by default. Relative paths in it begin where it lies.
 
     Raises:
-        ConfigError: a variable with our prefix is unknown, a value does not parse, or no data
-            folder can be where it is to be. The message names the variable and never repeats a secret.
+        ConfigError: this is no clone of the project, a variable with our prefix is unknown, a value does not parse, or
+            no data folder can be where it is to be. The message names the variable and never repeats a secret.
     """
+    if not (DBT_DIR / "dbt_project.yml").exists():
+        raise ConfigError(f"{DBT_DIR.parent} is no clone of this project. Run it from one: a wheel lacks dbt/.")
     variables = dict(os.environ if environment is None else environment)
     dotenv = dotenv or PROJECT_DIR / ".env"
     merged = {**read_dotenv(dotenv), **variables}

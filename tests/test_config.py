@@ -44,6 +44,13 @@ def test_load_settings_is_the_same_wherever_a_command_is_started(tmp_path, monke
     assert load_settings({"data_dir": "here"}, environment={}).data_dir == elsewhere / "here"
 
 
+def test_load_settings_refuses_an_installation_without_the_project(tmp_path, monkeypatch):
+    """A wheel holds the code alone: a run failed at its second stage, and doctor called the set-up good."""
+    monkeypatch.setattr(config, "DBT_DIR", tmp_path / "site-packages" / "dbt")
+    with pytest.raises(ConfigError, match=r"site-packages is no clone of this project"):
+        load(tmp_path)
+
+
 def test_load_settings_takes_an_empty_value_for_the_default(tmp_path):
     assert load(tmp_path, {"ANALYTICS_CONTENT": ""}).content == "redacted"
 
