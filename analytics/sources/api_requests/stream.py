@@ -12,7 +12,7 @@ import re
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
@@ -50,7 +50,6 @@ class EventStream:
     problem: str | None = None
     connection_count: int = 0
     oversized_count: int = 0
-    waits: list[float] = field(default_factory=list)
 
     def read(self) -> Iterator[Message]:
         """Messages until the time is up, the server ends the stream for good (204), or refuses it (4xx)."""
@@ -68,9 +67,7 @@ class EventStream:
                 self.problem = _explain(error)
             if (left := deadline - self.clock()) <= 0:
                 return
-            pause = min(wait, left)
-            self.waits.append(pause)
-            self.sleep(pause)
+            self.sleep(min(wait, left))
             wait = min(wait * 2, LONGEST_WAIT_S)
 
     def _read_once(self, left: float, deadline: float) -> Iterator[Message]:
