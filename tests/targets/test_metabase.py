@@ -168,6 +168,13 @@ def test_publish_says_what_to_do_when_metabase_refuses(fake, settings):
         metabase.publish(dataclasses.replace(settings, metabase_password=""), "run-3")
 
 
+def test_a_wait_for_a_metabase_that_starts_is_told_once(fake, settings, caplog):
+    """Five minutes went by without a word."""
+    fake.unhealthy_for = 3
+    metabase.publish(settings, "run-1")
+    assert caplog.messages == [f"metabase: {fake.url} does not answer yet; waiting for it up to 300 s"]
+
+
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 200 OK\r\n\r\n<html>Welcome</html>", b"220 mail ready\r\n"])
 def test_an_address_of_something_else_is_a_wrong_setting(settings, answer):
     """A page of HTML was an exception of another kind, which stopped the run."""

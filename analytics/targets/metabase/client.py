@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import logging
 import re
 import time
 import urllib.error
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from analytics.config import Settings
+
+_log = logging.getLogger(__name__)
 
 SITE_NAME = "Claude Code analytics"
 TIMEOUT_S = 30.0
@@ -57,6 +60,7 @@ class Client:
     def wait_until_healthy(self, timeout_s: float) -> None:
         """Wait for a Metabase that is still starting, which takes a minute the first time."""
         deadline = time.monotonic() + timeout_s
+        is_told = False
         while True:
             try:
                 if self.call("GET", "/api/health").get("status") == "ok":
@@ -66,6 +70,9 @@ class Client:
                     raise
             if time.monotonic() > deadline:
                 raise PublishError(f"metabase: {self._url} is not healthy after {timeout_s:.0f} s. See its log.")
+            if not is_told:
+                is_told = True
+                _log.warning("metabase: %s does not answer yet; waiting for it up to %.0f s", self._url, timeout_s)
             time.sleep(1.0)
 
 
