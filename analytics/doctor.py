@@ -20,11 +20,11 @@ from analytics.capture.status import read_status as read_capture_status
 from analytics.config import Settings, find_exposed_dotenv
 from analytics.errors import AnalyticsError, ConfigError, describe_refusal
 from analytics.extractor import needs_sample
-from analytics.files import OTHERS_WRITE, belongs_to_another
+from analytics.files import OTHERS_WRITE, belongs_to_another, is_folder
 from analytics.lake import Lake, Part
 from analytics.lake.lock import probe_lock
 from analytics.lake.upkeep import quarantined_parts
-from analytics.local_key import KEY_BYTES
+from analytics.local_key import KEY_BYTES, KEY_NAME, load_or_create_key
 from analytics.redactor import Redactor
 from analytics.result import Result
 from analytics.sources.transcripts import DATASET, NAME
@@ -38,7 +38,7 @@ PYTHON_VERSIONS = ((3, 11), (3, 14))
 LEAST_FREE_BYTES, LOW_FREE_BYTES = 200 << 20, 2 << 30
 DEFAULT_CLEANUP_DAYS = 30
 SECONDS_A_DAY = 86_400
-PRIVATE_NAMES = ("raw", "dead_letter", "quarantine", "published", "queue", "warehouse.duckdb", "local.key")
+PRIVATE_NAMES = ("raw", "dead_letter", "quarantine", "published", "queue", "warehouse.duckdb", KEY_NAME)
 
 
 @dataclass(frozen=True)
@@ -137,10 +137,9 @@ def _check_disk(settings: Settings) -> Finding:
 
 
 def _check_secret_rules(settings: Settings) -> Finding:
-    try:
-        redactor = Redactor.load(settings.secret_rules_file, bytes(KEY_BYTES))
-    except AnalyticsError as error:
-        return Finding("failed", "secret rules", str(error))
+    key_file = settings.data_dir / KEY_NAME
+    key = load_or_create_key(key_file) if key_file.exists() else bytes(KEY_BYTES)  # the first run makes it
+    redactor = Redactor.load(settings.secret_rules_file, key)
     if settings.content == "full":
         return Finding("warning", "secret rules", "not applied: ANALYTICS_CONTENT is full, secrets are kept.")
     return Finding("ok", "secret rules", f"{len(redactor.rules)} compile, content is {settings.content}")
@@ -155,7 +154,7 @@ def _check_dotenv(_: Settings) -> Finding:
 
 def _check_transcripts(settings: Settings) -> Finding:
     roots = transcript_roots(settings)
-    missing = [root for root in roots if not root.is_dir()]
+    missing = [root for root in roots if not is_folder(root, otherwise=True)]
     if missing:
         return Finding("failed", "transcripts", f"{missing[0]} is missing. Mend ANALYTICS_TRANSCRIPT_DIRS.")
     problems: list[str] = []
@@ -290,20 +289,21 @@ def _is_alive(process_id: int) -> bool:
 
 def _check_lake(settings: Settings) -> Finding:
     lake = Lake(settings.data_dir, settings.host_id)
-    parts = [part for dataset in lake.input_datasets() for part in lake.snapshot(dataset).parts.values()]
-    if quarantined := quarantined_parts(lake):
-        return Finding(
-            "warning",
-            "lake",
-            f"{_size(quarantined)} were damaged and lie in {lake.quarantine_dir}. They are back if their sources were "
-            "still there for the run after that; see docs/runbook.md, then delete the files.",
-        )
+    snapshots = {dataset: lake.snapshot(dataset) for dataset in lake.datasets()}
+    parts = [part for dataset in lake.input_datasets() for part in snapshots[dataset].parts.values()]
     if missing := [part for part in parts if not lake.part_file(part.path).is_file()]:
         return Finding(
             "failed",
             "lake",
             f"the files of {_size(missing)} are gone. Restore a backup or, for what sources still have, delete "
             f"{settings.warehouse_file} and run twice.",
+        )
+    if quarantined := quarantined_parts(lake):
+        return Finding(
+            "warning",
+            "lake",
+            f"{_size(quarantined)} were damaged and lie in {lake.quarantine_dir}. They are back if their sources were "
+            "still there for the run after that; see docs/runbook.md, then delete the files.",
         )
     if not parts:
         return Finding("ok", "lake", "empty, the next run fills it")

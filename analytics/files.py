@@ -140,6 +140,17 @@ def only_files(paths: Iterable[Path]) -> list[Path]:
     return sorted(path for path in paths if _is_regular(path))
 
 
+def is_folder(path: Path, *, otherwise: bool = False) -> bool:
+    """Whether a folder is there; `otherwise` where that cannot be seen, since who reads it will tell why.
+
+    `Path.is_dir` raises then: below a closed folder, on a lost network drive, for a name that no system takes.
+    """
+    try:
+        return path.is_dir()
+    except OSError:
+        return otherwise
+
+
 def list_files(folder: Path, problems: Counter[str]) -> list[Path]:
     """The files below a folder, in order. `problems` counts why folders cannot be listed."""
     walk = os.walk(folder, onerror=lambda error: problems.update([reason_of(error)]))

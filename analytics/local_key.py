@@ -10,6 +10,7 @@ from pathlib import Path
 from analytics.errors import ConfigError
 from analytics.files import create_private_file, make_private_folder
 
+KEY_NAME = "local.key"  # in the data folder
 KEY_BYTES = 32
 
 

@@ -238,6 +238,37 @@ def test_a_damaged_commit_is_named_and_stops_no_other_finding(settings):
     assert found.message in try_extract(settings).failures["transcripts"]
 
 
+def test_a_damaged_commit_of_what_runs_tell_of_themselves_is_a_failure(settings):
+    """It stopped every run, and was no finding."""
+    write_transcript(settings, make_prompt())
+    run_extract(settings)
+    commits = settings.data_dir / "raw" / "_commits" / "pipeline_runs"
+    commits.mkdir()
+    (commits / "0000000001.json").write_bytes(bytes(100))
+    assert find(settings, "lake").verdict == "failed"
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 31])
+def test_a_key_that_is_none_is_a_failure(settings, content):
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    (settings.data_dir / "local.key").write_bytes(content)
+    found = find(settings, "secret rules")
+    assert found.verdict == "failed"
+    assert "local.key is no key of 32 bytes" in found.message
+
+
+def test_files_that_are_gone_are_told_before_those_that_were_set_aside(settings):
+    """Quarantined files stay until somebody deletes them, and hid for as long that data was lost."""
+    write_transcript(settings, make_prompt("a"), make_prompt("b", at="2026-01-03T00:00:00Z"))
+    run_extract(settings)
+    damaged, gone = sorted((settings.data_dir / "raw" / "conversations").rglob("*.parquet"))
+    damaged.write_bytes(damaged.read_bytes()[:-16])
+    settings.transcript_dirs[0].joinpath("-home-dev-app").rename(settings.data_dir / "elsewhere")
+    run_load(settings)
+    gone.unlink()
+    assert (find(settings, "lake").verdict, find(settings, "lake").message[:20]) == ("failed", "the files of 1 rows,")
+
+
 def test_damage_that_was_set_aside_is_told_until_its_files_are_deleted(settings):
     """Where the sources were gone, a run said that it would read them again, and nobody said that it could not."""
     write_transcript(settings, make_prompt("a"), make_prompt("b", at="2026-01-03T00:00:00Z"))

@@ -45,7 +45,7 @@ from analytics.files import (
 )
 from analytics.lake.lock import hold_lock
 from analytics.lake.log import LOG_FORMAT, Commit, Part, Rejection, Snapshot, State
-from analytics.local_key import load_or_create_key
+from analytics.local_key import KEY_NAME, load_or_create_key
 
 __all__ = ["Commit", "Lake", "Part", "Rejection", "Snapshot", "State", "new_run_id", "step"]
 
@@ -78,7 +78,7 @@ class Lake:
     @cached_property
     def key(self) -> bytes:
         """The folder's own random key, for tags of secrets and the name of the host; 0600."""
-        return load_or_create_key(self.data_dir / "local.key")
+        return load_or_create_key(self.data_dir / KEY_NAME)
 
     @cached_property
     def host_id(self) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from analytics.errors import ContractViolation, reason_of
-from analytics.files import list_files
+from analytics.files import is_folder, list_files
 from analytics.lake import Rejection, State
 from analytics.records import BLANKS, BOM, Refusal, parse_json
 from analytics.records.lines import iter_lines, open_lines, read_edges
@@ -68,7 +68,7 @@ def extract(
     batch = _Batch(context)
     folder = context.settings.api_requests_dir
     if folder is not None:
-        if folder.is_dir():
+        if is_folder(folder, otherwise=True):
             known, moved = refile(context.lake.read_state(source=NAME, dataset=DATASET), _is_name, context.lake.host_id)
             if not context.has_window:
                 batch.state.update(moved)

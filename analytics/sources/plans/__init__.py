@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analytics.errors import ContractViolation, reason_of
-from analytics.files import list_files, only_files, shown_name
+from analytics.files import is_folder, list_files, only_files, shown_name
 from analytics.lake import Rejection, State
 from analytics.records import EPOCH, Refusal, canonical_json, parse_instant, plausible_instant, record_id
 from analytics.records.spelling import spell
@@ -156,7 +156,7 @@ def find_files(settings: Settings) -> _Found:
 
 def _iter_projects(settings: Settings) -> Iterator[Path]:
     for name in _published_projects(settings):
-        if Path(name).is_absolute() and (Path(name) / "dev").is_dir():
+        if Path(name).is_absolute() and is_folder(Path(name) / "dev"):
             yield Path(name)
     for folder in settings.plan_dirs:
         yield from _walk(folder.absolute())
@@ -177,8 +177,8 @@ def _walk(folder: Path) -> Iterator[Path]:
     base = len(folder.parts)
     for root, folders, _ in os.walk(folder):
         path = Path(root)
-        has_plans = (path / "dev" / ACTIVE).is_dir() or (path / "dev" / COMPLETE).is_dir()
-        if has_plans or any((path / archive).is_file() for archive in _OWN_ARCHIVES):
+        has_plans = any(is_folder(path / "dev" / state) for state in (ACTIVE, COMPLETE))
+        if has_plans or only_files(path / archive for archive in _OWN_ARCHIVES):
             yield path
         depth = len(path.parts) - base
         folders[:] = sorted(

@@ -13,6 +13,7 @@ from typing import Any
 
 from analytics.config import Settings
 from analytics.errors import ContractViolation, SourceUnavailable, reason_of
+from analytics.files import is_folder
 from analytics.lake import Part, Rejection, State
 from analytics.records import MICROSECONDS_A_DAY, Refusal, Row, parse_instant, parse_object
 from analytics.records.conversations import flatten_agent_meta, flatten_line
@@ -75,7 +76,7 @@ def extract(context: ExtractContext) -> ExtractResult:
     tally = Tally()
     settings = context.settings
     roots = transcript_roots(settings)
-    if roots and not any(root.is_dir() for root in roots):
+    if roots and not any(is_folder(root, otherwise=True) for root in roots):
         raise SourceUnavailable(
             f"transcripts: {context.written_name(str(roots[0]))} is missing. "
             "Set ANALYTICS_TRANSCRIPT_DIRS or run with --select another source."

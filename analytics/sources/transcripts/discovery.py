@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from analytics.config import Settings
 from analytics.errors import reason_of
-from analytics.files import file_key, shown_name
+from analytics.files import file_key, is_folder, shown_name
 from analytics.lake import State
 from analytics.records.conversations import transcript_name
 from analytics.records.lines import read_edges
@@ -69,7 +69,7 @@ def transcript_roots(settings: Settings) -> list[Path]:
     candidates = [settings.claude_dir / "projects"]
     if settings.claude_config_dir is None:
         candidates.append(settings.home_dir / ".config" / "claude" / "projects")
-    return [path for path in candidates if path.is_dir()]
+    return [path for path in candidates if is_folder(path, otherwise=True)]
 
 
 def find_files(roots: Iterable[Path], problems: list[str]) -> list[TranscriptFile]:

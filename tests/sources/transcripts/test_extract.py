@@ -334,6 +334,15 @@ def test_a_missing_folder_among_others_is_told_and_the_others_are_read(settings,
     assert (result.rows_loaded, result.problems) == (1, (f"{tmp_path}/gone: No such file or directory",))
 
 
+def test_a_folder_that_cannot_be_looked_into_among_others_is_told_and_the_others_are_read(settings, tmp_path):
+    """As below a folder that is closed, it ended the whole extraction."""
+    write_transcript(settings, make_prompt())
+    closed = tmp_path / ("x" * 300)
+    both = dataclasses.replace(settings, transcript_dirs=(closed, *settings.transcript_dirs))
+    result = run_extract(both)
+    assert (result.rows_loaded, result.problems) == (1, (f"{closed}: File name too long",))
+
+
 def test_meta_files_are_rows_and_are_read_again_when_rewritten(settings):
     name = "-a/s9/subagents/agent-7.meta.json"
     path = write_transcript(settings, name=name)
