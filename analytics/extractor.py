@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from analytics.config import Settings
 from analytics.errors import AnalyticsError, ConfigError
 from analytics.lake import Lake
+from analytics.lake.upkeep import sweep_failed_run
 from analytics.result import Result
 from analytics.sample import has_own_data
 from analytics.sources import ExtractContext, ExtractResult, Progress, Source, iter_sources
@@ -93,6 +95,8 @@ def extract(
             raise
         except AnalyticsError as error:
             failures[source.name] = str(error)
+            with suppress(AnalyticsError, OSError):
+                sweep_failed_run(lake, run_id)
             continue
         results.append(result)
         if on_result:

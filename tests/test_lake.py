@@ -19,7 +19,7 @@ from analytics.contracts import load_contract
 from analytics.errors import AnalyticsError, ConfigError, LockHeld
 from analytics.lake import CHECKPOINT_EVERY, Commit, Lake, Part, Rejection, Snapshot
 from analytics.lake.log import LOG_FORMAT
-from analytics.lake.upkeep import compact, remove_parts, sweep_orphans
+from analytics.lake.upkeep import compact, remove_parts, sweep_failed_run, sweep_orphans
 
 SCHEMA = load_contract("conversations").schema
 DAY = date(2026, 1, 2)
@@ -289,6 +289,19 @@ def test_is_part_intact_does_not_call_a_file_damaged_that_it_may_not_read(lake, 
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(PermissionError):
         lake.is_part_intact(path)
+
+
+def test_what_a_failed_run_wrote_is_swept_and_nothing_else(lake):
+    """Each run that met a full disk left all its parts, and the next wrote them again beside those."""
+
+    def write(run_id: str, record_id: str) -> Part:
+        table = make_table(record_id).set_column(SCHEMA.names.index("_run_id"), "_run_id", pa.array([run_id]))
+        return lake.write_part(table.cast(SCHEMA), "conversations", DAY)
+
+    committed, left, listened = write("mine", "kept"), write("mine", "left"), write("a listener's", "waits")
+    lake.commit(source="transcripts", dataset="conversations", run_id="mine", adds=[committed], rows_read=1)
+    assert sweep_failed_run(lake, "mine") == 1
+    assert [lake.part_file(part.path).exists() for part in (committed, left, listened)] == [True, False, True]
 
 
 def test_sweep_orphans_takes_only_what_is_old_and_unnamed(lake):

@@ -194,6 +194,30 @@ def sweep_orphans(
     return swept
 
 
+def sweep_failed_run(lake: Lake, run_id: str) -> int:
+    """Delete what a run wrote and no commit names, once its extraction has failed. Returns how many files.
+
+    The next run writes the same again under other names, for which a full disk has no room. Young files of others stay:
+    a listener's wait for the lock.
+    """
+    committed = {lake.part_file(path) for dataset in lake.datasets() for path in lake.snapshot(dataset).parts}
+    written = lake.raw_dir.glob("*/date=*/host=*/*.parquet")
+    left = [file for file in written if file not in committed and _run_of_part(file) == run_id]
+    for file in left:
+        file.unlink(missing_ok=True)
+    return len(left)
+
+
+def _run_of_part(file: Path) -> str | None:
+    """The run that wrote a part's first row; None where that cannot be read."""
+    try:
+        with pq.ParquetFile(file) as part:
+            run_ids = part.read_row_group(0, ["_run_id"])["_run_id"]
+    except (OSError, pa.ArrowException):
+        return None
+    return run_ids[0].as_py() if len(run_ids) else None
+
+
 def is_sweep_due(lake: Lake) -> bool:
     """Whether no run has swept this data folder on this UTC day: looking through a large lake takes its time."""
     try:

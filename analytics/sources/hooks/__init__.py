@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
@@ -22,7 +23,7 @@ from analytics.sources.hooks.rows import DATASET, NAME, add_events, safe_name
 from analytics.workers import open_pool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
     from pathlib import Path
 
     from analytics.config import Settings
@@ -76,11 +77,12 @@ def extract(context: ExtractContext) -> ExtractResult:
             _consume(context, queue, claim, reading, known, tally)
     waiting = queue.list_incoming()
     done = 0
-    for claim, reading in _read_batches(context, queue, waiting):
-        _consume(context, queue, claim, reading, known, tally)
-        done += reading.file_count
-        if context.on_progress:
-            context.on_progress(done, len(waiting))
+    with closing(_read_batches(context, queue, waiting)) as readings:
+        for claim, reading in readings:
+            _consume(context, queue, claim, reading, known, tally)
+            done += reading.file_count
+            if context.on_progress:
+                context.on_progress(done, len(waiting))
     if context.is_full_backfill or context.has_window:
         import_folder(context, queue.archive, tally)
     queue.sweep()
@@ -127,7 +129,7 @@ class _Reading:
 
 def _read_batches(
     context: ExtractContext, queue: HookQueue, waiting: list[QueuedFile]
-) -> Iterator[tuple[Claim, _Reading]]:
+) -> Generator[tuple[Claim, _Reading], None, None]:
     """Claim and read what waits, batch after batch: here, or on every core when there is much of it.
 
     The claims and their locks stay with this process; results come in the order of capture.

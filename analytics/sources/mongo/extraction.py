@@ -8,8 +8,9 @@ import hashlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import chain, islice
@@ -358,20 +359,21 @@ class MongoExtractor:
         """Read a scan to its end, committing on the way. `advance` gives the mark that a unit leaves once durable."""
         size, document_bytes = self._sizes_of(server)
         ranges = iter_ranges(server, scan, count=max(UNIT_BYTES // document_bytes, 1))
-        for result in self._run_units(server, ranges, overlap):
-            self._context.lake.make_durable(result.parts)
-            self._pending.parts += result.parts
-            self._pending.rejections += result.rejections
-            self._pending.rows_read += result.rows_read
-            self._pending.byte_count += result.byte_count
-            self._total.document_count += result.document_count
-            self._total.byte_count += result.byte_count
-            self._total.unit_count += 1
-            mark = advance(mark, result)
-            if self._pending.byte_count >= COMMIT_BYTES:
-                self._commit(mark)
-            if self._context.on_progress:
-                self._context.on_progress(self._total.byte_count, max(size, self._total.byte_count))
+        with closing(self._run_units(server, ranges, overlap)) as results:
+            for result in results:
+                self._context.lake.make_durable(result.parts)
+                self._pending.parts += result.parts
+                self._pending.rejections += result.rejections
+                self._pending.rows_read += result.rows_read
+                self._pending.byte_count += result.byte_count
+                self._total.document_count += result.document_count
+                self._total.byte_count += result.byte_count
+                self._total.unit_count += 1
+                mark = advance(mark, result)
+                if self._pending.byte_count >= COMMIT_BYTES:
+                    self._commit(mark)
+                if self._context.on_progress:
+                    self._context.on_progress(self._total.byte_count, max(size, self._total.byte_count))
         return mark
 
     def _sizes_of(self, server: Server) -> tuple[int, int]:
@@ -382,7 +384,9 @@ class MongoExtractor:
             return 0, USUAL_DOCUMENT_BYTES
         return int(stats["size"]), int(stats.get("avgObjSize", USUAL_DOCUMENT_BYTES))
 
-    def _run_units(self, server: Server, ranges: Iterator[Scan], overlap: Overlap) -> Iterator[DocumentResult]:
+    def _run_units(
+        self, server: Server, ranges: Iterator[Scan], overlap: Overlap
+    ) -> Generator[DocumentResult, None, None]:
         """Results in the order of the ranges, read here when there is little to do, else on every core."""
         context = self._context
         heads = list(islice(ranges, 2))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, wait
+from contextlib import closing
 from dataclasses import dataclass, field, fields
 from functools import partial
 from itertools import groupby, islice
@@ -111,14 +112,15 @@ def extract(context: ExtractContext) -> ExtractResult:
     done_bytes = 0
     if tasks and context.on_progress:
         context.on_progress(0, byte_count)
-    for unit in _run_units(context, tasks, byte_count):
-        pending.merge(unit)
-        context.lake.make_durable(unit.parts)
-        done_bytes += unit.byte_count
-        if context.on_progress:
-            context.on_progress(done_bytes, byte_count)
-        if pending.byte_count >= COMMIT_BYTES:
-            commit()
+    with closing(_run_units(context, tasks, byte_count)) as units:  # so that no worker writes on after a failure
+        for unit in units:
+            pending.merge(unit)
+            context.lake.make_durable(unit.parts)
+            done_bytes += unit.byte_count
+            if context.on_progress:
+                context.on_progress(done_bytes, byte_count)
+            if pending.byte_count >= COMMIT_BYTES:
+                commit()
     commit()
     return tally.result(source=NAME, dataset=DATASET)
 
@@ -157,7 +159,7 @@ def _byte_count(tasks: Iterable[Task]) -> int:
     return sum(task.byte_count for task in tasks)
 
 
-def _run_units(context: ExtractContext, tasks: list[Task], byte_count: int) -> Iterator[UnitResult]:
+def _run_units(context: ExtractContext, tasks: list[Task], byte_count: int) -> Generator[UnitResult, None, None]:
     """Read the tasks in units, here when there is little to do, else on every core."""
     if byte_count <= INLINE_BYTES or context.settings.workers == 1:
         for unit in _plan_units(tasks):

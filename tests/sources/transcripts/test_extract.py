@@ -321,6 +321,19 @@ def test_a_file_that_cannot_be_opened_is_reported_and_read_when_it_can(settings,
     assert run_extract(settings).rows_loaded == 1
 
 
+def test_an_extraction_that_fails_leaves_no_parts_behind(settings, monkeypatch):
+    write_transcript(settings, make_prompt())
+
+    def refuse(*_, **__):
+        raise AnalyticsError("disk: full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Lake, "commit", refuse)
+        assert try_extract(settings).failures == {"transcripts": "disk: full"}
+    assert list((settings.data_dir / "raw").rglob("*.parquet")) == []
+    assert run_extract(settings).rows_loaded == 1
+
+
 def test_a_missing_configured_folder_is_a_failure_that_names_it(settings):
     settings.transcript_dirs[0].rmdir()
     extraction = try_extract(settings)
