@@ -288,10 +288,12 @@ def _view_sql(published: Path, name: str) -> str:
 
 def _flip(published: Path, run_id: str) -> None:
     """Point `current` at a version: one rename, so that a reader finds the old one or the new one."""
-    unfinished = published / f".{CURRENT}.unfinished"
+    unfinished, current = published / f".{CURRENT}.unfinished", published / CURRENT
     unfinished.unlink(missing_ok=True)
     unfinished.symlink_to(run_id, target_is_directory=True)
-    unfinished.replace(published / CURRENT)
+    if current.is_dir() and not current.is_symlink():  # as a copy has it that followed links
+        shutil.rmtree(current)
+    unfinished.replace(current)
     sync(published)
 
 

@@ -52,6 +52,18 @@ def test_publish_shows_gold_in_both_forms(gold):
         assert connection.execute("select run_id from published_snapshot").fetchall() == [(RUNS[0],)]
 
 
+def test_a_copy_that_followed_links_is_published_into(gold):
+    """`cp -rL` made a folder of `current`, and nothing was published again."""
+    snapshot.publish(gold, RUNS[0])
+    current = gold.published_dir / "current"
+    current.unlink()
+    shutil.copytree(gold.published_dir / RUNS[0], current)
+    make_gold(gold, fct_x="select 2 as n, 'a' as name")
+    snapshot.publish(gold, RUNS[1])
+    assert in_marts(gold, "select n from gold.fct_x") == [(2,)]
+    assert current.is_symlink()
+
+
 def test_what_a_run_staged_is_seen_once_it_publishes(gold):
     snapshot.publish(gold, RUNS[0])
     make_gold(gold, fct_x="select 2 as n, 'a' as name")
