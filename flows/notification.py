@@ -22,12 +22,13 @@ STAGE_OF_RUN: dict[str, str] = {}
 
 def notify_failure(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Prefect calls this when a flow run failed, crashed or was cancelled."""
+    message = build_message(flow.name, flow_run, state)
     try:
         url = load_settings().webhook_url
     except AnalyticsError:
         return
     if url:
-        post_failure(url, build_message(flow.name, flow_run, state))
+        post_failure(url, message)
 
 
 def build_message(flow_name: str, flow_run: FlowRun, state: State[Any]) -> dict[str, str]:

@@ -6,6 +6,7 @@ import os
 import random
 from datetime import datetime, timedelta
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +24,12 @@ from tests.dbt.warehouse import (
     make_tool_use,
 )
 
+UNHURRIED = settings(
+    # A seed tells nothing about its neighbours: shrinking it only costs minutes.
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+ANY_WORLD = given(seed=st.integers(0, 100_000), batch_count=st.integers(2, 4))
 FOLDERS = (
     "/home/dev/app",
     "/home/dev/app/.worktrees/x",
@@ -196,15 +203,21 @@ def test_a_line_takes_an_event_away_from_another_day(warehouse: Warehouse) -> No
     assert warehouse.query(sql) == [{"day": "2026-06-04"}]
 
 
-@settings(
-    max_examples=int(os.environ.get("INCREMENTAL_EXAMPLES", "3")),
-    derandomize=True,
-    # A seed tells nothing about its neighbours: shrinking it only costs minutes.
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-@given(seed=st.integers(0, 100_000), batch_count=st.integers(2, 4))
+@settings(UNHURRIED, max_examples=3, derandomize=True)
+@ANY_WORLD
 def test_incremental_equals_full_refresh(warehouse: Warehouse, seed: int, batch_count: int) -> None:
+    assert_incremental_equals_full_refresh(warehouse, seed, batch_count)
+
+
+@pytest.mark.torture
+@settings(UNHURRIED, max_examples=int(os.environ.get("INCREMENTAL_EXAMPLES", "100")))
+@ANY_WORLD
+def test_incremental_equals_full_refresh_many_times(warehouse: Warehouse, seed: int, batch_count: int) -> None:
+    """Other worlds each time: the few above are always the same."""
+    assert_incremental_equals_full_refresh(warehouse, seed, batch_count)
+
+
+def assert_incremental_equals_full_refresh(warehouse: Warehouse, seed: int, batch_count: int) -> None:
     lines, hooks = make_universe(seed), make_hooks(seed)
     events = make_events(seed, lines)
     chance = random.Random(seed + 1)

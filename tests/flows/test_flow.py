@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from prefect.exceptions import ParameterTypeError
 
 from analytics import pipeline
 from analytics.config import Settings
@@ -22,9 +23,9 @@ from analytics.transformer import TransformResult
 from analytics.validator import AuditFailed, ValidateResult
 from analytics.workers import Worker
 from flows import main_pipeline
-from flows.backfill import iter_windows
+from flows.backfill import analytics_backfill, iter_windows
 from flows.main_pipeline import analytics_pipeline
-from flows.notification import post_failure
+from flows.notification import STAGE_OF_RUN, post_failure
 from tests.builders import WorkerInProcess, answering, committed_rows, make_answer, make_prompt, write_transcript
 
 MARKER = "xylophone-marker"
@@ -271,3 +272,52 @@ def test_backfill_windows_cover_the_range_once() -> None:
         (date(2026, 2, 1), date(2026, 3, 4)),
         (date(2026, 3, 4), date(2026, 3, 15)),
     ]
+
+
+def test_failed_backfill_is_told_once_by_who_knows_the_stage(
+    world: Settings, light: list[str], monkeypatch: pytest.MonkeyPatch, webhook: list[dict[str, Any]]
+) -> None:
+    """Told by both flows, and by the second one without a stage."""
+    write_transcript(world, make_prompt())
+    break_source(monkeypatch, times=99)
+    with pytest.raises(SourceUnavailable):
+        analytics_backfill(since=date(2026, 1, 1), until=date(2026, 1, 3))
+    assert [(message["flow"], message["stage"], message["error"]) for message in webhook] == [
+        ("analytics_pipeline", "extract", "SourceUnavailable")
+    ]
+    assert not STAGE_OF_RUN
+
+
+def test_backfill_that_ends_abruptly_is_told_once(
+    world: Settings, monkeypatch: pytest.MonkeyPatch, webhook: list[dict[str, Any]]
+) -> None:
+    def end(*_: Any, **__: Any) -> None:
+        raise SystemExit(1)
+
+    monkeypatch.setattr(main_pipeline, "open_run", end)
+    with pytest.raises(SystemExit):
+        analytics_backfill(since=date(2026, 1, 1), until=date(2026, 1, 3))
+    assert [(message["flow"], message["stage"], message["error"]) for message in webhook] == [
+        ("analytics_pipeline", "start", "SystemExit")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "stage", "error"),
+    [({"until": date(2026, 1, 1)}, "start", "ValueError"), ({"sources": 7}, "unknown", "ParameterTypeError")],
+)
+def test_backfill_that_never_began_is_told_once(
+    world: Settings, webhook: list[dict[str, Any]], wrong: dict[str, Any], stage: str, error: str
+) -> None:
+    with pytest.raises((ValueError, ParameterTypeError)):
+        analytics_backfill(**{"since": date(2026, 1, 1), "until": date(2026, 1, 3), **wrong})
+    assert [(message["flow"], message["stage"], message["error"]) for message in webhook] == [
+        ("analytics_backfill", stage, error)
+    ]
+
+
+def test_backfill_that_succeeds_tells_nobody(world: Settings, light: list[str], webhook: list[dict[str, Any]]) -> None:
+    write_transcript(world, make_prompt(), make_answer())
+    assert len(analytics_backfill(since=date(2026, 1, 1), until=date(2026, 2, 2))) == 2
+    assert not webhook
+    assert not STAGE_OF_RUN

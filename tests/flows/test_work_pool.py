@@ -131,12 +131,22 @@ def lock_is_held(settings: Settings) -> bool:
         return True
 
 
+def has_read_something(settings: Settings) -> bool:
+    """As soon as its first commit is there: loading, building and publishing are still to come."""
+    return Lake(settings.data_dir, settings.host_id).last_number("conversations") > 0
+
+
 def write_days(settings: Settings, count: int) -> None:
     lines = []
     for number in range(count):
         at = f"2026-01-{1 + number % 28:02}T10:00:{number // 28:02}"
         lines += [make_prompt(f"prompt {number}", f"{at}.000Z"), make_answer(f"m{number}", f"{at}.500Z")]
     write_transcript(settings, *lines)
+
+
+def errors_told(webhook: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    """What of its messages is about a run that failed; others are alerts."""
+    return [(told["flow"], told["stage"], told["error"]) for told in webhook if "error" in told]
 
 
 def assert_nothing_is_lost_or_doubled(settings: Settings, folder: Path) -> None:
@@ -151,8 +161,7 @@ def test_run_after_a_killed_worker_finishes_what_it_began(
     write_days(world, 40)
     worker = begin_worker()
     killed = start_run()
-    wait_for(lambda: lock_is_held(world))
-    time.sleep(3)
+    wait_for(lambda: has_read_something(world))
     worker.kill()
     wait_for(lambda: not lock_is_held(world), 30)
     write_days(world, 60)
@@ -167,8 +176,9 @@ def test_run_after_a_killed_worker_finishes_what_it_began(
 
 
 def test_cancelled_run_ends_its_processes_and_frees_lock_and_slot(
-    world: Settings, begin_worker: Callable[[], Worker], webhook: list[dict[str, Any]], tmp_path: Path
+    world: Settings, webhook: list[dict[str, Any]], begin_worker: Callable[[], Worker], tmp_path: Path
 ) -> None:
+    """The webhook comes first: a worker has the environment of the moment when it began."""
     write_days(world, 40)
     worker = begin_worker()
     run_id = start_run()
@@ -180,8 +190,10 @@ def test_cancelled_run_ends_its_processes_and_frees_lock_and_slot(
     _, alive = psutil.wait_procs(family, timeout=60)
     assert not alive
     assert not lock_is_held(world)
+    wait_for(lambda: errors_told(webhook), 60)
     assert ends(start_run()) == "Completed"
     assert_nothing_is_lost_or_doubled(world, tmp_path / "fresh")
+    assert errors_told(webhook) == [("analytics_pipeline", "unknown", "Cancelling")]
 
 
 def test_second_run_beside_one_that_goes_on_is_dropped(world: Settings, begin_worker: Callable[[], Worker]) -> None:
