@@ -286,14 +286,17 @@ class DuckDBLoader:
                 f"delete from raw.{contract.dataset} where record_date in (select unnest(?::date[]))", [list(dates)]
             ).fetchall()
             inserted = sum(self._insert(contract, chunk) for chunk in _chunk_by_day(parts))
+            connection.execute(
+                "insert into raw._dirty_dates select ?, unnest(?::date[])", [contract.dataset, list(dates)]
+            )
+        # By itself, for DuckDB reads rows of an open transaction with one thread. Who is stopped between both replaces
+        # the same days again.
+        with transaction(connection):
             self._replace_entities(contract.dataset, dates)
             connection.execute("delete from raw._loaded where dataset = ?", [contract.dataset])
             connection.execute(
                 "insert into raw._loaded values (?, ?, ?)",
                 [contract.dataset, self._hash_origin(contract, number), number],
-            )
-            connection.execute(
-                "insert into raw._dirty_dates select ?, unnest(?::date[])", [contract.dataset, list(dates)]
             )
         repeated = sum(part.row_count for part in parts) - inserted
         new = max(inserted - int(deleted), 0)
