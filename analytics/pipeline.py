@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
@@ -35,6 +35,7 @@ from analytics.validator import (
     ValidateResult,
     audit,
     begin_audit,
+    document_audit,
     note_build,
     note_tests,
     reason_to_skip,
@@ -122,6 +123,7 @@ class PipelineRun:
         self._held_warehouse = contextlib.ExitStack()
         # Of one thread: what need not be waited for, in its order.
         self._background = ThreadPoolExecutor(1)
+        self._documented: Future[None] | None = None
         self._stages: list[StageRecord] = []
         self._told_count = 0
         self._plan = BuildPlan(is_full_refresh=False)
@@ -312,11 +314,11 @@ class PipelineRun:
         date_count = begin_audit(self._settings, self._lake)
         staged = self._background.submit(stage, self._settings, run_id)
         try:
-            with self._auditor as worker:
-                result = worker.call(audit, self._settings, run_id=run_id, date_count=date_count)
-                record.peak_memory_bytes = worker.peak_memory_bytes
+            result = self._auditor.call(audit, self._settings, run_id=run_id, date_count=date_count)
+            record.peak_memory_bytes = self._auditor.peak_memory_bytes
         finally:
             staged.result()  # one that reads the warehouse keeps those that write from it
+        self._documented = self._background.submit(self._auditor.call, document_audit, self._settings)
         record_audit(self._settings, result, run_id=run_id)
         return require_success(result)
 
@@ -374,6 +376,8 @@ class PipelineRun:
         ):
             self._write_records()
         self._tidy_lake()
+        if self._documented is not None:
+            self._documented.result()
 
     def _tidy_lake(self) -> None:
         """Merge small files of past days and, once a day, sweep what does not count, after nobody is to read it."""

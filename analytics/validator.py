@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from analytics.build_plan import BuildPlan
 from analytics.checks.report import write_report
-from analytics.checks.suites import CheckResult, run_suites
+from analytics.checks.suites import CheckResult, run_suites, write_docs
 from analytics.config import PROJECT_DIR, Settings
 from analytics.errors import AnalyticsError, ChecksFailed
 from analytics.files import explain_refusal, shown_path
@@ -229,6 +229,7 @@ def validate(
     date_count = begin_audit(settings, lake, is_everything=is_everything)
     result = audit(settings, run_id=run_id, date_count=date_count, suites=suites, project=project)
     if not suites:
+        document_audit(settings)
         record_audit(settings, result, run_id=run_id)
     return require_success(result)
 
@@ -248,10 +249,10 @@ def audit(
     """Judge what `begin_audit` put in scope, and write the report. Only reads the warehouse, beside other readers."""
     started = time.monotonic()
     files = [file for file in suite_files(project) if not suites or file.stem in suites]
-    folder = settings.data_dir / "validation"
+    folder = _folder(settings)
     with explain_refusal(folder):
         try:
-            checks = tuple(run_suites(settings, files, folder=folder, project=project, has_docs=not suites))
+            checks = tuple(run_suites(settings, files, folder=folder, project=project))
         except ConnectionError as error:  # as Great Expectations calls it, though there is no network
             raise AnalyticsError(
                 f"validate: {settings.warehouse_file} cannot be opened. Close what else has it open, and run again."
@@ -269,6 +270,17 @@ def audit(
         report_file=report,
         checks=checks,
     )
+
+
+def document_audit(settings: Settings) -> None:
+    """Write the pages that Great Expectations makes of the last audit, which nobody need wait for."""
+    folder = _folder(settings)
+    with explain_refusal(folder):
+        write_docs(folder)
+
+
+def _folder(settings: Settings) -> Path:
+    return settings.data_dir / "validation"
 
 
 def record_audit(settings: Settings, result: ValidateResult, *, run_id: str) -> None:

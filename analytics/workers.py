@@ -169,7 +169,7 @@ class Worker:
     def close(self) -> None:
         """Let the process end, if there is one; in the middle of its work, make it. May be called twice.
 
-        One that is idle ends by itself meanwhile: taking dbt's modules apart takes a while.
+        One that is idle ends by itself.
         """
         if self._connection is None or self._process is None:
             return
@@ -193,7 +193,7 @@ def _serve(connection: Connection, warm_up: Callable[[], object]) -> None:
         try:
             function, args, kwargs = connection.recv()
         except (EOFError, OSError):
-            return
+            os._exit(0)  # there is nothing left to tidy, and taking dbt's modules apart takes a while
         try:
             reply = (True, function(*args, **kwargs))
         except Exception as error:  # noqa: BLE001 - whatever it is, the run has to hear of it

@@ -53,9 +53,7 @@ class CheckResult(Result):
         return f"{self.unexpected_count:,} rows" if self.unexpected_count != 1 else "1 row"
 
 
-def run_suites(
-    settings: Settings, files: Sequence[Path], *, folder: Path, project: Path, has_docs: bool
-) -> Iterator[CheckResult]:
+def run_suites(settings: Settings, files: Sequence[Path], *, folder: Path, project: Path) -> Iterator[CheckResult]:
     """Run the suites as one checkpoint in a working copy of the project."""
     from analytics.checks.dialect import SCHEME, close_all, register
     from analytics.checks.gx import load_gx, quiet
@@ -100,13 +98,20 @@ def run_suites(
         )
         try:
             outcome = checkpoint.run()
-            if has_docs:
-                context.build_data_docs()
         finally:
             close_all()
     advice = {name: orjson.loads((folder / "expectations" / f"{name}.json").read_bytes()) for name in queries}
     for result in outcome.run_results.values():
         yield from _read_checks(result, advice[result.suite_name])
+
+
+def write_docs(folder: Path) -> None:
+    """Write the pages of Great Expectations' own, the data docs, of the suites that last ran in a working copy."""
+    from analytics.checks.gx import load_gx, quiet
+
+    gx = load_gx()
+    with quiet():
+        gx.get_context(mode="file", context_root_dir=str(folder)).build_data_docs()
 
 
 def _copy_project(files: Sequence[Path], folder: Path, project: Path) -> dict[str, str]:

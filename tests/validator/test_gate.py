@@ -40,6 +40,7 @@ def audits(monkeypatch: pytest.MonkeyPatch) -> list[CheckResult]:
     monkeypatch.setattr(pipeline, "publish", publish_only_the_build)
     monkeypatch.setattr(publisher, "iter_targets", lambda: iter([snapshot.TARGET]))
     monkeypatch.setattr(validator, "run_suites", lambda *_, **__: iter(checks))
+    monkeypatch.setattr(validator, "write_docs", lambda *_: None)
     return checks
 
 
@@ -109,6 +110,19 @@ def test_a_warehouse_that_the_audit_cannot_open_is_named(
     write_transcript(settings, make_prompt())
     with pytest.raises(AnalyticsError, match=f"validate: {settings.warehouse_file} cannot be opened"):
         run(settings)
+
+
+def test_pages_that_cannot_be_written_keep_nothing_from_readers_and_are_told(
+    settings: Settings, audits: list[CheckResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(validator, "write_docs", refuse)
+    write_transcript(settings, make_prompt())
+    with pytest.raises(AnalyticsError, match="validation cannot be written"):
+        run(settings)
+    assert snapshot.current_version(settings) is not None
 
 
 def refuse_the_suites(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:

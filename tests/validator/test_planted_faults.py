@@ -288,6 +288,9 @@ def test_nothing_objects_to_good_data(copied: Settings) -> None:
     result = validate(copied, FakeLake(HEALTHY_LAKE), run_id="test", is_everything=True)
     assert (result.failed, result.warnings) == ((), ())
     assert result.check_count == len(CHECKS)
+    assert result.report_file is not None
+    pages = {page.stem for page in (result.report_file.parent / "uncommitted" / "data_docs").rglob("warehouse-*.html")}
+    assert pages == {f"warehouse-{file.stem}" for file in suite_files()}
     written = [file for file in (copied.data_dir / "validation").rglob("*") if file.is_file()]
     assert len(written) > len(suite_files())
     assert not [file for file in written if MARKER.encode() in file.read_bytes()], "reports hold no content"
