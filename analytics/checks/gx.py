@@ -1,8 +1,9 @@
 """The import of Great Expectations, without what these checks never use.
 
 Half of its three seconds and of its memory go to scipy and altair, which serve one expectation (KL
-divergence) that no suite here may use. Both are stood in for while it is imported, and only then:
-afterwards `import scipy` gives the real thing. If a later version needs them, the plain import is used.
+divergence) that no suite here may use, and a tenth to the data sources of pandas and Spark. All are stood in
+for while it is imported, and only then: afterwards `import scipy` gives the real thing. If a later version needs
+them, the plain import is used.
 """
 
 from __future__ import annotations
@@ -20,8 +21,16 @@ from typing import Any
 
 from analytics import telemetry
 
-_STOOD_IN = ("altair", "scipy", "scipy.stats", "scipy.special")
 _NAME = "great_expectations"
+_DATASOURCES = f"{_NAME}.datasource.fluent"
+_STOOD_IN = (
+    *("altair", "scipy", "scipy.stats", "scipy.special", f"{_DATASOURCES}.fabric"),
+    *(
+        f"{_DATASOURCES}.{engine}{place}_datasource"
+        for engine in ("pandas", "spark")
+        for place in ("", "_file_path", "_filesystem", "_dbfs", "_s3", "_google_cloud_storage", "_azure_blob_storage")
+    ),
+)
 
 
 class _StandIn(types.ModuleType):
