@@ -60,16 +60,19 @@ class _Process(SpawnProcess):
     def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing's name
         main = sys.modules["__main__"]
         sys.modules["__main__"] = types.ModuleType("__main__")
-        # By itself the tracker would start below, and unblock the signal. What a killed process leaves it clears away
-        # with a warning, which is nobody's to act on.
-        with set_environment(PYTHONWARNINGS="ignore:resource_tracker"):
-            resource_tracker.ensure_running()
+        _start_tracker()  # by itself it would start below, and unblock the signal
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which a process inherits
         try:
             return SpawnProcess._Popen(process_obj)  # noqa: SLF001
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             sys.modules["__main__"] = main
+
+
+def _start_tracker() -> None:
+    """Have what killed processes leave cleared away without the warning about it, which is nobody's to act on."""
+    with set_environment(PYTHONWARNINGS="ignore:resource_tracker"):
+        resource_tracker.ensure_running()
 
 
 class _Context(SpawnContext):
@@ -104,6 +107,7 @@ def open_pool(
     Work that has not begun is dropped when the context is left by an error. Raises SourceUnavailable
     when one of the processes was killed.
     """
+    _start_tracker()  # a pool makes semaphores before it has processes
     pool = ProcessPoolExecutor(count, _POOL_CONTEXT, initializer=_begin_pool_worker, initargs=(prepare, *arguments))
     try:
         yield pool

@@ -100,9 +100,10 @@ def publish(settings: Settings, run_id: str) -> TargetResult:
         discard(settings, run_id)
         if isinstance(error, AnalyticsError):
             raise
-        reason = reason_of(error) if isinstance(error, OSError) else "DuckDB could not write"
+        is_refused = isinstance(error, OSError)
+        reason, advice = (reason_of(error), "Mend that") if is_refused else ("DuckDB could not write", "Free the disk")
         raise PublishError(
-            f"publish: {settings.published_dir} cannot be written ({reason}). Free the disk, then: analytics publish"
+            f"publish: {settings.published_dir} cannot be written ({reason}). {advice}, then: analytics publish"
         ) from error
     table_count = len({table for table, _, _ in columns})
     return TargetResult(
