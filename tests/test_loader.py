@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from analytics import config, warehouse
+from analytics import cli, config, warehouse
 from analytics.build_plan import BuildPlan
 from analytics.config import DBT_DIR
 from analytics.contracts import iter_contracts, load_contract
@@ -186,10 +186,10 @@ def test_a_program_that_looks_into_the_warehouse_for_a_moment_is_waited_for(load
         assert len(raw_rows(loaded)) == 2
 
 
-def test_a_warehouse_in_a_folder_that_takes_no_file_is_an_error_that_says_so(settings):
+def test_a_folder_in_the_place_of_the_warehouse_is_named(settings, capsys):
     settings.warehouse_file.mkdir(parents=True)
-    with pytest.raises((AnalyticsError, OSError)):
-        run_load(settings)
+    assert cli.main(["load", "--data-dir", str(settings.data_dir)]) == 1
+    assert f"{settings.warehouse_file}: Is a directory. Mend that" in capsys.readouterr().err
 
 
 def test_another_lake_under_the_same_warehouse_replaces_its_rows(loaded):
