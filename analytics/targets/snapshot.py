@@ -100,8 +100,9 @@ def publish(settings: Settings, run_id: str) -> TargetResult:
         discard(settings, run_id)
         if isinstance(error, AnalyticsError):
             raise
-        is_refused = isinstance(error, OSError)
-        reason, advice = (reason_of(error), "Mend that") if is_refused else ("DuckDB could not write", "Free the disk")
+        reason, advice = "DuckDB could not write", "Free the disk"
+        if isinstance(error, OSError):
+            reason, advice = reason_of(error), "Mend that"
         raise PublishError(
             f"publish: {settings.published_dir} cannot be written ({reason}). {advice}, then: analytics publish"
         ) from error
