@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from analytics.config import DBT_DIR, Settings
 from analytics.lake import Lake
 from analytics.loader import DuckDBLoader
@@ -16,6 +18,12 @@ from tests.builders import make_gold, run_load
 SETTINGS = (
     "select current_setting('memory_limit') as bound, current_setting('disabled_compression_methods') as left_out"
 )
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What dbt writes beside the warehouse. One folder for all, so that it parses its project once."""
+    return tmp_path_factory.mktemp("dbt")
 
 
 def start_dbt(settings: Settings, folder: Path, *arguments: str, **variables: str) -> str:
@@ -36,35 +44,35 @@ def is_built(settings: Settings) -> bool:
         return not loader.plan_build(run_id="next", fingerprint="f").is_full_refresh
 
 
-def test_dbt_finds_the_warehouse_of_the_settings_and_makes_none(settings, tmp_path):
+def test_dbt_finds_the_warehouse_of_the_settings_and_makes_none(settings, written):
     """It opened data/warehouse.duckdb whatever ANALYTICS_DATA_DIR said, and made an empty file where there was none."""
-    said = start_dbt(settings, tmp_path, "debug")
+    said = start_dbt(settings, written, "debug")
     assert f"{settings.warehouse_file} is missing. Run `make run` first" in said
     assert not settings.warehouse_file.exists()
     with open_warehouse(settings):
-        said = start_dbt(settings, tmp_path, "seed", "--select", "model_prices")
+        said = start_dbt(settings, written, "seed", "--select", "model_prices")
     assert f"another program has {settings.warehouse_file} open. Close it" in said
     assert "Traceback" not in said
-    assert "Connection test: [OK connection ok]" in start_dbt(settings, tmp_path, "debug")
+    assert "Connection test: [OK connection ok]" in start_dbt(settings, written, "debug")
 
 
-def test_what_dbt_builds_by_hand_is_no_build_of_a_run(settings, tmp_path):
+def test_what_dbt_builds_by_hand_is_no_build_of_a_run(settings, written):
     """What an edited model left in gold was published with the next increment, long after the edit was taken back."""
     seed = ("seed", "--select", "model_prices")
     run_load(settings)
     make_gold(settings)
     looked = start_dbt(
         settings,
-        tmp_path,
+        written,
         *("show", "--inline", SETTINGS),
         DBT_DUCKDB_MEMORY_LIMIT="1GiB",
     )
     assert "1.0 GiB" in looked, "with the memory that a person grants"
     assert "fsst" in looked.lower(), "compressed as the pipeline does"
     assert is_built(settings), "looking changes nothing"
-    assert "PASS=1" in start_dbt(settings, tmp_path, *seed)
+    assert "PASS=1" in start_dbt(settings, written, *seed)
     assert not is_built(settings)
     settings.warehouse_file.unlink()
     with open_warehouse(settings):
         pass
-    assert "PASS=1" in start_dbt(settings, tmp_path, *seed), "there may be no schema raw yet"
+    assert "PASS=1" in start_dbt(settings, written, *seed), "there may be no schema raw yet"
