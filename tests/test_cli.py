@@ -327,9 +327,10 @@ def run_into_closed_pipes(*arguments: str) -> int:
 
 def test_a_run_that_nobody_listens_to_is_a_whole_run(settings):
     write_transcript(settings, make_prompt())
-    assert run_into_closed_pipes("run", *flags_of(settings)) == 0
+    flags = flags_of(settings)[:4]  # in the machine's time zone, for which set-up has prepared the first build
+    assert run_into_closed_pipes("run", *flags) == 0
     assert (settings.published_dir / "current" / "fct_messages.parquet").exists()
-    assert run_into_closed_pipes("show", "fct_messages", *flags_of(settings)) == 0
+    assert run_into_closed_pipes("show", "fct_messages", *flags) == 0
 
 
 def test_a_failure_that_nobody_hears_is_one(settings, tmp_path):
