@@ -114,17 +114,13 @@ _SQL_TYPES = {
 
 @dataclass(frozen=True)
 class DatasetLoad(Result):
-    """What loading did to one dataset. Rows of the replaced days; `repeated` are copies of a record.
-
-    `new_row_count` is how many rows more these days have than before.
-    """
+    """What loading did to one dataset. Rows of the replaced days; `repeated` are copies of a record."""
 
     dataset: str
     row_count: int
     repeated_count: int
     dates: tuple[date, ...]
     damaged: tuple[str, ...] = ()
-    new_row_count: int = 0
 
 
 @dataclass(frozen=True)
@@ -141,10 +137,6 @@ class LoadResult(Result):
     @property
     def repeated_count(self) -> int:
         return sum(entry.repeated_count for entry in self.datasets)
-
-    @property
-    def new_row_count(self) -> int:
-        return sum(entry.new_row_count for entry in self.datasets)
 
     @property
     def date_count(self) -> int:
@@ -167,6 +159,7 @@ class DuckDBLoader:
             "create table if not exists raw._loaded (dataset varchar, origin_hash varchar, commit_number bigint)"
         )
         connection.execute("create table if not exists raw._dirty_dates (dataset varchar, record_date date)")
+        connection.execute("create table if not exists raw._new_rows (row_count bigint)")
         connection.execute(
             """
             create table if not exists raw._entities (
@@ -180,7 +173,7 @@ class DuckDBLoader:
         )
 
     def load(self, *, run_id: str) -> LoadResult:
-        """Replace the days that commits touched since the last load, in one transaction a dataset."""
+        """Replace the days that commits touched since the last load, dataset by dataset."""
         started = time.monotonic()
         loads = [(contract, self._load_dataset(contract, run_id)) for contract in iter_contracts()]
         news = tuple(load for contract, load in loads if load is not None and not contract.is_journal)
@@ -289,8 +282,10 @@ class DuckDBLoader:
             connection.execute(
                 "insert into raw._dirty_dates select ?, unnest(?::date[])", [contract.dataset, list(dates)]
             )
-        # By itself, for DuckDB reads rows of an open transaction with one thread. Who is stopped between both replaces
-        # the same days again.
+            if not contract.is_journal:
+                connection.execute("insert into raw._new_rows values (?)", [max(inserted - int(deleted), 0)])
+        # By itself, for DuckDB reads rows of an open transaction with one thread. If it stops before this one, the next
+        # load replaces the same days again.
         with transaction(connection):
             self._replace_entities(contract.dataset, dates)
             connection.execute("delete from raw._loaded where dataset = ?", [contract.dataset])
@@ -299,8 +294,7 @@ class DuckDBLoader:
                 [contract.dataset, self._hash_origin(contract, number), number],
             )
         repeated = sum(part.row_count for part in parts) - inserted
-        new = max(inserted - int(deleted), 0)
-        return DatasetLoad(contract.dataset, inserted, repeated, tuple(dates), damaged, new)
+        return DatasetLoad(contract.dataset, inserted, repeated, tuple(dates), damaged)
 
     def _set_aside_damaged(self, contract: Contract, parts: Sequence[Part], run_id: str) -> list[str]:
         """Parts whose bytes are no longer those they were named after: out of the lake, and read again.
@@ -370,6 +364,15 @@ class DuckDBLoader:
         return all(self._held_number(contract) is not None for contract in iter_contracts())
 
     # ---- what to rebuild
+
+    def take_new_row_count(self) -> int:
+        """How many rows the loads since the last call added, however often they tried.
+
+        What runs wrote about themselves does not count.
+        """
+        [(count,)] = self._connection.execute("select coalesce(sum(row_count), 0) from raw._new_rows").fetchall()
+        self._connection.execute("delete from raw._new_rows")
+        return int(count)
 
     def plan_build(self, *, run_id: str, fingerprint: str, is_full_refresh: bool = False) -> BuildPlan:
         """Decide what the transformation rebuilds and leave it in `raw` where the models read it.

@@ -19,6 +19,7 @@ from analytics.config import Settings
 from analytics.errors import AnalyticsError
 from analytics.extractor import Extraction, extract, import_archive, needs_sample, select_sources
 from analytics.files import private_umask
+from analytics.interruption import is_interrupted
 from analytics.journal import StageRecord, record_stage, write_records
 from analytics.lake import Lake, new_run_id
 from analytics.lake.upkeep import compact_all, is_sweep_due, sweep_for_today
@@ -42,9 +43,12 @@ from analytics.validator import (
     record_audit,
     release_builds,
     require_success,
+    tell_missing_docs,
 )
-from analytics.warehouse import open_warehouse
+from analytics.warehouse import open_warehouse, transaction
 from analytics.workers import Worker
+
+DOCS_PATIENCE_S = 30.0  # they take a third of a second
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,7 @@ class PipelineRun:
         self._held_warehouse = contextlib.ExitStack()
         # Of one thread: what need not be waited for, in its order.
         self._background = ThreadPoolExecutor(1)
-        self._documented: Future[None] | None = None
+        self._documented: Future[str] | None = None
         self._stages: list[StageRecord] = []
         self._told_count = 0
         self._plan = BuildPlan(is_full_refresh=False)
@@ -225,7 +229,8 @@ class PipelineRun:
             if self._plan.is_full_refresh:
                 self._increment = None
                 self._dbt.start()
-            note_build(connection, self._plan, run_id=run_id, row_count=load.new_row_count)
+            with transaction(connection):
+                note_build(connection, self._plan, run_id=run_id, row_count=loader.take_new_row_count())
             if not self._options.is_audit_forced:
                 self._reason_to_skip_audit = reason_to_skip(self._settings, connection)
             if not self._reason_to_skip_audit:
@@ -278,7 +283,7 @@ class PipelineRun:
         finally:
             result = dataclasses.replace(result, elapsed_ms=record.elapsed_ms)
             self.result = dataclasses.replace(self.result, validate=result)
-            if self._observer.on_validate:
+            if self._observer.on_validate and (result.check_count or result.skipped):
                 self._observer.on_validate(result)
         self._finish_build()
         return result
@@ -318,8 +323,10 @@ class PipelineRun:
             record.peak_memory_bytes = self._auditor.peak_memory_bytes
         finally:
             staged.result()  # one that reads the warehouse keeps those that write from it
-        self._documented = self._background.submit(self._auditor.call, document_audit, self._settings)
         record_audit(self._settings, result, run_id=run_id)
+        self._documented = self._background.submit(self._auditor.call, document_audit, self._settings)
+        if result.failed:
+            self._wait_for_docs()
         return require_success(result)
 
     @property
@@ -337,6 +344,8 @@ class PipelineRun:
                 on_result=self._on_published,
                 on_bug=self._observer.on_bug,
             )
+            if problem := self._wait_for_docs():
+                published = dataclasses.replace(published, failures={**published.failures, "data docs": problem})
             record.unit_count = len(published.targets) + len(published.failures)
             record.failed_count = len(published.failures)
             record.row_count = next(
@@ -346,6 +355,17 @@ class PipelineRun:
             record.error_type = "PublishError" if published.failures else None
         self.result = dataclasses.replace(self.result, publish=published)
         return published
+
+    def _wait_for_docs(self) -> str:
+        """Why the data docs of the audit, which are written beside all this, are missing; empty where they are not."""
+        if self._documented is None:
+            return ""
+        try:
+            return self._documented.result(DOCS_PATIENCE_S)
+        except TimeoutError:
+            return tell_missing_docs(f"within {DOCS_PATIENCE_S:.0f} s")
+        except AnalyticsError:
+            return tell_missing_docs("their process was killed, perhaps for its memory")
 
     def _on_published(self, result: TargetResult) -> None:
         """Only the snapshot reads the warehouse, which DuckDB tidies while the other targets are written."""
@@ -359,11 +379,11 @@ class PipelineRun:
 
         What was written ahead and came to no reader goes too.
         """
+        self._auditor.close()  # before what waits for it
         self._background.shutdown()
         discard(self._settings, self.result.run_id)
         self._held_warehouse.close()
         self._dbt.close()
-        self._auditor.close()
 
     def close(self) -> None:
         """Write the rest of the run's own record, unless it found nothing to do, and tidy the lake."""
@@ -376,8 +396,6 @@ class PipelineRun:
         ):
             self._write_records()
         self._tidy_lake()
-        if self._documented is not None:
-            self._documented.result()
 
     def _tidy_lake(self) -> None:
         """Merge small files of past days and, once a day, sweep what does not count, after nobody is to read it."""
@@ -408,9 +426,11 @@ def open_run(
         try:
             yield pipeline_run
         except Exception:
-            # The record of a failed run is worth less than its reason: a full disk may refuse it.
-            with contextlib.suppress(OSError, AnalyticsError):
-                pipeline_run.close()
+            # The record of a failed run is worth less than its reason: a full disk may refuse it. After Ctrl-C, which
+            # DuckDB tells as an error, there is no time for it.
+            if not is_interrupted():
+                with contextlib.suppress(OSError, AnalyticsError):
+                    pipeline_run.close()
             raise
         finally:
             pipeline_run.let_go()
@@ -443,7 +463,8 @@ def plan_and_transform(settings: Settings, lake: Lake, *, run_id: str, is_full_r
         plan = loader.plan_build(
             run_id=run_id, fingerprint=project_fingerprint(settings), is_full_refresh=is_full_refresh
         )
-        note_build(connection, plan, run_id=run_id, row_count=plan.row_count)
+        with transaction(connection):
+            note_build(connection, plan, run_id=run_id, row_count=loader.take_new_row_count())
     result = transform(settings, plan)
     with open_warehouse(settings) as connection:
         note_tests(settings, connection)

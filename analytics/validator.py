@@ -21,7 +21,7 @@ from analytics.build_plan import BuildPlan
 from analytics.checks.report import write_report
 from analytics.checks.suites import CheckResult, run_suites, write_docs
 from analytics.config import PROJECT_DIR, Settings
-from analytics.errors import AnalyticsError, ChecksFailed
+from analytics.errors import AnalyticsError, ChecksFailed, describe_bug, reason_of
 from analytics.files import explain_refusal, shown_path
 from analytics.lake import Commit, Lake
 from analytics.result import Result
@@ -73,7 +73,10 @@ def suite_files(project: Path = PROJECT) -> list[Path]:
 
 
 def note_build(connection: duckdb.DuckDBPyConnection, plan: BuildPlan, *, run_id: str, row_count: int) -> None:
-    """Remember what a build is about to change, until an audit has passed over it, and withhold it from readers."""
+    """Remember what a build is about to change, until an audit has passed over it, and withhold it from readers.
+
+    `row_count` counts the rows that are new since the build that was noted before.
+    """
     _create_tables(connection)
     connection.execute("insert into audit.withheld values (?, false)", [run_id])
     now = _now()
@@ -220,18 +223,23 @@ def validate(
         lake: Whose commits are audited.
         run_id: Run that audits.
         is_everything: Audit every day, not only those that changed.
-        suites: Only these suites; such an audit counts as none and writes no data docs.
+        suites: Only these suites; such an audit counts as none and leaves no data docs.
         project: The folder of suites.
 
     Raises:
         AuditFailed: a severe check objected.
+        AnalyticsError: the data docs could not be written; the audit counts all the same.
     """
     date_count = begin_audit(settings, lake, is_everything=is_everything)
     result = audit(settings, run_id=run_id, date_count=date_count, suites=suites, project=project)
+    problem = ""
     if not suites:
-        document_audit(settings)
         record_audit(settings, result, run_id=run_id)
-    return require_success(result)
+        problem = document_audit(settings)
+    require_success(result)
+    if problem:
+        raise AnalyticsError(f"validate: data docs {problem}")
+    return result
 
 
 def begin_audit(settings: Settings, lake: Lake, *, is_everything: bool = False) -> int:
@@ -272,11 +280,22 @@ def audit(
     )
 
 
-def document_audit(settings: Settings) -> None:
-    """Write the pages that Great Expectations makes of the last audit, which nobody need wait for."""
+def document_audit(settings: Settings) -> str:
+    """Write the data docs, pages that Great Expectations makes of the last audit and nobody need wait for.
+
+    Returns why they could not be written, which says nothing against the data; empty where they were.
+    """
     folder = _folder(settings)
-    with explain_refusal(folder):
+    try:
         write_docs(folder)
+    except Exception as error:  # noqa: BLE001 - a bug in what only adorns an audit is no reason to fail
+        return tell_missing_docs(f"{folder}: {reason_of(error)}" if isinstance(error, OSError) else describe_bug(error))
+    return ""
+
+
+def tell_missing_docs(why: str) -> str:
+    """What to say of data docs, after their name."""
+    return f"not written ({why}). Nothing else is missing: `analytics validate` writes them again"
 
 
 def _folder(settings: Settings) -> Path:

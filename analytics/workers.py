@@ -121,7 +121,7 @@ def open_pool(
 
 
 class Worker:
-    """One process that is warmed up ahead, called, and closed. Not for more than one thread.
+    """One process that is warmed up ahead, called, and closed. Not for two calls at once.
 
     What a function raises is raised by `call`, without the traceback from over there: its lines may
     quote data.
@@ -177,11 +177,11 @@ class Worker:
         """
         if self._connection is None or self._process is None:
             return
-        self._connection.close()
         if self._is_busy:
             self._process.terminate()
             self._process.join(PATIENCE_S)
             self._process.kill()
+        self._connection.close()
         self._connection = None
 
 
@@ -202,10 +202,9 @@ def _serve(connection: Connection, warm_up: Callable[[], object]) -> None:
         except (EOFError, OSError):
             return
         try:
-            reply = (True, function(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001 - whatever it is, the run has to hear of it
-            reply = (False, _portable(error))
-        connection.send((*reply, peak_memory_bytes()))
+            connection.send((True, function(*args, **kwargs), peak_memory_bytes()))
+        except Exception as error:  # noqa: BLE001 - whatever it is, also that no process can send: the run has to hear of it
+            connection.send((False, _portable(error), peak_memory_bytes()))
 
 
 def _end_quietly(*_: object) -> None:

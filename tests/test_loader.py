@@ -450,11 +450,44 @@ def test_a_commit_that_the_disk_refuses_is_an_error_that_says_so(loaded):
     assert run_load(loaded).row_count == 2
 
 
-def test_a_load_tells_new_rows_from_those_it_wrote_again(loaded):
+def take_new_row_count(settings):
+    with open_warehouse(settings) as connection:
+        return DuckDBLoader(settings, Lake(settings.data_dir, settings.host_id), connection).take_new_row_count()
+
+
+def test_new_rows_are_told_from_those_that_a_load_wrote_again(loaded):
+    assert take_new_row_count(loaded) == 2
     write_transcript(loaded, make_prompt("c"), name="later.jsonl")
     run_extract(loaded)
-    load = conversations(run_load(loaded))
-    assert (load.row_count, load.new_row_count) == (2, 1)
+    assert conversations(run_load(loaded)).row_count == 2
+    assert take_new_row_count(loaded) == 1
+    assert take_new_row_count(loaded) == 0
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, duckdb.OutOfMemoryException])
+def test_new_rows_count_once_where_a_load_stops_between_its_transactions(loaded, monkeypatch, error):
+    """The load after it, or its own second try, found nothing new: many rows were published without an audit."""
+    take_new_row_count(loaded)
+    write_transcript(loaded, make_prompt("c"), name="later.jsonl")
+    run_extract(loaded)
+    replace_entities, tries = DuckDBLoader._replace_entities, []
+
+    def stop_once(self, *arguments):
+        tries.append(arguments)
+        if len(tries) == 1:
+            raise error
+        replace_entities(self, *arguments)
+
+    monkeypatch.setattr(DuckDBLoader, "_replace_entities", stop_once)
+    if error is KeyboardInterrupt:
+        with pytest.raises(KeyboardInterrupt):
+            run_load(loaded)
+    run_load(loaded)
+    assert len(tries) == 2
+    assert take_new_row_count(loaded) == 1
+    entities = "select count(distinct message_hash) as n from raw._entities where dataset = 'conversations'"
+    with open_warehouse(loaded) as connection:
+        assert connection.execute(entities).fetchall() == [(3,)]
 
 
 def test_a_load_that_needs_more_memory_than_usual_gets_it(settings, monkeypatch):

@@ -55,6 +55,10 @@ def fail(error: Exception) -> None:
     raise error
 
 
+def make_what_cannot_be_sent() -> object:
+    return lambda: None
+
+
 def look_up(secret: str) -> str:
     return {}[secret]
 
@@ -113,6 +117,24 @@ def test_a_failed_audit_comes_back_with_its_result(worker):
 def test_a_full_disk_comes_back_as_the_system_told_it(worker):
     with pytest.raises(OSError, match="No space left"):
         worker.call(fail, OSError(28, "No space left on device"))
+
+
+def test_a_result_that_no_process_can_send_is_a_bug_like_any_other(worker):
+    """It was told as a process that was killed, with a traceback beside it."""
+    with pytest.raises(AnalyticsError, match="a bug"):
+        worker.call(make_what_cannot_be_sent)
+    assert worker.call(abs, -1) == 1
+
+
+def test_a_worker_that_is_closed_in_the_middle_of_a_call_ends_it(worker):
+    with ThreadPoolExecutor(1) as thread:
+        called = thread.submit(worker.call, time.sleep, 600)
+        while not called.running():
+            time.sleep(0.01)
+        time.sleep(0.1)
+        worker.close()
+        with pytest.raises(AnalyticsError, match="killed"):
+            called.result(PATIENCE_S)
 
 
 def test_a_bug_comes_back_without_what_it_quotes(worker):

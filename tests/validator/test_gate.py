@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import stat
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -112,17 +113,44 @@ def test_a_warehouse_that_the_audit_cannot_open_is_named(
         run(settings)
 
 
-def test_pages_that_cannot_be_written_keep_nothing_from_readers_and_are_told(
-    settings: Settings, audits: list[CheckResult], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def refuse_the_docs(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def refuse(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
+        raise error
 
     monkeypatch.setattr(validator, "write_docs", refuse)
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (OSError(28, "No space left on device"), r"validation: No space left"),
+        (TypeError("x"), r"TypeError in .*: a bug"),
+    ],
+)
+def test_missing_data_docs_keep_nothing_from_readers_and_are_told(
+    settings: Settings, audits: list[CheckResult], monkeypatch: pytest.MonkeyPatch, error: Exception, why: str
+) -> None:
+    refuse_the_docs(monkeypatch, error)
+    monkeypatch.setattr(pipeline, "publish", publisher.publish)
     write_transcript(settings, make_prompt())
-    with pytest.raises(AnalyticsError, match="validation cannot be written"):
-        run(settings)
+    make_some_gold(settings)
+    result = run(settings)
     assert snapshot.current_version(settings) is not None
+    assert re.search(why, result.failures["data docs"])
+    assert result.as_json()["result"] == "failed"
+
+
+def test_verdict_counts_where_the_data_docs_cannot_be_written(
+    settings: Settings, by_hand: Callable[..., int], audits: list[CheckResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failed audit was forgotten: `analytics publish` published what it had judged."""
+    assert by_hand("run") == 0
+    refuse_the_docs(monkeypatch, OSError(28, "No space left on device"))
+    assert by_hand("validate") == 1
+    assert by_hand("publish") == 0
+    audits[:] = [make_check(is_success=False)]
+    assert by_hand("validate") == 3
+    assert by_hand("publish") == 3
 
 
 def refuse_the_suites(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
@@ -270,11 +298,25 @@ def test_publish_by_hand_wants_an_audit_of_many_rows_that_were_loaded_by_hand(
     settings: Settings, by_hand: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert by_hand("run") == 0
-    monkeypatch.setattr(validator, "AUDIT_ROW_LIMIT", 1)
+    monkeypatch.setattr(validator, "AUDIT_ROW_LIMIT", 0)
     add_a_line(settings)
     for verb in ("extract", "load", "transform"):
         assert by_hand(verb) == 0
     assert by_hand("publish") == 3
+
+
+def test_run_audits_many_rows_that_were_loaded_by_hand(
+    settings: Settings, by_hand: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only rows that the run itself loaded were counted."""
+    assert by_hand("run") == 0
+    monkeypatch.setattr(validator, "AUDIT_ROW_LIMIT", 0)
+    add_a_line(settings)
+    for verb in ("extract", "load"):
+        assert by_hand(verb) == 0
+    result = run(settings)
+    assert result.validate is not None
+    assert not result.validate.skipped
 
 
 def test_what_a_run_left_to_the_dbt_tests_may_be_published_again_at_any_time(
