@@ -3,7 +3,8 @@
 dbt reads the environment and no .env file, and DuckDB makes whatever file it is told to open. dbt-duckdb asks the
 plugins that dbt/profiles.yml names before it opens one.
 
-What it builds there is no build of a run: the next run builds everything anew, with the project as it then is.
+What it builds there is no build of a run, and is published by none: the next run builds everything anew, with the
+project as it then is.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dbt_common.exceptions import DbtRuntimeError
 
 from analytics.config import PROJECT_DIR, load_settings
 from analytics.errors import AnalyticsError, ConfigError, LockHeld
+from analytics.validator import withhold_build
 from analytics.warehouse import CHEAP_COMPRESSION_SQL, open_warehouse
 
 BY_HAND = "by-hand/warehouse.duckdb"  # the profile's path where nobody names one; the catalog is called after the file
@@ -63,3 +65,4 @@ class Plugin(BasePlugin):  # type: ignore[misc]  # dbt-duckdb tells no types
         if self._is_by_hand and get_flags().WHICH not in LOOKING:
             with contextlib.suppress(duckdb.CatalogException):  # nothing is loaded yet
                 conn.execute("delete from raw._builds")
+                withhold_build(conn, "dbt")

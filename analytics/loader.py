@@ -27,6 +27,7 @@ from analytics.lake import Lake, Part, Snapshot
 from analytics.lake.upkeep import remove_parts
 from analytics.overrides import OVERRIDES, read_override
 from analytics.result import Result
+from analytics.sample import is_synthetic
 from analytics.warehouse import fetch_row, sql_identifier, sql_literal, transaction, with_enough_memory
 
 if TYPE_CHECKING:
@@ -388,7 +389,8 @@ class DuckDBLoader:
             """
             create or replace table raw._build_settings as select
                 ?::varchar as reporting_timezone, ?::bigint as conversation_gap_minutes,
-                ?::varchar as run_id, ?::timestamp as run_at, ?::boolean as is_full_refresh
+                ?::varchar as run_id, ?::timestamp as run_at, ?::boolean as is_full_refresh,
+                ?::boolean as is_synthetic
             """,
             [
                 self._settings.timezone,
@@ -396,6 +398,7 @@ class DuckDBLoader:
                 run_id,
                 run_at.replace(tzinfo=None),
                 is_full,
+                is_synthetic(self._settings),
             ],
         )
         self._connection.execute("create or replace table raw._rebuild_dates (record_date date, role varchar)")

@@ -77,14 +77,19 @@ def note_build(connection: duckdb.DuckDBPyConnection, plan: BuildPlan, *, run_id
 
     `row_count` counts the rows that are new since the build that was noted before.
     """
-    _create_tables(connection)
-    connection.execute("insert into audit.withheld values (?, false)", [run_id])
+    withhold_build(connection, run_id)
     now = _now()
     if plan.is_full_refresh:
         connection.execute("insert into audit.pending values (null, ?, ?)", [row_count, now])
     elif plan.rebuild_dates:
         connection.execute("insert into audit.pending select unnest(?::date[]), 0, ?", [list(plan.rebuild_dates), now])
         connection.execute("insert into audit.pending values (?, ?, ?)", [plan.rebuild_dates[-1], row_count, now])
+
+
+def withhold_build(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
+    """Keep what is about to be built from readers, until it is tested and audited or built anew."""
+    _create_tables(connection)
+    connection.execute("insert into audit.withheld values (?, false)", [run_id])
 
 
 def note_tests(settings: Settings, connection: duckdb.DuckDBPyConnection) -> None:

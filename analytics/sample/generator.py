@@ -18,7 +18,7 @@ import uuid
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 Line = dict[str, Any]
@@ -677,7 +677,7 @@ def write_feature(session: Transcript, feature: str, prompt: str) -> None:
     elif feature == "pull_request":
         write_turn(session, prompt)
         number = world.chance.randint(10, 400)
-        repository = f"example/{Path(project.path).name}"
+        repository = f"example/{PureWindowsPath(project.path).name}"  # which knows the separators of both
         link = {
             "prNumber": number,
             "prUrl": f"https://github.com/{repository}/pull/{number}",

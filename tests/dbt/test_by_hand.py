@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from analytics.config import DBT_DIR, Settings
+from analytics.errors import ChecksFailed
 from analytics.lake import Lake
 from analytics.loader import DuckDBLoader
+from analytics.validator import require_release
 from analytics.warehouse import open_warehouse
 from tests.builders import make_gold, run_load
 
@@ -72,6 +74,8 @@ def test_what_dbt_builds_by_hand_is_no_build_of_a_run(settings, written):
     assert is_built(settings), "looking changes nothing"
     assert "PASS=1" in start_dbt(settings, written, *seed)
     assert not is_built(settings)
+    with pytest.raises(ChecksFailed, match="did not pass its tests"):
+        require_release(settings)
     settings.warehouse_file.unlink()
     with open_warehouse(settings):
         pass

@@ -374,6 +374,8 @@ def test_a_call_is_one_whether_transcript_or_hook_or_both_tell_of_it(warehouse: 
         make_hook("PreToolUse", "01 12:01", tool_use_id="t1", tool_name="Bash"),
         make_hook("PostToolUse", "01 12:02", tool_use_id="t1", tool_name="Bash", duration_ms=55),
         make_hook("PermissionRequest", "01 12:03", tool_name="Bash"),
+        # What shares its instant does not end its wait, in whatever order their keys are.
+        *(make_hook(f"SomeFutureEvent{number}", "01 12:03") for number in range(4)),
         make_hook("PreToolUse", "01 12:05", tool_use_id="t9", tool_name="Edit", session_id="s9"),
         make_hook("SomeFutureEvent", "01 12:06", cwd=None, session_id=None),
         make_hook("SessionEnd", "01 12:07", event_detail="logout"),

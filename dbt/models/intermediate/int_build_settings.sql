@@ -7,6 +7,7 @@ build_settings as (
 build_settings_dated as (
     select
         run_at,
+        is_synthetic,
         cast(run_at as date) as run_date,
         {{ local_date('run_at') }} as run_date_local
     from build_settings

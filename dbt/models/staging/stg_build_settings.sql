@@ -9,7 +9,8 @@ renamed as (
         run_id,
         reporting_timezone,
         conversation_gap_minutes,
-        run_at
+        run_at,
+        is_synthetic
     from build_settings
 )
 

@@ -1,4 +1,5 @@
--- Nothing happened for days as of the last run: nobody worked, or the sources are no longer read.
+-- Nothing happened for days as of the last run: nobody worked, or the sources are no longer read. The sample's days are
+-- always past, which tells nobody anything.
 with
 
 thresholds as (
@@ -45,6 +46,7 @@ measurements as (
         cast(max(records.occurred_at) as date) as measured_date
     from records
     cross join build_settings
+    where not build_settings.is_synthetic
     having max(records.occurred_at) is not null
 ),
 

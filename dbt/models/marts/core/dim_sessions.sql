@@ -13,7 +13,8 @@ annotations as (
     where is_current
 ),
 
--- A wait for permission lasts until the next sign of life of the same thread.
+-- A wait for permission lasts until the next sign of life of the same thread. What shares its instant, as the call
+-- that it is about does, came before it.
 hook_sequence as (
     select
         session_key,
@@ -25,7 +26,10 @@ hook_sequence as (
         occurred_at,
         lead(occurred_at) over (
             partition by session_key, coalesce(agent_id, '')
-            order by occurred_at asc nulls last, hook_event_key asc nulls last
+            order by
+                occurred_at asc nulls last,
+                case when event_name = 'PermissionRequest' then 1 else 0 end asc nulls last,
+                hook_event_key asc nulls last
         ) as next_occurred_at
     from hook_events
     where event_name <> 'Notification'
