@@ -319,8 +319,9 @@ def load_settings(
         dotenv: The .env file; the project folder's by default. Relative paths in it begin where it lies.
 
     Raises:
-        ConfigError: this is no clone of the project, a variable with our prefix is unknown, a value does not parse, or
-            no data folder can be where it is to be. The message names the variable and never repeats a secret.
+        ConfigError: this is no clone of the project, a variable with our prefix is unknown, a value does not parse or
+            contradicts another, or no data folder can be where it is to be. The message names the variable and never
+            repeats a secret.
     """
     if not (DBT_DIR / "dbt_project.yml").exists():
         raise ConfigError(f"{DBT_DIR.parent} is no clone of this project. Run it from one: a wheel lacks dbt/.")
@@ -348,6 +349,8 @@ def load_settings(
         values["claude_config_dir"] = _parse("CLAUDE_CONFIG_DIR", config_dir, _parse_path)
     settings = Settings(**values)
     _check_data_dir(settings.data_dir)
+    if (settings.content, settings.hook_files) == ("metadata", "archive"):
+        raise ConfigError("ANALYTICS_HOOK_FILES: archive keeps text, and ANALYTICS_CONTENT=metadata none. Set delete.")
     return settings
 
 

@@ -55,6 +55,11 @@ def test_load_settings_takes_an_empty_value_for_the_default(tmp_path):
     assert load(tmp_path, {"ANALYTICS_CONTENT": ""}).content == "redacted"
 
 
+def test_load_settings_keeps_no_hook_events_whole_where_no_text_is_wanted(tmp_path):
+    with pytest.raises(ConfigError, match="ANALYTICS_HOOK_FILES: archive keeps text"):
+        load(tmp_path, {"ANALYTICS_CONTENT": "metadata", "ANALYTICS_HOOK_FILES": "archive"})
+
+
 def test_load_settings_names_an_unknown_setting_and_its_neighbour(tmp_path):
     with pytest.raises(ConfigError, match=r"ANALYTICS_DATA_DRI is no setting. Did you mean ANALYTICS_DATA_DIR"):
         load(tmp_path, {"ANALYTICS_DATA_DRI": "x"})
