@@ -25,6 +25,7 @@ from analytics.lake import Lake, Part
 from analytics.lake.lock import probe_lock
 from analytics.lake.upkeep import quarantined_parts
 from analytics.local_key import KEY_BYTES, KEY_NAME, load_or_create_key
+from analytics.overrides import OVERRIDES, read_override
 from analytics.redactor import Redactor
 from analytics.result import Result
 from analytics.sources.transcripts import DATASET, NAME
@@ -59,7 +60,10 @@ def examine(settings: Settings) -> list[Finding]:
         _check_disk,
         _check_secret_rules,
         _check_dotenv,
+        _check_own_rows,
         _check_transcripts,
+        _check_other_folders,
+        _check_mongodb,
         _check_cleanup,
         _check_capture,
         _check_lock,
@@ -152,6 +156,12 @@ def _check_dotenv(_: Settings) -> Finding:
     return Finding("ok", "dotenv", "no secret in it that others can read")
 
 
+def _check_own_rows(settings: Settings) -> Finding:
+    named = [(override, file) for override in OVERRIDES if (file := override.file(settings)) is not None]
+    counts = [f"{len(read_override(override, file)):,} of {override.seed}" for override, file in named]
+    return Finding("ok", "own rows", ", ".join(counts) or "none, prices and thresholds are those of dbt/seeds")
+
+
 def _check_transcripts(settings: Settings) -> Finding:
     roots = transcript_roots(settings)
     missing = [root for root in roots if not is_folder(root, otherwise=True)]
@@ -175,6 +185,25 @@ def _check_transcripts(settings: Settings) -> Finding:
             "Use Claude Code on this machine, or set ANALYTICS_TRANSCRIPT_DIRS.",
         )
     return Finding("ok", "transcripts", f"{count:,} files")
+
+
+def _check_other_folders(settings: Settings) -> Finding:
+    named = dict.fromkeys(settings.plan_dirs, "ANALYTICS_PLAN_DIRS")
+    if settings.api_requests_dir is not None:
+        named[settings.api_requests_dir] = "ANALYTICS_API_REQUESTS_DIR"
+    for folder, setting in named.items():
+        if not is_folder(folder, otherwise=True):
+            return Finding("failed", "other folders", f"{folder} is missing. Mend {setting}, or unset it.")
+    return Finding("ok", "other folders", f"{len(named)} named" if named else "none named")
+
+
+def _check_mongodb(settings: Settings) -> Finding:
+    if not settings.mongo_uri:
+        return Finding("ok", "mongodb", "none named")
+    from analytics.sources.mongo.connection import open_server  # which imports the driver
+
+    with open_server(settings) as server:
+        return Finding("ok", "mongodb", f"{server.name} at {server.address} can be read")
 
 
 def _check_cleanup(settings: Settings) -> Finding:

@@ -139,6 +139,37 @@ def test_secret_rules_that_do_not_compile_are_named(settings, tmp_path):
     assert find(dataclasses.replace(settings, content="full"), "secret rules").verdict == "warning"
 
 
+@pytest.mark.parametrize(
+    ("setting", "subject", "named"),
+    [
+        ("prices_file", "own rows", "ANALYTICS_PRICES_FILE"),
+        ("alert_thresholds_file", "own rows", "ANALYTICS_ALERT_THRESHOLDS_FILE"),
+        ("plan_dirs", "other folders", "ANALYTICS_PLAN_DIRS"),
+        ("api_requests_dir", "other folders", "ANALYTICS_API_REQUESTS_DIR"),
+    ],
+)
+def test_what_a_setting_names_and_is_not_there_is_a_failure(settings, tmp_path, setting, subject, named):
+    """A run failed by it, and the doctor had nothing to say."""
+    gone = tmp_path / "gone"
+    found = find(dataclasses.replace(settings, **{setting: (gone,) if setting == "plan_dirs" else gone}), subject)
+    assert (found.verdict, str(gone) in found.message, named in found.message) == ("failed", True, True)
+
+
+def test_own_rows_are_counted(settings, tmp_path):
+    file = tmp_path / "thresholds.csv"
+    file.write_text("alert_name,threshold_value,severity\nalert_daily_cost_above_budget,10,high\n")
+    found = find(dataclasses.replace(settings, alert_thresholds_file=file), "own rows")
+    assert (found.verdict, found.message) == ("ok", "1 of alert_thresholds")
+
+
+def test_a_mongodb_that_does_not_answer_is_a_failure(settings):
+    uri = "mongodb://user:secret@127.0.0.1:9/?serverSelectionTimeoutMS=50"
+    found = find(dataclasses.replace(settings, mongo_uri=uri), "mongodb")
+    assert found.verdict == "failed"
+    assert "no server answers at 127.0.0.1:9" in found.message
+    assert "secret" not in found.message
+
+
 def test_whether_the_sample_stands_in_is_told_as_a_run_will_see_it(settings):
     """It told of the sample where a folder was named, or was the user's own data's."""
     assert find(settings, "transcripts").message.startswith(f"none in {settings.transcript_dirs[0]}. Mend")
