@@ -29,7 +29,7 @@ from analytics.replay import Increment, begin_warehouse, has_beginning, kept_inc
 from analytics.result import Result
 from analytics.sources import ExtractResult, Progress
 from analytics.targets import FIRST, TargetResult
-from analytics.targets.snapshot import discard, is_published, stage
+from analytics.targets.snapshot import discard, hurry, is_published, stage
 from analytics.transformer import TransformResult, preload, project_fingerprint, transform, transform_again
 from analytics.validator import (
     AuditFailed,
@@ -322,6 +322,8 @@ class PipelineRun:
             result = self._auditor.call(audit, self._settings, run_id=run_id, date_count=date_count)
             record.peak_memory_bytes = self._auditor.peak_memory_bytes
         finally:
+            if not staged.done():
+                hurry(self._settings)
             staged.result()  # one that reads the warehouse keeps those that write from it
         record_audit(self._settings, result, run_id=run_id)
         self._documented = self._background.submit(self._auditor.call, document_audit, self._settings)

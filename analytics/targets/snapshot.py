@@ -57,14 +57,22 @@ def stage(settings: Settings, run_id: str) -> None:
     """Write a run's version while the checks still judge it: whole, and for nobody to see until that run publishes.
 
     Gold has to stay as it is until then. What fails here is tried again, and told, by `publish`.
+    It takes one core, for the checks have one to do and the run waits for both, until `hurry` is called.
     """
     import duckdb
 
     try:
         with open_warehouse(settings, is_read_only=True) as connection:
-            _write_version(connection, settings.published_dir / run_id, run_id, without=ABOUT_RUNS)
+            connection.execute("set threads = 1")
+            _write_version(connection, settings.published_dir / run_id, run_id, writers=1, without=ABOUT_RUNS)
     except (OSError, duckdb.Error, AnalyticsError):
         discard(settings, run_id)
+
+
+def hurry(settings: Settings) -> None:
+    """Have what is being staged take every core: nothing else is left to do."""
+    with contextlib.suppress(AnalyticsError), open_warehouse(settings, is_read_only=True) as connection:
+        connection.execute("reset threads")
 
 
 def discard(settings: Settings, run_id: str) -> None:
@@ -165,7 +173,12 @@ def open_current(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def _write_version(
-    connection: duckdb.DuckDBPyConnection, version: Path, run_id: str, *, without: Container[str] = ()
+    connection: duckdb.DuckDBPyConnection,
+    version: Path,
+    run_id: str,
+    *,
+    writers: int = WRITERS,
+    without: Container[str] = (),
 ) -> int:
     """Write all tables that are not there yet and, last, how many rows. Returns that.
 
@@ -183,7 +196,7 @@ def _write_version(
     is_begun = written.exists()
     row_count = int(written.read_text(encoding="ascii")) if is_begun else 0
     missing = [name for name in queries if not (is_begun and files[name].exists())]
-    with ThreadPoolExecutor(WRITERS) as pool:
+    with ThreadPoolExecutor(writers) as pool:
         row_count += sum(pool.map(lambda name: _write_table(connection, queries[name], files[name]), missing))
         list(pool.map(sync, [*(files[name] for name in missing), version]))
     write_private_file(written, str(row_count).encode())

@@ -77,6 +77,15 @@ def test_what_a_run_staged_is_seen_once_it_publishes(gold):
     assert (gold.published_dir / RUNS[1] / "fct_x.parquet").stat().st_ino == staged, "it was written once"
 
 
+def test_staging_takes_one_core_until_the_checks_are_done(gold):
+    with open_warehouse(gold, is_read_only=True) as reader:
+        cores = reader.execute("select current_setting('threads')").fetchall()
+        snapshot.stage(gold, RUNS[0])
+        assert reader.execute("select current_setting('threads')").fetchall() == [(1,)]
+        snapshot.hurry(gold)
+        assert reader.execute("select current_setting('threads')").fetchall() == cores
+
+
 def test_what_tells_of_runs_is_written_last(gold):
     """A run adds to it after what it built was staged."""
     make_gold(gold, fct_pipeline_runs="select 'extract' as stage")
