@@ -200,7 +200,7 @@ def _serve(connection: Connection, warm_up: Callable[[], object]) -> None:
         try:
             function, args, kwargs = connection.recv()
         except (EOFError, OSError):
-            return
+            os._exit(0)  # nothing is left to do, and to take down what is frozen would be told as leaks by DuckDB 2
         try:
             connection.send((True, function(*args, **kwargs), peak_memory_bytes()))
         except Exception as error:  # noqa: BLE001 - whatever it is, also that no process can send: the run has to hear of it
