@@ -51,6 +51,9 @@ class LockHeld(AnalyticsError):
     exit_code = 75
 
 
+OUT_OF_MEMORY = "there is not enough for this. End other programs, or set ANALYTICS_WORKERS=1, and run again."
+
+
 def reason_of(error: OSError) -> str:
     """What the system says of a failure, or its kind where it gave no number. The error's own text may quote a row."""
     return os.strerror(error.errno) if error.errno else type(error).__name__
@@ -67,7 +70,12 @@ def unwritable(file: Path) -> ConfigError:
 
 
 def describe_bug(error: Exception) -> str:
-    """The class and the place of an unexpected error. Its message may quote a row, and is for its owner."""
+    """The class and the place of an unexpected error. Its message may quote a row, and is for its owner.
+
+    One that is nobody's mistake but the machine's lack of memory is told as that.
+    """
+    if isinstance(error, MemoryError):
+        return f"memory: {OUT_OF_MEMORY}"
     last = traceback.extract_tb(error.__traceback__)[-1]
     return (
         f"{type(error).__name__} in {last.filename.rpartition('/')[2]}, line {last.lineno}: a bug. "

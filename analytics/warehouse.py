@@ -72,10 +72,11 @@ def open_warehouse(settings: Settings, *, is_read_only: bool = False) -> Iterato
             connection.execute("set timezone = 'UTC'")
             path.chmod(0o600)
             yield connection
+    except duckdb.OutOfMemoryException as error:
+        raise too_little_memory() from error
     except (
         duckdb.IOException,
         duckdb.TransactionException,  # what a commit raises that the disk refused
-        duckdb.OutOfMemoryException,
         duckdb.FatalException,
         duckdb.InternalException,
     ) as error:
@@ -185,6 +186,11 @@ def _attach(connection: duckdb.DuckDBPyConnection, path: Path, option: str) -> N
 def mending(path: Path) -> str:
     """What to do about a warehouse that DuckDB cannot read or write."""
     return f"Free the disk; if that does not help, delete {path}: the next run rebuilds it."
+
+
+def too_little_memory() -> AnalyticsError:
+    """What to do where DuckDB has no memory left, and no room on disk for what it might put there meanwhile."""
+    return AnalyticsError("memory: DuckDB has not enough, nor room on disk instead. Free either, and run again.")
 
 
 def _broken(path: Path) -> AnalyticsError:

@@ -428,7 +428,7 @@ def test_a_failed_load_leaves_the_last_state(loaded, monkeypatch):
         raise duckdb.OutOfMemoryException("out of memory, while holding 'a prompt'")
 
     monkeypatch.setattr(DuckDBLoader, "_insert", fail)
-    with pytest.raises(AnalyticsError, match="cannot be read or written") as caught:
+    with pytest.raises(AnalyticsError, match="memory: DuckDB has not enough") as caught:
         run_load(loaded)
     assert "prompt" not in str(caught.value)
     assert raw_rows(loaded) == before

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import psutil
+import pyarrow as pa
 import pytest
 
 from analytics import workers
@@ -124,6 +125,12 @@ def test_a_result_that_no_process_can_send_is_a_bug_like_any_other(worker):
     with pytest.raises(AnalyticsError, match="a bug"):
         worker.call(make_what_cannot_be_sent)
     assert worker.call(abs, -1) == 1
+
+
+def test_want_of_memory_is_no_bug(worker):
+    """It was told as one, with nothing to do about it."""
+    with pytest.raises(AnalyticsError, match=r"memory: .*run again\."):
+        worker.call(fail, pa.ArrowMemoryError("malloc of size 64 failed"))
 
 
 def test_a_worker_that_is_closed_in_the_middle_of_a_call_ends_it(worker):

@@ -34,6 +34,7 @@ from analytics.warehouse import (
     fetch_row,
     open_warehouse,
     sql_literal,
+    too_little_memory,
     transaction,
     with_enough_memory,
 )
@@ -151,7 +152,8 @@ def current_version(settings: Settings) -> Path | None:
 def open_current(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     """An in-memory connection with the published tables as views in schema gold, all of one version.
 
-    Raises PublishError before the first publish, and where a file turns out to be damaged.
+    Raises PublishError before the first publish, and where a file turns out to be damaged; AnalyticsError where
+    memory is too little for a question.
     """
     import duckdb
 
@@ -168,6 +170,8 @@ def open_current(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
             yield connection
     except (duckdb.BinderException, duckdb.CatalogException):
         raise  # the question is wrong
+    except duckdb.OutOfMemoryException as error:
+        raise too_little_memory() from error
     except duckdb.Error as error:  # of many kinds: the reader of Parquet has no one for damage
         raise PublishError(f"a file in {version} is damaged. Write it again: analytics publish") from error
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from analytics import dictionary, warehouse
-from analytics.errors import PublishError
+from analytics.errors import AnalyticsError, PublishError
 from analytics.targets import iter_targets, snapshot
 from analytics.warehouse import open_warehouse
 from tests.builders import die_at, make_gold
@@ -106,6 +106,19 @@ def test_what_could_not_be_staged_is_left_to_the_publish(gold, monkeypatch):
     assert versions(gold) == []
     snapshot.publish(gold, RUNS[0])
     assert in_marts(gold, "select n from gold.fct_x") == [(1,)]
+
+
+def test_a_question_that_is_too_large_is_no_damage(gold):
+    """It was told as a damaged file, to be published anew."""
+    snapshot.publish(gold, RUNS[0])
+
+    def ask() -> None:
+        with snapshot.open_current(gold) as connection:
+            connection.execute("set memory_limit = '1MB'; set max_temp_directory_size = '0KB'")
+            connection.execute("select list(n + i) from gold.fct_x, range(10000000) as many (i)")
+
+    with pytest.raises(AnalyticsError, match="memory: DuckDB has not enough"):
+        ask()
 
 
 def test_an_open_connection_sees_the_next_version(gold):
@@ -240,7 +253,7 @@ def test_a_file_size_limit_publishes_nothing_and_says_so(gold):
 import resource, sys
 from pathlib import Path
 from tests.builders import make_settings
-from analytics.errors import PublishError
+from analytics.errors import AnalyticsError, PublishError
 from analytics.targets import snapshot
 settings = make_settings(Path({str(gold.data_dir.parent)!r}))
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
