@@ -6,6 +6,7 @@ local server, on loopback, whose page it prints. `prefect.yaml` deploys the same
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import select
@@ -161,7 +162,9 @@ async def _serve_until_told_to_stop(deployments: Sequence[RunnerDeployment]) -> 
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] != [_RUNNER]:
+    parser = argparse.ArgumentParser(prog="python -m flows.deployments", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(_RUNNER, action="store_true", help=argparse.SUPPRESS)
+    if not parser.parse_args().runner:
         raise SystemExit(serve_hourly())
     try:
         _run_server_and_runner()

@@ -49,6 +49,20 @@ def test_nothing_tells_prefect_s_makers_about_flows(tmp_path: Path, started_in: 
     assert done.stdout == "False\n"
 
 
+@pytest.mark.parametrize(("argument", "code"), [("--help", 0), ("help", 2)])
+def test_who_asks_for_help_starts_no_schedule(tmp_path: Path, argument: str, code: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.deployments", argument],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+        cwd=PROJECT,
+        timeout=60,
+    )
+    assert (done.returncode, "usage: python -m flows.deployments" in done.stdout + done.stderr) == (code, True)
+
+
 def wait_for(what: Callable[[], object], timeout_s: float = 180.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not what():
