@@ -18,6 +18,7 @@ from typing import Literal
 from analytics.capture.installer import SCOPES, find_settings_file
 from analytics.capture.status import read_status as read_capture_status
 from analytics.config import Settings, find_exposed_dotenv
+from analytics.contracts import PAYLOAD
 from analytics.errors import AnalyticsError, ConfigError, describe_refusal
 from analytics.extractor import needs_sample
 from analytics.files import OTHERS_WRITE, belongs_to_another, is_folder
@@ -351,12 +352,12 @@ def _check_content(settings: Settings) -> Finding:
 
     if settings.content == "metadata":
         lake = Lake(settings.data_dir, settings.host_id)
-        for part in lake.snapshot(DATASET).parts.values():
+        for part in (part for name in lake.input_datasets() for part in lake.snapshot(name).parts.values()):
             try:
-                texts = pq.ParquetFile(lake.part_file(part.path)).read(["prompt_text"])
+                payloads = pq.ParquetFile(lake.part_file(part.path)).read([PAYLOAD])
             except (FileNotFoundError, pa.ArrowException):
                 continue  # damage is the next run's to tell
-            if texts["prompt_text"].null_count < part.row_count:
+            if payloads[PAYLOAD].null_count < part.row_count:
                 return Finding(
                     "warning",
                     "content",

@@ -12,6 +12,7 @@ import pytest
 from analytics import doctor
 from analytics.capture.installer import install
 from analytics.doctor import Finding, examine
+from analytics.extractor import extract
 from analytics.lake import Lake
 from analytics.status import read_status
 from analytics.targets import snapshot
@@ -337,6 +338,15 @@ def test_text_from_before_the_setting_is_told(settings, kept, verdict):
     run_extract(dataclasses.replace(settings, content=kept))
     assert find(dataclasses.replace(settings, content=kept), "content") == Finding("ok", "content", kept)
     assert find(dataclasses.replace(settings, content="metadata"), "content").verdict == verdict
+
+
+def test_text_of_hooks_from_before_the_setting_is_told(settings):
+    """Only prompts were looked for."""
+    incoming = settings.data_dir / "queue" / "incoming"
+    incoming.mkdir(parents=True)
+    (incoming / "a.json").write_text('{"session_id": "s1", "hook_event_name": "Stop"}')
+    extract(settings, Lake(settings.data_dir, settings.host_id), run_id="run")
+    assert find(dataclasses.replace(settings, content="metadata"), "content").verdict == "warning"
 
 
 def test_a_published_table_that_is_gone_is_named(settings):
