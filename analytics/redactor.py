@@ -1,7 +1,7 @@
 """What leaves a line before it is written: secrets and personal data, replaced by a countable tag.
 
 Finding is one pass of one automaton, of all rules (analytics/secret_rules.py), over many lines at once; only
-lines that it touches are looked at again.
+lines that it touches are looked at again. Over much text a faster one goes first (analytics/secret_scanner.py).
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import re
 from bisect import bisect_right
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -24,6 +26,12 @@ from analytics.secret_rules import REPLACER_MEMORY, RULES_FILE, Kind, Rule, engi
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from _typeshed import SupportsLenAndGetItem
+
+    from analytics.secret_scanner import SecretScanner
+
+    Offsets = SupportsLenAndGetItem[int]  # where each of some joined lines starts, and where the last one ends
+
 # Where a token may start: after a non-word character or "_", but also right after what JSON, a terminal or a
 # URL leaves before it, whose last character is a letter or a digit: \n, \u001b[32m, %3D.
 TOKEN_START = rb"(?:\b|_|\\[nrtbf]|\\u[0-9a-fA-F]{4}|\[[0-9;]{1,12}m|%[0-9A-Fa-f]{2})"
@@ -32,6 +40,8 @@ MAX_ROUNDS = 8
 # How far from a trigger its rule may have to look to be certain.
 CONTEXT_BEFORE, CONTEXT_BEHIND = 128, 384
 DETECTOR_MEMORY = 128 << 20
+# From here on a process searches so much that making a scanner is likely to be worth its time.
+SCANNER_BYTES = 16 << 20
 
 _ENDING = re.compile(r"(?:\.meta)?\.(?:jsonl?|ndjson|md)\Z")
 _TAG_START = b"[REDACTED:"
@@ -59,6 +69,7 @@ class Redactor:
     def __init__(self, rules: Iterable[Rule], key: bytes) -> None:
         self.rules = tuple(rules)
         self._key = key
+        self._searched_bytes = 0
         self._detector = _compile_detector(self.rules)
         self._replacers = tuple(
             _compile_replacer([rule for rule in self.rules if rule.kind == kind])
@@ -82,6 +93,26 @@ class Redactor:
         own = read_rules(rules_file)
         replaced = {rule.name for rule in own}
         return cls([*own, *(rule for rule in builtin if rule.name not in replaced)], key)
+
+    def find_touched(self, joined: bytes, offsets: Offsets) -> list[int]:
+        """Which of the joined canonical lines rules touch, in order; a few are false alarms, none is missing."""
+        self._searched_bytes += len(joined)
+        if self._searched_bytes < SCANNER_BYTES or self._scanner is None:
+            spans = self.find_spans(joined)
+            lines = (range(_line(offsets, start), _line(offsets, end - 1) + 1) for start, end in spans)
+            return sorted(set(chain.from_iterable(lines)))
+        suspects = {_line(offsets, position) for position in self._scanner.find_last_bytes(joined)}
+        return [line for line in sorted(suspects) if self.find_spans(joined[offsets[line] : offsets[line + 1]])]
+
+    @cached_property
+    def _scanner(self) -> SecretScanner | None:
+        """None with rules of somebody's own: only of the project's is it known that both engines read them alike."""
+        if not set(self.rules) <= set(read_rules(RULES_FILE)):
+            return None
+        from analytics.secret_scanner import SecretScanner
+
+        sought = [expression for rule in self.rules for expression in rule.sought]
+        return SecretScanner([*sought, _ESCAPED_ZERO.decode()])
 
     def find_spans(self, buffer: bytes) -> list[tuple[int, int]]:
         """Where rules touch the buffer, in order; a few spans are false alarms, none is missing.
@@ -190,6 +221,11 @@ class Redactor:
         return self.redact_text(name), self._redact_value(item)
 
 
+def _line(offsets: Offsets, position: int) -> int:
+    """Which of the joined lines holds the byte at this position."""
+    return bisect_right(offsets, position) - 1
+
+
 def _anchored(rule: Rule, pattern: str) -> bytes:
     return (TOKEN_START if rule.kind == "token" else b"") + b"(?:" + pattern.encode() + b")"
 
@@ -207,9 +243,8 @@ def _compile_detector(rules: Iterable[Rule]) -> Any:
     tokens: list[bytes] = []
     others: list[bytes] = []
     for rule in rules:
-        wanted = [rule.trigger] if rule.trigger else list(rule.patterns)
-        parts = tokens if rule.kind == "token" else others
-        parts.extend(part for item in wanted if (part := b"(?:%b)" % item.encode()) not in parts)
+        parts = tokens if rule.kind == "token" and not rule.triggers else others
+        parts.extend(part for item in rule.sought if (part := b"(?:%b)" % item.encode()) not in parts)
     if tokens:
         others.insert(0, TOKEN_START + b"(?:" + b"|".join(tokens) + b")")
     return _compile(b"|".join((*others, _ZEROS)), never_capture=True)

@@ -36,8 +36,13 @@ class Rule:
     kind: Kind
     patterns: tuple[str, ...]
     unless: str = ""
-    trigger: str = ""
+    triggers: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
+
+    @property
+    def sought(self) -> tuple[str, ...]:
+        """What is looked for in much text: the triggers, or the patterns where there are none."""
+        return self.triggers or self.patterns
 
 
 def read_rules(path: Path) -> list[Rule]:
@@ -71,13 +76,13 @@ def _parse_rule(entry: Mapping[str, Any], fragments: Mapping[str, str], position
         raise ConfigError(f"secret rules: rule number {position} needs a name of lower case letters, digits and _.")
     if unknown := set(entry) - _RULE_FIELDS:
         raise ConfigError(f"secret rules: rule {name!r} has a field {min(unknown)!r} that no rule has.")
-    pattern, kind = entry.get("pattern", ""), entry.get("kind", "token")
-    patterns = pattern if isinstance(pattern, list) else [pattern]
-    if not patterns or not all(isinstance(item, str) and item for item in patterns):
+    kind = entry.get("kind", "token")
+    patterns, triggers = (_alternatives(entry.get(field, [])) for field in ("pattern", "trigger"))
+    if not patterns:
         raise ConfigError(f"secret rules: rule {name!r} needs a pattern.")
     if kind not in get_args(Kind):
         raise ConfigError(f"secret rules: rule {name!r} must be of kind {', '.join(get_args(Kind))}.")
-    if not all(isinstance(entry.get(field, ""), str) for field in ("description", "unless", "trigger")):
+    if triggers is None or not all(isinstance(entry.get(field, ""), str) for field in ("description", "unless")):
         raise ConfigError(f"secret rules: description, unless and trigger of rule {name!r} must be texts.")
 
     def insert(text: str) -> str:
@@ -89,11 +94,17 @@ def _parse_rule(entry: Mapping[str, Any], fragments: Mapping[str, str], position
         kind=kind,
         patterns=tuple(insert(item) for item in patterns),
         unless=insert(entry.get("unless", "")),
-        trigger=insert(entry.get("trigger", "")),
+        triggers=tuple(insert(item) for item in triggers),
         examples=tuple(entry.get("examples", ())),
     )
     _check_rule(rule)
     return rule
+
+
+def _alternatives(field: object) -> list[str] | None:
+    """What stands there, as a text or a list of texts; None where it is anything else."""
+    items = field if isinstance(field, list) else [field]
+    return items if all(isinstance(item, str) and item for item in items) else None
 
 
 def _fragment(fragment: str, fragments: Mapping[str, str], rule_name: str) -> str:
@@ -103,7 +114,7 @@ def _fragment(fragment: str, fragments: Mapping[str, str], rule_name: str) -> st
 
 
 def _check_rule(rule: Rule) -> None:
-    for part in filter(None, (*rule.patterns, rule.unless, rule.trigger)):
+    for part in filter(None, (*rule.patterns, *rule.triggers, rule.unless)):
         try:
             program = re2.compile(part.encode(), engine_options(REPLACER_MEMORY))
         except re2.error as error:

@@ -174,7 +174,7 @@ class RecordWriter(Generic[P]):
         if not batch.texts:
             return
         joined, offsets = _join(batch.texts)
-        if touched := self._find_touched(joined, offsets):
+        if touched := self._redactor.find_touched(joined, offsets) if self._content != "full" else ():
             for index in touched:
                 # What is kept may only come from the redacted form.
                 batch.texts[index] = self._redactor.redact_json(batch.texts[index])
@@ -195,14 +195,6 @@ class RecordWriter(Generic[P]):
         self._buffered_bytes += len(joined)
         if self._buffered_bytes >= FLUSH_BYTES:
             self._write_days()
-
-    def _find_touched(self, joined: bytes, offsets: Offsets) -> list[int]:
-        """Which texts some rule touches. One scan over all of them is several times faster than one each."""
-        spans = self._redactor.find_spans(joined) if self._content != "full" else []
-        if not spans:
-            return []
-        places = np.searchsorted(offsets[1:], np.array(spans) - (0, 1), side="right")
-        return sorted({index for first, last in places.tolist() for index in range(first, last + 1)})
 
     def _write_day(self, day: date, bucket: _Day) -> None:
         constants = {**self._constants, "record_date": day}
