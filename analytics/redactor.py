@@ -97,12 +97,14 @@ class Redactor:
     def find_touched(self, joined: bytes, offsets: Offsets) -> list[int]:
         """Which of the joined canonical lines rules touch, in order; a few are false alarms, none is missing."""
         self._searched_bytes += len(joined)
-        if self._searched_bytes < SCANNER_BYTES or self._scanner is None:
+        is_much = self._searched_bytes >= SCANNER_BYTES
+        suspects = self._scanner.find_last_bytes(joined) if is_much and self._scanner else None
+        if suspects is None:
             spans = self.find_spans(joined)
             lines = (range(_line(offsets, start), _line(offsets, end - 1) + 1) for start, end in spans)
             return sorted(set(chain.from_iterable(lines)))
-        suspects = {_line(offsets, position) for position in self._scanner.find_last_bytes(joined)}
-        return [line for line in sorted(suspects) if self.find_spans(joined[offsets[line] : offsets[line + 1]])]
+        suspect_lines = sorted({_line(offsets, position) for position in suspects})
+        return [line for line in suspect_lines if self.find_spans(joined[offsets[line] : offsets[line + 1]])]
 
     @cached_property
     def _scanner(self) -> SecretScanner | None:

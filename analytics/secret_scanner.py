@@ -13,6 +13,9 @@ import hyperscan
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+# An open end, as that of a key, matches again with each byte more: of a picture that looks like one, millions of times.
+MAX_MATCHES = 4_096
+
 
 class SecretScanner:
     """Expressions as one database of Hyperscan. It takes a tenth of a second to make: for megabytes, not for a line."""
@@ -21,12 +24,16 @@ class SecretScanner:
         self._database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
         self._database.compile(expressions=[item.encode() for item in dict.fromkeys(expressions)])
 
-    def find_last_bytes(self, text: bytes) -> set[int]:
-        """The position of each byte with which a match ends."""
+    def find_last_bytes(self, text: bytes) -> set[int] | None:
+        """The position of each byte with which a match ends. None where they are too many, or the engine gives up."""
         found: set[int] = set()
 
-        def keep(_expression: int, _start: int, end: int, _flags: int, _context: Any) -> None:
+        def keep(_expression: int, _start: int, end: int, _flags: int, _context: Any) -> bool:
             found.add(end - 1)
+            return len(found) > MAX_MATCHES
 
-        self._database.scan(text, match_event_handler=keep)
+        try:
+            self._database.scan(text, match_event_handler=keep)
+        except hyperscan.error:
+            return None
         return found

@@ -255,6 +255,12 @@ def test_find_touched_names_the_lines_with_secrets_and_no_others(engine: str) ->
     assert lines_of(ENGINES[engine], [plain, plain]) == []
 
 
+def test_a_key_without_end_is_found_and_its_ends_are_not_counted() -> None:
+    lines = [b'{"a":1}', to_line({"content": f"sk-ant-{'a' * 2_000_000}"}), b'{"b":1}']
+    assert ENGINES["hyperscan"]._scanner.find_last_bytes(b"".join(lines)) is None
+    assert lines_of(ENGINES["hyperscan"], lines) == [1]
+
+
 def test_over_little_text_and_with_a_rule_of_ones_own_there_is_no_scanner(tmp_path: Path) -> None:
     """Making one takes a tenth of a second; and of our rules only is it known that it reads them as RE2 does."""
     own = tmp_path / "rules.toml"
