@@ -22,12 +22,17 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import orjson
 import psutil
+
+from analytics.records import canonical_json
+from analytics.records.writer import REDACT_BYTES
+from analytics.redactor import SCANNER_BYTES, Redactor
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "data" / "sample" / "projects"
@@ -183,6 +188,30 @@ def time_baselines(corpus: Path) -> dict[str, float]:
     return {"read_bytes_s": read_s, "orjson_pass_s": time.perf_counter() - started}
 
 
+def time_secrets(corpus: Path, megabytes: int = 64) -> dict[str, float]:
+    """MB/s of the search for secrets alone, over lines as the extraction searches them: by RE2, and Hyperscan first."""
+    batches: list[tuple[bytes, list[int]]] = []
+    texts: list[bytes] = []
+    lines = (line for file in iter_files(corpus) for line in file.read_bytes().split(b"\n"))
+    while sum(len(joined) for joined, _ in batches) < megabytes << 20 and (line := next(lines, None)) is not None:
+        with contextlib.suppress(orjson.JSONDecodeError):
+            texts.append(canonical_json(orjson.loads(line)))
+        if sum(map(len, texts)) >= REDACT_BYTES:
+            batches.append((b"".join(texts), [0, *accumulate(map(len, texts))]))
+            texts = []
+    batches.append((b"".join(texts), [0, *accumulate(map(len, texts))]))
+    speeds = {}
+    for name, searched_before in (("secrets_re2_mb_per_s", -sys.maxsize), ("secrets_mb_per_s", SCANNER_BYTES)):
+        redactor = Redactor.load(None, bytes(32))
+        redactor._searched_bytes = searched_before
+        redactor.find_touched(*batches[0])
+        started = time.perf_counter()
+        for batch in batches:
+            redactor.find_touched(*batch)
+        speeds[name] = sum(len(joined) for joined, _ in batches) / (time.perf_counter() - started) / 1e6
+    return speeds
+
+
 def appended_line(number: int) -> str:
     """One more API response, today's."""
     usage = {"input_tokens": 1, "output_tokens": 2}
@@ -229,7 +258,9 @@ def measure(corpus: Path, data: Path, home: Path, rounds: int) -> dict[str, Any]
             f"{name}_per_orjson_pass": took[f"{name}_s"] / baselines["orjson_pass_s"]
             for name in ("extract_and_load", "run")
         }
-        firsts.append({**baselines, **took, **ratios, "peak_mb": max(extract_mb, load_mb, run_mb)})
+        firsts.append(
+            {**baselines, **time_secrets(corpus), **took, **ratios, "peak_mb": max(extract_mb, load_mb, run_mb)}
+        )
     facts |= {name: statistics.median(first[name] for first in firsts) for name in firsts[0]}
     facts["peak_mb"] = max(first["peak_mb"] for first in firsts)
     facts["run_summary"] = output.splitlines()
