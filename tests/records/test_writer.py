@@ -1,11 +1,9 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import tracemalloc
 from contextlib import suppress
 from datetime import date
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -38,9 +36,17 @@ def written_rows(context, writer):
     ]
 
 
+@pytest.fixture(scope="module")
+def shared_context(tmp_path_factory):
+    return make_context(tmp_path_factory.mktemp("shared"))
+
+
+@pytest.mark.parametrize("scanner_bytes", [0, 1 << 40])
 @pytest.mark.parametrize("redact_bytes", [1, 300, 1 << 20])
 @given(st.lists(st.tuples(st.sampled_from(["", "2026-01-01", "2026-01-02"]), st.booleans(), st.integers(0, 90))))
-def test_each_row_keeps_its_own_payload_day_and_place_whatever_it_was_redacted_with(redact_bytes, drawn):
+def test_each_row_keeps_its_own_payload_day_and_place_whatever_it_was_redacted_with(
+    shared_context, scanner_bytes, redact_bytes, drawn
+):
     records = [
         {
             "n": number,
@@ -49,14 +55,14 @@ def test_each_row_keeps_its_own_payload_day_and_place_whatever_it_was_redacted_w
         }
         for number, (day, is_secret, length) in enumerate(drawn)
     ]
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr("analytics.records.writer.REDACT_BYTES", redact_bytes)
-        context = make_context(Path(folder))
-        writer = open_writer(context)
+        patch.setattr("analytics.redactor.SCANNER_BYTES", scanner_bytes)
+        writer = open_writer(shared_context)
         for record in records:
             own_id = f"own-{record['n']}" if record["n"] % 2 else None
             writer.add(record, Place(f"file-{record['n']}", record["n"], FALLBACK, own_id))
-        rows = {row["_source_position"]: row for row in written_rows(context, writer)}
+        rows = {row["_source_position"]: row for row in written_rows(shared_context, writer)}
     assert sorted(rows) == [record["n"] for record in records]
     for record in records:
         number, row = record["n"], rows[record["n"]]
