@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
@@ -219,6 +219,22 @@ def test_port_that_something_else_uses_is_told_without_a_traceback(begin: Callab
         assert schedule.process.wait(120) == 2
     assert "set PREFECT_SERVER_API_PORT to another one" in schedule.said()
     assert "Traceback" not in schedule.said()
+
+
+def test_server_makes_the_runs_of_the_schedule(world: Settings) -> None:
+    """Under SQLAlchemy 2.1 the server's scheduler failed each time, so that only the first run ever came."""
+    hourly = build_deployments()[0]
+    deployment_id = hourly.apply()
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    wanted = {"start_time": hour.isoformat(), "min_runs": 3}
+    with get_client(sync_client=True) as client:
+        # What the scheduler does every minute, and the server of the tests, which lacks it, when it is asked.
+        client.request("POST", "/deployments/{id}/schedule", path_params={"id": deployment_id}, json=wanted)
+        runs = client.read_flow_runs(flow_run_filter=FlowRunFilter(deployment_id={"any_": [deployment_id]}))
+    assert {run.expected_start_time.astimezone(UTC) for run in runs} == {
+        hour + timedelta(hours=count, minutes=5) for count in range(3)
+    }
+    assert {run.state.name for run in runs if run.state} == {"Scheduled"}
 
 
 @pytest.mark.parametrize("hours", [1, 5, 6, 24, 48])
