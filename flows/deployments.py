@@ -13,6 +13,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -111,14 +112,17 @@ def serve_hourly() -> int:
     """
     os.umask(PRIVATE_UMASK)
     command = [sys.executable, "-m", "flows.deployments", _RUNNER]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as runner:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, lambda *_: runner.stdin and runner.stdin.close())
-        code = runner.wait()
-        with suppress(OSError):  # nobody is left
-            # Unless the runner was killed: its server would stay, and its run wait for an answer of one.
-            os.killpg(runner.pid, signal.SIGKILL)
-        return code
+    # Prefect's own folder for what it serves has one name for all users, and belongs to the first who came.
+    with tempfile.TemporaryDirectory(prefix="analytics-") as temporary:
+        environment = {**os.environ, "TMPDIR": temporary}
+        with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, env=environment) as runner:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, lambda *_: runner.stdin and runner.stdin.close())
+            code = runner.wait()
+            with suppress(OSError):  # nobody is left
+                # Unless the runner was killed: its server would stay, and its run wait for an answer of one.
+                os.killpg(runner.pid, signal.SIGKILL)
+    return code
 
 
 def _run_server_and_runner() -> None:

@@ -160,6 +160,14 @@ def test_make_up_writes_the_settings_that_have_no_default(tmp_path):
     assert {name for name in needed if not values.get(name)} == set()
 
 
+def test_server_has_the_packages_of_the_worker_and_writes_where_it_may():
+    """With others its scheduler may make no runs; unless told, Prefect writes its pages among them, which are root's."""
+    server = SERVICES["prefect-server"]
+    assert server["image"] == SERVICES["analytics-worker"]["image"]
+    for name in ("HOME", "PREFECT_HOME", "PREFECT_UI_STATIC_DIRECTORY"):
+        assert Path("/tmp") in [Path(server["environment"][name]), *Path(server["environment"][name]).parents]
+
+
 def test_compose_file_holds_no_secret():
     for name, service in SERVICES.items():
         for key, value in (service.get("environment") or {}).items():
