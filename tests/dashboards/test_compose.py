@@ -161,7 +161,7 @@ def test_make_up_writes_the_settings_that_have_no_default(tmp_path):
 
 
 def test_server_has_the_packages_of_the_worker_and_writes_where_it_may():
-    """With others its scheduler may make no runs; unless told, Prefect writes its pages among them, which are root's."""
+    """With others its scheduler may make no runs; unless told, Prefect writes pages among them, which are root's."""
     server = SERVICES["prefect-server"]
     assert server["image"] == SERVICES["analytics-worker"]["image"]
     for name in ("HOME", "PREFECT_HOME", "PREFECT_UI_STATIC_DIRECTORY"):
