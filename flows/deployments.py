@@ -68,15 +68,18 @@ def is_healthy(api_url: str) -> bool:
 
 @contextmanager
 def running_server(port: int) -> Iterator[str]:
-    """The address of a local server's API: of one that answers there already, or of one that ends with the context.
+    """The address of the API of a local server that ends with the context.
 
     Raises:
-        ConfigError: it did not come up.
+        ConfigError: it did not come up, or one was there already.
     """
     api_url = f"http://{SERVER_HOST}:{port}/api"
     if is_healthy(api_url):
-        yield api_url
-        return
+        raise ConfigError(
+            f"schedule: a Prefect server answers on {api_url} already. If it is another schedule's, the two would take "
+            "each other's runs: set PREFECT_SERVER_API_PORT to another port. If it is yours to share, set "
+            f"PREFECT_API_URL={api_url}."
+        )
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", SERVER_HOST, "--port", str(port)]
     server = subprocess.Popen(
         command,

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -223,6 +224,15 @@ def test_port_that_something_else_uses_is_told_without_a_traceback(begin: Callab
         schedule = begin(PREFECT_API_URL="", PREFECT_SERVER_API_PORT=str(taken.getsockname()[1]))
         assert schedule.process.wait(120) == 2
     assert "set PREFECT_SERVER_API_PORT to another one" in schedule.said()
+    assert "Traceback" not in schedule.said()
+
+
+def test_server_of_somebody_else_is_not_taken_unasked(begin: Callable[..., Schedule], api_url: str) -> None:
+    """A second user's schedule went to the server of the first: each hour one of them had a run."""
+    port = str(urllib.parse.urlsplit(api_url).port)
+    schedule = begin(PREFECT_API_URL="", PREFECT_SERVER_API_PORT=port)
+    assert schedule.process.wait(60) == 2
+    assert f"set PREFECT_API_URL={api_url}" in schedule.said()
     assert "Traceback" not in schedule.said()
 
 
