@@ -50,7 +50,7 @@ REPEATED_ROWS_SQL = f"""
     select filename, file_row_number from (
         select filename, file_row_number, row_number() over (
             partition by record_date, record_id
-            order by source, _source_file nulls last, _source_position nulls last, _extracted_at, _run_id
+            order by source, _source_file nulls last, _source_position nulls last, _extracted_at desc, _run_id desc
         ) as copy_number
         from {READ_PARTS_SQL}
         where (record_date, record_id) in (

@@ -316,6 +316,29 @@ def test_rows_of_an_older_contract_load_with_null_in_the_new_column(loaded):
     assert raw_rows(loaded) == before
 
 
+def efforts(settings):
+    with open_warehouse(settings) as connection:
+        return connection.execute("select effort from raw.conversations").fetchall()
+
+
+def test_a_backfill_fills_the_columns_of_a_newer_contract(settings):
+    """The row that was there first stayed, so that no old line ever got what a release reads more."""
+    import pyarrow.parquet as pq
+
+    write_transcript(settings, {**make_answer(), "effort": "high"})
+    run_extract(settings)
+    lake = Lake(settings.data_dir, settings.host_id)
+    (part,) = lake.snapshot("conversations").parts.values()
+    older = pq.read_table(lake.part_file(part.path), partitioning=None).drop_columns(["effort"])
+    added = lake.write_part(older, "conversations", part.record_date)
+    lake.commit(source="t", dataset="conversations", run_id="r", kind="compact", adds=[added], removes=[part.path])
+    run_load(settings)
+    assert efforts(settings) == [(None,)]
+    run_extract(settings, is_full_backfill=True)
+    run_load(settings)
+    assert efforts(settings) == [("high",)]
+
+
 def test_rows_of_an_older_contract_load_without_the_column_that_is_no_more(loaded):
     """Dropping `parent_uuid` from the contract made every older part fail to load."""
     lake = Lake(loaded.data_dir, loaded.host_id)

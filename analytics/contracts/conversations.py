@@ -80,6 +80,11 @@ CONTRACT = Contract(
             # ---- message
             describe("message_id", pa.string(), "`message.id`: one API response, on every line it was split into."),
             describe("request_id", pa.string(), "`requestId`; missing behind gateways."),
+            describe(
+                "request_session_id",
+                pa.string(),
+                "`requestSessionId`: on a line that a fork copied, the session that made the request; since 2.1.326.",
+            ),
             describe("message_role", pa.string(), "`message.role`; of a prompt that is an attachment, user."),
             describe("model", pa.string(), "`message.model` as written."),
             describe("stop_reason", pa.string(), "`message.stop_reason`; null on lines written before the end."),
@@ -105,6 +110,12 @@ CONTRACT = Contract(
             describe("speed", pa.string(), "`usage.speed`: standard or fast."),
             describe("inference_geo", pa.string(), "`usage.inference_geo`."),
             describe("reported_cost_nusd", pa.int64(), "`costUSD` in nano-dollars; only on lines up to 1.0.x."),
+            describe(
+                "session_cost_nusd",
+                pa.int64(),
+                "Of a cost-state line `totalCostUSD` in nano-dollars: all that Claude Code counted for the session so "
+                "far, of a fork with what its parent had cost; since 2.1.277.",
+            ),
             describe(
                 "advisor_iterations",
                 pa.list_(ADVISOR_ITERATION),

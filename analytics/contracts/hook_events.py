@@ -98,7 +98,11 @@ CONTRACT = Contract(
             describe("permission_mode", pa.string(), "default, plan, acceptEdits, auto, dontAsk, bypassPermissions."),
             describe("effort", pa.string(), "`effort.level`: low to max; on tool events."),
             describe("agent_id", pa.string(), "Subagent inside which, or about which, the hook fired."),
-            describe("agent_type", pa.string(), "Type of that subagent; an empty text, which is frequent, is null."),
+            describe(
+                "agent_type",
+                pa.string(),
+                "Type of that subagent; empty of what Claude Code asks beside a conversation, as for a compaction.",
+            ),
             describe("agent_transcript_path", pa.string(), "Of SubagentStop, the subagent's own transcript."),
             describe("model", pa.string(), "`model`: on SessionStart, and on every event of some other tools."),
             describe("turn_id", pa.string(), "`turn_id`, on MessageDisplay and in other tools."),

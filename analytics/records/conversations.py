@@ -35,6 +35,7 @@ _TEXT_COLUMNS = {
     "attributionMcpServer": "attribution_mcp_server",
     "attributionMcpTool": "attribution_mcp_tool",
     "requestId": "request_id",
+    "requestSessionId": "request_session_id",
     "toolDenialKind": "tool_denial_kind",
     "prRepository": "pr_repository",
     "prUrl": "pr_url",
@@ -239,6 +240,8 @@ def _flatten_other(row: Row, line: Mapping[str, Any], line_type: str | None, *, 
     for key, column in _COUNT_COLUMNS.items():
         if key in line:
             _put_count(row, column, line[key])
+    if line_type == "cost-state" and (cost := parse_cost(line.get("totalCostUSD"))) is not None:
+        row["session_cost_nusd"] = cost
     if isinstance(compaction := line.get("compactMetadata"), dict):
         _put(row, "compact_trigger", compaction.get("trigger"), str)
         _put_count(row, "compact_pre_tokens", compaction.get("preTokens"))

@@ -85,6 +85,12 @@ def test_flatten_line_keeps_a_reported_cost_in_nano_dollars(cost, expected):
     assert as_row({**make_answer(), "costUSD": cost})["reported_cost_nusd"] == expected
 
 
+def test_flatten_line_keeps_what_claude_code_counted_for_the_session_and_whose_request_a_fork_copied():
+    state = {"type": "cost-state", "sessionId": "s", "totalCostUSD": 0.1747958, "modelUsage": {"m": {"costUSD": 0.17}}}
+    assert as_row(state)["session_cost_nusd"] == 174_795_800
+    assert as_row({**make_answer(), "requestSessionId": "parent"})["request_session_id"] == "parent"
+
+
 @pytest.mark.parametrize(
     ("count", "expected"),
     [

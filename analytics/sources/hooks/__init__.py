@@ -83,7 +83,7 @@ def extract(context: ExtractContext) -> ExtractResult:
             done += reading.file_count
             if context.on_progress:
                 context.on_progress(done, len(waiting))
-    if context.is_full_backfill or context.has_window:
+    if (context.is_full_backfill or context.has_window) and queue.archive.is_dir():
         import_folder(context, queue.archive, tally)
     queue.sweep()
     return tally.result(source=NAME, dataset=DATASET)

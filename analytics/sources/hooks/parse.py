@@ -393,7 +393,8 @@ def _flatten_fields(payload: Mapping[str, Any]) -> Row:
     for key, value in payload.items():
         if isinstance(value, str):
             if (column := _TEXT_COLUMNS.get(key)) is not None:
-                if value:
+                # Empty is a type of its own: what Claude Code asks beside a conversation, as for a compaction.
+                if value or key == "agent_type":
                     row[column] = value
             elif (column := _LENGTH_COLUMNS.get(key)) is not None:
                 row[column] = len(value)

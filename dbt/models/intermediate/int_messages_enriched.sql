@@ -47,9 +47,9 @@ threads as (
     select * from {{ ref('int_session_threads_computed') }}
 ),
 
--- Forks, resumes and subagents copy whole conversations. The owner is the main thread before a subagent,
--- then whoever stopped writing first: the copy is made from a thread that had come to rest. Progress lines
--- count only where nothing else holds the message. The first line of the owner gives instant and
+-- Forks, resumes and subagents copy whole conversations. The owner is the main thread before a subagent, then the
+-- thread that is known to be forked from fewer, then whoever stopped writing first: the copy is made from a thread
+-- that had come to rest. Progress lines count only where nothing else holds the message. The first line of the owner gives instant and
 -- attributes, which a later append cannot change. A line without an instant has the start of the day it is
 -- filed under, which differs by who carried it, so it is first only where no other is.
 lines_ranked as (
@@ -62,6 +62,7 @@ lines_ranked as (
             order by
                 line_places.is_progress_copy asc nulls last,
                 line_places.is_sidechain asc nulls last,
+                threads.forked_session_count asc nulls last,
                 threads.ended_at asc nulls last,
                 line_places.session_id asc nulls last,
                 line_places.agent_id asc nulls first,

@@ -32,6 +32,15 @@ threads as (
             'cwd', ['occurred_at', 'record_id'], 'cwd is not null and occurred_at is not null'
         ) }} as first_cwd,
 
+        ---------- measures
+        -- A fork names the session of each request that it copied: none of an original, its parent's of a fork, and
+        -- its grandparent's too of a fork's fork.
+        count(
+            distinct case when request_session_id <> session_id then request_session_id end
+        ) as forked_session_count,
+        -- It only grows, however often the session is left and resumed.
+        max(session_cost_nusd) as session_cost_nusd,
+
         ---------- dates and instants
         min(occurred_at) as started_at,
         max(occurred_at) as ended_at

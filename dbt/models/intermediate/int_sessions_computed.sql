@@ -4,6 +4,12 @@ sessions as (
     select * from {{ ref('int_sessions_located') }}
 ),
 
+-- What Claude Code counted for a fork begins with what its parent had cost, and so is not the fork's.
+unforked_threads as (
+    select * from {{ ref('int_session_threads_computed') }}
+    where agent_id is null and forked_session_count = 0
+),
+
 messages as (
     select * from {{ ref('int_messages_enriched') }}
 ),
@@ -108,6 +114,7 @@ sessions_computed as (
         cast(coalesce(session_responses.total_tokens, 0) as bigint) as total_tokens,
         cast(session_responses.estimated_cost_nusd as bigint) as estimated_cost_nusd,
         cast(session_responses.reported_cost_nusd as bigint) as reported_cost_nusd,
+        unforked_threads.session_cost_nusd as claude_code_cost_nusd,
         cast(session_responses.cache_savings_nusd as bigint) as cache_savings_nusd,
 
         ---------- booleans
@@ -130,6 +137,8 @@ sessions_computed as (
         on sessions.session_id = session_messages.session_id
     left join session_responses
         on sessions.session_id = session_responses.session_id
+    left join unforked_threads
+        on sessions.session_id = unforked_threads.session_id
     left join session_tools
         on sessions.session_id = session_tools.session_id
 )

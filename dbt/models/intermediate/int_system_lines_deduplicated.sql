@@ -19,6 +19,7 @@ lines_ranked as (
             partition by coalesce(conversations.line_uuid, conversations.record_id)
             order by
                 conversations.is_sidechain asc nulls last,
+                threads.forked_session_count asc nulls last,
                 threads.ended_at asc nulls last,
                 conversations.session_id asc nulls last,
                 conversations.agent_id asc nulls first,

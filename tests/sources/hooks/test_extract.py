@@ -114,6 +114,12 @@ def test_extract_reads_the_archive_again_on_a_full_backfill(tmp_path):
     assert {row["record_id"] for row in rows(tmp_path)} == before
 
 
+def test_full_backfill_without_an_archive_is_no_problem(tmp_path):
+    """Every `run --full-backfill` warned of a file that could not be read: the folder that only `archive` makes."""
+    fill(tmp_path, 1)
+    assert extract(dataclasses.replace(hook_context(tmp_path), is_full_backfill=True)).problems == ()
+
+
 def test_one_event_delivered_twice_is_one_record_and_two_firings_are_two(tmp_path):
     for at_ns in (T0_NS, T0_NS + 1):
         put(tmp_path, make_payload(), name=f"{at_ns}.json", at_ns=at_ns)

@@ -249,6 +249,7 @@ def test_flatten_tool_failure():
         "is_interrupt": False,
         "duration_ms": 12,
         "effort": "high",
+        "agent_type": "",
         "producer": "claude-code",
     }
 

@@ -19,6 +19,7 @@ hook_sequence as (
     select
         session_key,
         agent_id,
+        agent_type,
         event_name,
         event_detail,
         model_name,
@@ -50,7 +51,13 @@ session_hooks as (
         ) }} as end_reason,
         sum(case when event_name = 'PreCompact' then 1 else 0 end) as compaction_count,
         count(
-            distinct case when event_name in ('SubagentStart', 'SubagentStop') then agent_id end
+            distinct case
+                -- What Claude Code asks beside the conversation stops too, with an empty type. Older versions name none.
+                when
+                    event_name in ('SubagentStart', 'SubagentStop')
+                    and coalesce(agent_type, 'unknown') <> ''
+                    then agent_id
+            end
         ) as subagent_count,
         sum(case when event_name = 'PermissionRequest' then 1 else 0 end)
             as permission_request_count,
@@ -174,6 +181,7 @@ sessions_described as (
         total_tokens,
         {{ nusd_to_usd('estimated_cost_nusd') }} as estimated_cost_usd,
         {{ nusd_to_usd('reported_cost_nusd') }} as reported_cost_usd,
+        {{ nusd_to_usd('claude_code_cost_nusd') }} as claude_code_cost_usd,
         {{ nusd_to_usd('cache_savings_nusd') }} as cache_savings_usd,
 
         cast(coalesce(hook_event_count, 0) + coalesce(notification_count, 0) as bigint)
