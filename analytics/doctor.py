@@ -15,7 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from analytics.capture.claude_version import find_version
 from analytics.capture.installer import SCOPES, find_settings_file
+from analytics.capture.status import describe_rejection
 from analytics.capture.status import read_status as read_capture_status
 from analytics.config import Settings, find_exposed_dotenv
 from analytics.contracts import PAYLOAD
@@ -271,10 +273,11 @@ def _last_commit_at(settings: Settings) -> datetime | None:
 def _check_capture(settings: Settings) -> Finding:
     """Whether the hook command that Claude Code was given exists. If not, every hook of it reports an error."""
     event_count = 0
+    version = find_version(settings.claude_dir)
     for scope in SCOPES:
         file = find_settings_file(scope, claude_dir=settings.claude_dir, project_dir=Path.cwd())
         try:
-            status = read_capture_status(file, data_dir=settings.data_dir)
+            status = read_capture_status(file, data_dir=settings.data_dir, version=version)
         except ConfigError as error:
             return Finding("warning", "capture", str(error).removeprefix("capture: "))
         if status.registered_events and not status.is_hook_present:
@@ -284,6 +287,8 @@ def _check_capture(settings: Settings) -> Finding:
                 f"{file} names {status.hook_file}, which is missing: each hook of Claude Code fails. Run: "
                 f"analytics capture install --scope {scope} (or uninstall)",
             )
+        if status.rejected_events:
+            return Finding("warning", "capture", f"{describe_rejection(status)}.")
         if status.registered_events and status.is_disabled:
             return Finding(
                 "warning", "capture", f"disableAllHooks in {file} keeps the hook from being run. Take it out."

@@ -235,6 +235,18 @@ def test_a_hook_command_that_is_gone_is_named(settings, monkeypatch, tmp_path):
     assert "analytics capture install --scope user" in found.message
 
 
+def test_settings_that_an_old_claude_code_ignores_are_told(settings, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    install(settings.claude_dir / "settings.json", data_dir=settings.data_dir, events=["Stop", "PostCompact"])
+    projects = settings.claude_dir / "projects" / "p"
+    projects.mkdir(parents=True)
+    (projects / "s.jsonl").write_text('{"type": "user", "version": "2.1.75"}\n')
+    found = find(settings, "capture")
+    assert found.verdict == "warning"
+    assert "Claude Code 2.1.75 ignores all of" in found.message
+    assert "PostCompact: update Claude Code, or run capture install again." in found.message
+
+
 def test_hooks_that_are_switched_off_are_told(settings, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     set_cleanup(settings, {"disableAllHooks": True})

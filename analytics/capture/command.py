@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analytics.capture import installer
-from analytics.capture.status import CaptureStatus, read_status
+from analytics.capture.claude_version import find_version
+from analytics.capture.status import CaptureStatus, describe_rejection, read_status
 from analytics.printer import Printer
 
 if TYPE_CHECKING:
@@ -44,8 +45,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         arguments.scope, claude_dir=settings.claude_dir, project_dir=Path.cwd()
     )
     printer = Printer(settings, is_json=arguments.json, is_quiet=arguments.quiet)
+    version = find_version(settings.claude_dir)
     if arguments.action == "status":
-        status = read_status(path, data_dir=settings.data_dir)
+        status = read_status(path, data_dir=settings.data_dir, version=version)
         printer.facts(status.as_json(), _describe_status(status))
     elif arguments.action == "replay":
         from analytics.sources.hooks import queue_of
@@ -57,7 +59,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         )
     elif arguments.action == "install":
         chosen = [name.strip() for name in arguments.events.split(",") if name.strip()] if arguments.events else None
-        change = installer.install(path, data_dir=settings.data_dir, events=chosen)
+        change = installer.install(path, data_dir=settings.data_dir, events=chosen, version=version)
         printer.facts(change.as_json(), _describe_change("install", change))
     else:
         change = installer.uninstall(path)
@@ -72,6 +74,11 @@ def _describe_change(action: str, result: installer.InstallResult) -> list[str]:
         lines.append(f"capture    backup     {result.backup_file}")
     if result.is_disabled:
         lines.append(DISABLED)
+    if result.left_out_events:
+        lines.append(
+            f"capture    left out   {len(result.left_out_events):>3} events   for which Claude Code "
+            f"{result.claude_version} would ignore the whole file: update it, then run this again"
+        )
     if replacing := sorted(installer.REPLACING_EVENTS.intersection(result.events)):
         lines.append(
             f"capture    warning    {', '.join(replacing)}: Claude Code now waits for this hook to do the work"
@@ -93,6 +100,8 @@ def _describe_status(status: CaptureStatus) -> list[str]:
     lines = [f"capture    registered {len(status.registered_events):>6,} of {known} events   {status.settings_file}"]
     if status.registered_events and status.missing_events:
         lines.append(f"capture    missing    {', '.join(status.missing_events)}")
+    if status.rejected_events:
+        lines.append(f"capture    warning    {describe_rejection(status)}")
     if status.is_disabled:
         lines.append(DISABLED)
     if status.hook_file and not status.is_hook_present:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from analytics.capture.claude_version import TOLERANT_SINCE, Version, find_rejected, show_version
 from analytics.capture.settings_text import (
     Entry,
     build_installed,
@@ -46,6 +47,8 @@ class InstallResult(Result):
     is_changed: bool
     backup_file: Path | None = None
     is_disabled: bool = False
+    left_out_events: tuple[str, ...] = ()
+    claude_version: str | None = None
 
 
 def check_events(events: Iterable[str]) -> tuple[str, ...]:
@@ -56,30 +59,50 @@ def check_events(events: Iterable[str]) -> tuple[str, ...]:
     return tuple(event for event in EVENTS if event in chosen)
 
 
-def default_events() -> tuple[str, ...]:
-    """All events that can be listened to without changing what Claude Code does."""
-    return tuple(event for event in EVENTS if event not in REPLACING_EVENTS)
+def default_events(version: Version | None = None) -> tuple[str, ...]:
+    """All events that can be listened to without changing what that version of Claude Code does."""
+    safe = tuple(event for event in EVENTS if event not in REPLACING_EVENTS)
+    rejected = find_rejected(safe, version)
+    return tuple(event for event in safe if event not in rejected)
 
 
-def install(settings_file: Path, *, data_dir: Path, events: Iterable[str] | None = None) -> InstallResult:
+def install(
+    settings_file: Path, *, data_dir: Path, events: Iterable[str] | None = None, version: Version | None = None
+) -> InstallResult:
     """Register the hook command; running it again changes nothing, another choice of events replaces ours.
 
+    `version` is that of the Claude Code that is to read the file, where it is known.
+
     Raises:
-        ConfigError: the file cannot be parsed, or is not ours to write. It is then as it was.
+        ConfigError: the file cannot be parsed, or is not ours to write, or that version would ignore it for an event
+            that was asked for by name. It is then as it was.
     """
     if os.name == "nt":
         raise ConfigError("capture: the hook command needs a POSIX system. Run Claude Code and this in WSL.")
-    chosen = default_events() if events is None else check_events(events)
+    chosen = default_events(version) if events is None else check_events(events)
+    if version and (rejected := find_rejected(chosen, version)):
+        raise ConfigError(
+            f"capture: Claude Code {show_version(version)} does not know {', '.join(rejected)} and would ignore the "
+            f"whole settings file for it. Update Claude Code to {show_version(TOLERANT_SINCE)} or newer first."
+        )
+    left_out = find_rejected(default_events(), version) if events is None else ()
     target = Path(os.path.realpath(settings_file))
     text = _read_text(target)
     data_dir = data_dir.absolute()
     hook_file = data_dir / "capture" / _hook_source().name
     changed = _change(target, lambda: build_installed(text or "", chosen, hook_file=hook_file, data_dir=data_dir))
-    is_disabled = disables_hooks(parse_settings(changed))
+    result = InstallResult(
+        settings_file=settings_file,
+        events=chosen,
+        is_changed=False,
+        is_disabled=disables_hooks(parse_settings(changed)),
+        left_out_events=left_out,
+        claude_version=show_version(version) if version else None,
+    )
     try:
         _install_hook(hook_file, data_dir)
         if changed == text:
-            return InstallResult(settings_file=settings_file, events=chosen, is_changed=False, is_disabled=is_disabled)
+            return result
         backup = target.with_name(target.name + BACKUP_SUFFIX)
         if text is not None and not list_ours(parse_settings(text)):
             backup.unlink(missing_ok=True)
@@ -88,13 +111,7 @@ def install(settings_file: Path, *, data_dir: Path, events: Iterable[str] | None
         _replace_file(target, changed, expected=text)
     except OSError as error:
         raise ConfigError(f"capture: {error.filename or target} cannot be written ({error.strerror}).") from error
-    return InstallResult(
-        settings_file=settings_file,
-        events=chosen,
-        is_changed=True,
-        backup_file=backup if backup.exists() else None,
-        is_disabled=is_disabled,
-    )
+    return replace(result, is_changed=True, backup_file=backup if backup.exists() else None)
 
 
 def uninstall(settings_file: Path) -> InstallResult:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from analytics.capture.claude_version import Version, find_rejected, show_version
 from analytics.capture.installer import default_events, events_of, read_settings
 from analytics.capture.settings_text import disables_hooks, list_ours
 from analytics.result import Result
@@ -31,6 +32,8 @@ class CaptureStatus(Result):
     settings_file: Path
     registered_events: tuple[str, ...]
     missing_events: tuple[str, ...]
+    rejected_events: tuple[str, ...]
+    claude_version: str | None
     is_disabled: bool
     hook_file: Path | None
     is_hook_present: bool
@@ -57,10 +60,21 @@ def read_folder_status(folder: Path, *, now: datetime) -> tuple[FolderStatus, fl
     return FolderStatus(folder=folder.name, file_count=count, oldest_age_s=age), newest
 
 
-def read_status(settings_file: Path, *, data_dir: Path, now: datetime | None = None) -> CaptureStatus:
+def describe_rejection(status: CaptureStatus) -> str:
+    """Why a version of Claude Code reads nothing of its settings, and what to do."""
+    return (
+        f"Claude Code {status.claude_version} ignores all of {status.settings_file}, since it does not know "
+        f"{', '.join(status.rejected_events)}: update Claude Code, or run capture install again"
+    )
+
+
+def read_status(
+    settings_file: Path, *, data_dir: Path, now: datetime | None = None, version: Version | None = None
+) -> CaptureStatus:
     """What is registered in a settings file, and what has arrived in the queue.
 
-    `last_event_at` is the newest capture that is still in the queue; the lake knows of older ones.
+    `version` is that of the Claude Code that reads the file, where it is known. `last_event_at` is the newest capture
+    that is still in the queue; the lake knows of older ones.
 
     Raises:
         ConfigError: the settings file cannot be parsed.
@@ -80,7 +94,9 @@ def read_status(settings_file: Path, *, data_dir: Path, now: datetime | None = N
     return CaptureStatus(
         settings_file=settings_file,
         registered_events=registered,
-        missing_events=tuple(event for event in default_events() if event not in registered),
+        missing_events=tuple(event for event in default_events(version) if event not in registered),
+        rejected_events=find_rejected(registered, version),
+        claude_version=show_version(version) if version else None,
         is_disabled=disables_hooks(settings),
         hook_file=hook_file,
         is_hook_present=hook_file is not None and os.access(hook_file, os.X_OK),

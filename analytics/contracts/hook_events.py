@@ -17,40 +17,44 @@ import pyarrow as pa
 
 from analytics.contracts import COMMON_FIELDS, INSTANT, Contract, describe
 
-# As of Claude Code 2.1.240. Newer ones pass through under their own names.
-EVENTS: tuple[str, ...] = (
-    "SessionStart",
-    "Setup",
-    "UserPromptSubmit",
-    "UserPromptExpansion",
-    "PreToolUse",
-    "PermissionRequest",
-    "PermissionDenied",
-    "PostToolUse",
-    "PostToolUseFailure",
-    "PostToolBatch",
-    "Notification",
-    "MessageDisplay",
-    "SubagentStart",
-    "SubagentStop",
-    "TaskCreated",
-    "TaskCompleted",
-    "Stop",
-    "StopFailure",
-    "TeammateIdle",
-    "InstructionsLoaded",
-    "ConfigChange",
-    "CwdChanged",
-    "DirectoryAdded",
-    "FileChanged",
-    "WorktreeCreate",
-    "WorktreeRemove",
-    "PreCompact",
-    "PostCompact",
-    "Elicitation",
-    "ElicitationResult",
-    "SessionEnd",
-)
+# Event -> the version of Claude Code from which on it can be relied on, as of 2.1.330: what the releases list, or the
+# first that is known to. Newer events pass through under their own names.
+EVENT_SINCE: dict[str, tuple[int, int, int]] = {
+    "SessionStart": (1, 0, 62),
+    "Setup": (2, 1, 10),
+    "UserPromptSubmit": (1, 0, 54),
+    "UserPromptExpansion": (2, 1, 101),
+    "PreToolUse": (1, 0, 41),
+    "PermissionRequest": (2, 0, 45),
+    "PermissionDenied": (2, 1, 89),
+    "PostToolUse": (1, 0, 41),
+    "PostToolUseFailure": (2, 0, 56),
+    "PostToolBatch": (2, 1, 101),
+    "Notification": (1, 0, 41),
+    "MessageDisplay": (2, 1, 152),
+    "SubagentStart": (2, 0, 43),
+    "SubagentStop": (1, 0, 41),
+    "TaskCreated": (2, 1, 84),
+    "TaskCompleted": (2, 1, 33),
+    "Stop": (1, 0, 41),
+    "StopFailure": (2, 1, 78),
+    "TeammateIdle": (2, 1, 33),
+    "InstructionsLoaded": (2, 1, 69),
+    "ConfigChange": (2, 1, 49),
+    "PreModelSwitch": (2, 1, 241),
+    "PostModelSwitch": (2, 1, 241),
+    "CwdChanged": (2, 1, 83),
+    "DirectoryAdded": (2, 1, 219),
+    "FileChanged": (2, 1, 83),
+    "WorktreeCreate": (2, 1, 50),
+    "WorktreeRemove": (2, 1, 50),
+    "PreCompact": (1, 0, 54),
+    "PostCompact": (2, 1, 76),
+    "Elicitation": (2, 1, 69),
+    "ElicitationResult": (2, 1, 69),
+    "SessionEnd": (1, 0, 85),
+}
+EVENTS: tuple[str, ...] = tuple(EVENT_SINCE)
 
 CONTRACT = Contract(
     dataset="hook_events",
@@ -67,10 +71,11 @@ CONTRACT = Contract(
             describe(
                 "event_detail",
                 pa.string(),
-                "The event's own closed word: source of SessionStart, ConfigChange, DirectoryAdded; reason of "
-                "SessionEnd; trigger of PreCompact, PostCompact, Setup; notification_type of Notification; error of "
-                "StopFailure; load_reason of InstructionsLoaded; expansion_type of UserPromptExpansion; event of "
-                "FileChanged; mode of Elicitation; action of ElicitationResult. Null on other events.",
+                "The event's own closed word: source of SessionStart, ConfigChange, DirectoryAdded, PreModelSwitch, "
+                "PostModelSwitch; reason of SessionEnd; trigger of PreCompact, PostCompact, Setup; notification_type "
+                "of Notification; error of StopFailure; load_reason of InstructionsLoaded; expansion_type of "
+                "UserPromptExpansion; event of FileChanged; mode of Elicitation; action of ElicitationResult. Null on "
+                "other events.",
             ),
             describe(
                 "producer",

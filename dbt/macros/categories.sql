@@ -82,8 +82,8 @@
         when {{ event_name }} in ('Stop', 'StopFailure', 'MessageDisplay') then 'api'
         when {{ event_name }} in (
             'SessionStart', 'SessionEnd', 'Setup', 'PreCompact', 'PostCompact', 'SubagentStart', 'SubagentStop',
-            'InstructionsLoaded', 'ConfigChange', 'CwdChanged', 'DirectoryAdded', 'FileChanged', 'WorktreeCreate',
-            'WorktreeRemove', 'TaskCreated', 'TaskCompleted', 'TeammateIdle'
+            'InstructionsLoaded', 'ConfigChange', 'PreModelSwitch', 'PostModelSwitch', 'CwdChanged', 'DirectoryAdded',
+            'FileChanged', 'WorktreeCreate', 'WorktreeRemove', 'TaskCreated', 'TaskCompleted', 'TeammateIdle'
         ) then 'session'
         when {{ event_name }} in (
             'UserPromptSubmit', 'UserPromptExpansion', 'Notification', 'Elicitation', 'ElicitationResult'

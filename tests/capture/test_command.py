@@ -34,11 +34,11 @@ def test_install_status_uninstall(run, tmp_path):
     path = tmp_path / ".claude" / "settings.json"
     path.parent.mkdir()
     path.write_text('{"model": "opus"}\n')
-    assert "30 events   changed" in run("install")
-    assert "30 events   unchanged" in run("install")
-    assert "registered     30 of 30 events" in run("status")
+    assert "32 events   changed" in run("install")
+    assert "32 events   unchanged" in run("install")
+    assert "registered     32 of 32 events" in run("status")
     assert json.loads(run("status", "--json"))["is_hook_present"] is True
-    assert "30 events   changed" in run("uninstall")
+    assert "32 events   changed" in run("uninstall")
     assert path.read_text() == '{"model": "opus"}\n'
 
 
@@ -83,3 +83,17 @@ def test_replay_counts_what_goes_back(run, tmp_path):
 def test_unknown_event_is_a_usage_error(run):
     with pytest.raises(ConfigError, match="Nope is no hook event"):
         run("install", "--events", "Nope")
+
+
+def test_install_for_an_old_claude_code_says_what_it_leaves_out(run, tmp_path):
+    projects = tmp_path / ".claude" / "projects" / "p"
+    projects.mkdir(parents=True)
+    run("install")
+    (projects / "s.jsonl").write_text('{"type": "user", "version": "2.1.30"}\n')
+    assert "Claude Code 2.1.30 ignores all of" in run("status")
+    printed = run("install")
+    assert "install     13 events   changed" in printed
+    assert "left out    19 events   for which Claude Code 2.1.30 would ignore the whole file" in printed
+    assert "left out    19 events" in run("install")
+    assert "registered     13 of 13 events" in run("status")
+    assert "ignores" not in run("status")

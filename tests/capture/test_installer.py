@@ -277,3 +277,27 @@ def test_status_says_that_hooks_are_disabled(tmp_path, data_dir):
     path = tmp_path / "settings.json"
     path.write_text('{"disableAllHooks": true}')
     assert read_status(path, data_dir=data_dir).is_disabled
+
+
+def test_an_old_version_gets_only_events_that_it_knows(tmp_path, data_dir):
+    """Claude Code up to 2.1.100 ignores all its settings, permissions too, for one hook event that it does not know."""
+    path = tmp_path / "settings.json"
+    installer.install(path, data_dir=data_dir)
+    before = read_status(path, data_dir=data_dir, version=(2, 0, 30))
+    assert before.missing_events == ()
+    assert "PostCompact" in before.rejected_events
+    result = installer.install(path, data_dir=data_dir, version=(2, 0, 30))
+    assert set(result.events) == set(json.loads(path.read_text())["hooks"])
+    assert set(result.left_out_events) == set(before.rejected_events)
+    assert set(result.events).isdisjoint(result.left_out_events)
+    after = read_status(path, data_dir=data_dir, version=(2, 0, 30))
+    assert (after.registered_events, after.missing_events, after.rejected_events) == (result.events, (), ())
+
+
+def test_an_event_that_an_old_version_would_reject_is_refused(tmp_path, data_dir):
+    path = tmp_path / "settings.json"
+    with pytest.raises(ConfigError, match=r"2\.1\.75 does not know PostCompact .* Update Claude Code to 2\.1\.101"):
+        installer.install(path, data_dir=data_dir, events=["Stop", "PostCompact"], version=(2, 1, 75))
+    assert not path.exists()
+    chosen = installer.install(path, data_dir=data_dir, events=["Stop"], version=(2, 1, 75))
+    assert (chosen.events, chosen.left_out_events) == (("Stop",), ())

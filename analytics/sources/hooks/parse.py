@@ -329,6 +329,8 @@ _DETAIL_KEYS = {
     "Setup": ("trigger", None),
     "ConfigChange": ("source", None),
     "DirectoryAdded": ("source", None),
+    "PreModelSwitch": ("source", None),
+    "PostModelSwitch": ("source", None),
     "InstructionsLoaded": ("load_reason", None),
     "UserPromptExpansion": ("expansion_type", None),
     "FileChanged": ("event", None),

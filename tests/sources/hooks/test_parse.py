@@ -258,6 +258,10 @@ def test_flatten_tool_failure():
     ("fields", "expected"),
     [
         ({"hook_event_name": "SessionEnd", "reason": "clear"}, {"event_detail": "clear", "end_reason": "clear"}),
+        (
+            {"hook_event_name": "PreModelSwitch", "source": "command", "to_model": "claude-x"},
+            {"event_detail": "command"},
+        ),
         ({"hook_event_name": "PreCompact", "trigger": "auto"}, {"event_detail": "auto", "compact_trigger": "auto"}),
         (
             {"hook_event_name": "StopFailure", "error": "rate_limit"},
