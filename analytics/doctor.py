@@ -24,6 +24,7 @@ from analytics.contracts import PAYLOAD
 from analytics.errors import AnalyticsError, ConfigError, describe_refusal
 from analytics.extractor import needs_sample
 from analytics.files import OTHERS_WRITE, belongs_to_another, is_folder
+from analytics.journal import read_last_outcome
 from analytics.lake import Lake, Part
 from analytics.lake.lock import probe_lock
 from analytics.lake.upkeep import quarantined_parts
@@ -73,6 +74,7 @@ def examine(settings: Settings) -> list[Finding]:
         _check_lake,
         _check_content,
         _check_warehouse,
+        _check_last_run,
         _check_published,
         _check_prices,
     )
@@ -390,6 +392,16 @@ def _check_warehouse(settings: Settings) -> Finding:
                 f"{file} cannot be opened. Close other programs that use it, or delete it: the next run rebuilds it.",
             )
     return Finding("ok", "warehouse", f"{file.stat().st_size / 1e6:,.0f} MB")
+
+
+def _check_last_run(settings: Settings) -> Finding:
+    last = read_last_outcome(Lake(settings.data_dir, settings.host_id))
+    if last is None:
+        return Finding("ok", "last run", "none yet")
+    if not last.failures:
+        return Finding("ok", "last run", f"{last.run_id} did what it was to do")
+    shown = ", ".join(f"{stage} ({error})" for stage, error in last.failures.items())
+    return Finding("warning", "last run", f"{last.run_id} failed in {shown}. Run again, and it says why: analytics run")
 
 
 def _check_published(settings: Settings) -> Finding:

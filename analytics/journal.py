@@ -11,7 +11,7 @@ import platform
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,10 +22,12 @@ import analytics
 from analytics.checks.suites import CheckResult
 from analytics.contracts import Contract, load_contract
 from analytics.contracts.pipeline_runs import STAGES
-from analytics.lake import Lake
+from analytics.lake import Lake, State
 from analytics.workers import peak_memory_bytes, reset_peak_memory
 
 SOURCE = "pipeline"
+RUNS = "pipeline_runs"
+LAST_RUN = "last_run"  # the one position of this source
 
 
 @dataclass
@@ -43,6 +45,18 @@ class StageRecord:
     warning_count: int = 0
     elapsed_ms: int = 0
     peak_memory_bytes: int | None = None
+
+    @property
+    def has_failed(self) -> bool:
+        return self.result == "failed"
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """How a run ended: by stage that failed, the class of its failure. None where all went well."""
+
+    run_id: str
+    failures: dict[str, str | None]
 
 
 @contextmanager
@@ -106,12 +120,28 @@ def write_records(
         }
         for check in checks
     ]
-    for dataset, rows in (("pipeline_runs", runs), ("check_results", results)):
+    outcome = {LAST_RUN: asdict(_outcome(lake, run_id, stages))}
+    for dataset, rows, state in ((RUNS, runs, outcome), ("check_results", results, None)):
         if rows:
-            _commit_rows(lake, load_contract(dataset), rows, run_id=run_id, now=now)
+            _commit_rows(lake, load_contract(dataset), rows, run_id=run_id, now=now, state=state)
 
 
-def _commit_rows(lake: Lake, contract: Contract, rows: list[dict[str, Any]], *, run_id: str, now: datetime) -> None:
+def read_last_outcome(lake: Lake) -> RunOutcome | None:
+    """How the last run ended that wrote about itself; one that was killed did not. None before the first."""
+    state = lake.read_state(source=SOURCE, dataset=RUNS).get(LAST_RUN)
+    return RunOutcome(**state) if state else None
+
+
+def _outcome(lake: Lake, run_id: str, stages: Sequence[StageRecord]) -> RunOutcome:
+    """How a run stands, of which these stages are all or those that were not told of before."""
+    before = read_last_outcome(lake)
+    failures = before.failures if before and before.run_id == run_id else {}
+    return RunOutcome(run_id, {**failures, **{entry.stage: entry.error_type for entry in stages if entry.has_failed}})
+
+
+def _commit_rows(
+    lake: Lake, contract: Contract, rows: list[dict[str, Any]], *, run_id: str, now: datetime, state: State | None
+) -> None:
     by_day: dict[Any, list[dict[str, Any]]] = {}
     for row in rows:
         common = {
@@ -127,7 +157,7 @@ def _commit_rows(lake: Lake, contract: Contract, rows: list[dict[str, Any]], *, 
         lake.write_part(pa.Table.from_pylist(entries, schema=contract.schema), contract.dataset, day)
         for day, entries in sorted(by_day.items())
     ]
-    lake.commit(source=SOURCE, dataset=contract.dataset, run_id=run_id, adds=parts, rows_read=len(rows))
+    lake.commit(source=SOURCE, dataset=contract.dataset, run_id=run_id, adds=parts, rows_read=len(rows), state=state)
 
 
 def _record_id(run_id: str, name: str) -> str:

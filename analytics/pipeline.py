@@ -20,7 +20,7 @@ from analytics.errors import AnalyticsError
 from analytics.extractor import Extraction, extract, import_archive, needs_sample, select_sources
 from analytics.files import private_umask
 from analytics.interruption import is_interrupted
-from analytics.journal import StageRecord, record_stage, write_records
+from analytics.journal import StageRecord, read_last_outcome, record_stage, write_records
 from analytics.lake import Lake, new_run_id
 from analytics.lake.upkeep import compact_all, is_sweep_due, sweep_for_today
 from analytics.loader import DuckDBLoader, LoadResult
@@ -388,13 +388,17 @@ class PipelineRun:
         self._dbt.close()
 
     def close(self) -> None:
-        """Write the rest of the run's own record, unless it found nothing to do, and tidy the lake."""
+        """Write the rest of the run's own record, unless it found nothing to do, and tidy the lake.
+
+        After a run that failed it is written all the same: what failed no longer does.
+        """
         elapsed_ms = round((time.monotonic() - self._started) * 1000)
         self.result = dataclasses.replace(self.result, elapsed_ms=elapsed_ms)
         if (
             self.result.load is not None
             or self.result.publish is not None
-            or any(stage.result == "failed" for stage in self._stages)
+            or any(stage.has_failed for stage in self._stages)
+            or ((last := read_last_outcome(self._lake)) and last.failures)
         ):
             self._write_records()
         self._tidy_lake()

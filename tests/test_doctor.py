@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import time
+from datetime import UTC, datetime
 
 import pytest
 
@@ -13,6 +14,7 @@ from analytics import doctor
 from analytics.capture.installer import install
 from analytics.doctor import Finding, examine
 from analytics.extractor import extract
+from analytics.journal import StageRecord, write_records
 from analytics.lake import Lake
 from analytics.status import read_status
 from analytics.targets import snapshot
@@ -359,6 +361,23 @@ def test_text_of_hooks_from_before_the_setting_is_told(settings):
     (incoming / "a.json").write_text('{"session_id": "s1", "hook_event_name": "Stop"}')
     extract(settings, Lake(settings.data_dir, settings.host_id), run_id="run")
     assert find(dataclasses.replace(settings, content="metadata"), "content").verdict == "warning"
+
+
+def test_a_last_run_that_failed_is_told_with_all_its_failures(settings):
+    lake = Lake(settings.data_dir, settings.host_id)
+
+    def record(run_id: str, stage: str, error: str | None = None) -> None:
+        told = StageRecord(stage, datetime.now(UTC), result="failed" if error else "ok", error_type=error)
+        write_records(lake, run_id=run_id, trigger="flow", is_full_refresh=False, stages=[told])
+
+    assert find(settings, "last run") == Finding("ok", "last run", "none yet")
+    record("20260101T000000000000Z", "extract", "SourceUnavailable")
+    record("20260101T000000000000Z", "publish", "PublishError")
+    told = "20260101T000000000000Z failed in extract (SourceUnavailable), publish (PublishError). "
+    again = "Run again, and it says why: analytics run"
+    assert find(settings, "last run") == Finding("warning", "last run", told + again)
+    record("20260102T000000000000Z", "extract")
+    assert find(settings, "last run") == Finding("ok", "last run", "20260102T000000000000Z did what it was to do")
 
 
 def test_a_published_table_that_is_gone_is_named(settings):

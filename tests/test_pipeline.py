@@ -13,6 +13,7 @@ from analytics import cli, pipeline, publisher, sample
 from analytics.capture import installer
 from analytics.errors import ChecksFailed, LockHeld, PublishError
 from analytics.extractor import import_archive
+from analytics.journal import RunOutcome, read_last_outcome
 from analytics.lake import Lake, new_run_id, upkeep
 from analytics.lake.upkeep import COMPACT_AT_FILES
 from analytics.prune import prune
@@ -125,6 +126,18 @@ def test_a_run_with_nothing_new_builds_and_publishes_nothing(settings):
     result = pipeline.run(settings)
     assert (result.load, result.transform, result.publish) == (None, None, None)
     assert snapshot.current_version(settings) == version
+
+
+def test_a_failure_is_told_until_a_run_succeeds_though_nothing_is_new(settings):
+    lake = Lake(settings.data_dir)
+    write_transcript(settings, make_prompt("a"))
+    pipeline.run(settings)
+    failed = pipeline.run(dataclasses.replace(settings, transcript_dirs=(settings.data_dir / "gone",)))
+    assert read_last_outcome(lake) == RunOutcome(failed.run_id, {"extract": "SourceUnavailable"})
+    mended = pipeline.run(settings)
+    assert mended.load is None
+    pipeline.run(settings)
+    assert read_last_outcome(lake) == RunOutcome(mended.run_id, {})
 
 
 def test_a_deleted_warehouse_or_publication_is_made_again(settings):
